@@ -1,0 +1,25 @@
+"""`fedkey-export`: the command of the person who ships a model.
+
+In: arguments. Out: a verified bundle. Next stop: `fedkey_export.graph`.
+"""
+
+from fedkey.commands import Subcommand, run_command
+
+SUBCOMMANDS = {
+    "export": Subcommand(
+        "fedkey_export.cli.export", "Turn a run folder into a verified bundle (the default)."
+    ),
+    "inspect": Subcommand("fedkey_export.cli.inspect", "Say what is inside a bundle."),
+    "verify": Subcommand("fedkey_export.cli.verify", "Compare a bundle with the run it came from."),
+}
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    return run_command(
+        "fedkey-export",
+        "Exports a trained model as a bundle that the keyboard opens.",
+        SUBCOMMANDS,
+        default="export",
+        extra="export",
+    )

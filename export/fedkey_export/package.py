@@ -1,0 +1,236 @@
+"""A run becomes a bundle: written beside, verified, renamed into place.
+
+In: a run folder. Out: a bundle folder that reproduces the run's newest checkpoint, or none at all. Next stop:
+`fedkey_export.verify`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedkey.bundle import (
+    FEATURES,
+    FORMAT,
+    MANIFEST,
+    MODEL,
+    SPECIAL_IDS,
+    TOKENIZER,
+    Bundle,
+    FileEntry,
+    Manifest,
+    ModelEntry,
+    lexicon_file,
+    open_bundle,
+)
+from fedkey.errors import UserError
+from fedkey.pieces import Pieces
+from fedkey.text import TEXT_RULES_VERSION
+from fedkey_export.graph import Floats, build_graph
+from fedkey_export.lexicon_arrays import build_arrays, read_rows
+from fedkey_export.verify import Figures, verify
+from fedkey_server.checkpoint import Checkpoint, load, read_json
+
+TREE_SLOTS = 64
+"""Room behind the window for candidates; twice the largest tree that the decoder builds."""
+
+LANGUAGES = ("en",)
+LAYOUT = "qwerty"
+
+
+def export(run: Path, bundle: Path, *, precision: str = "int8", data: Path | None = None) -> Bundle:
+    """Exports the newest checkpoint of a run.
+
+    Args:
+        run: a run folder of `fedkey-server train` or `federate`.
+        bundle: where the bundle goes; an older bundle there is replaced once the new one is verified.
+        precision: "int8" or "float32".
+        data: the prepared data folder, for conversations to verify with. Without it the run's own `validation.jsonl` is
+            used, and if there is none, text that the model itself generates.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        UserError: the run is not usable, something else stands at `bundle`, or the bundle does not reproduce the
+            checkpoint. Nothing is left behind then.
+    """
+    checkpoint = load(run)
+    if checkpoint.kind == "bundle":
+        raise UserError(f"{run} is a bundle already; give the run folder it was exported from.")
+    if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
+        raise UserError(f"{bundle} exists and is no bundle; give another place, or delete it.")
+    conversations = find_conversations(run, data)
+    model = checkpoint.model()
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    beside = bundle.with_name(f".{bundle.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        # The float32 graph is verified in any case: it tells a wrong graph from a coarse quantisation.
+        exact = _write(beside / "float32", checkpoint, "float32")
+        figures = verify(exact, model, conversations)
+        written = exact
+        if precision == "int8":
+            written = _write(beside / "int8", checkpoint, "int8")
+            figures = verify(written, model, conversations)
+        metrics = {"verification": _rounded(asdict(figures)), "training": _rounded(_training_figures(checkpoint))}
+        _write_manifest(written.path, dataclasses.replace(written.manifest, metrics=metrics))
+        open_bundle(written.path)
+        _move(written.path, bundle)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return open_bundle(bundle)
+
+
+def verify_against_run(bundle: Path, run: Path, *, data: Path | None = None) -> Figures:
+    """Compares a bundle with the newest checkpoint of a run; `UserError` if it is of another, or differs."""
+    opened, checkpoint = open_bundle(bundle), load(run)
+    made_from = opened.manifest.provenance.get("weights_sha256")
+    if made_from != weights_sha256(checkpoint):
+        raise UserError(f"{bundle} was not made from the newest checkpoint of {run}; export the run again.")
+    return verify(opened, checkpoint.model(), find_conversations(run, data))
+
+
+def find_conversations(run: Path, data: Path | None) -> Path | None:
+    """The `validation.jsonl` to verify with."""
+    if data is not None and not (data / "validation.jsonl").is_file():
+        raise UserError(f"{data} is no prepared data folder: it holds no validation.jsonl.")
+    file = (data or run) / "validation.jsonl"
+    return file if file.is_file() else None
+
+
+def weights_sha256(checkpoint: Checkpoint) -> str:
+    """One number for the weights of a checkpoint, whatever file they lie in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(checkpoint.weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(tensor.float().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
+    """All files of a bundle, the manifest last; opened as the phone opens it."""
+    folder.mkdir(parents=True)
+    (folder / "lexicon").mkdir()
+    pieces = Pieces.open(checkpoint.folder / TOKENIZER)
+    entry = _model_entry(checkpoint, precision)
+    if pieces.vocab_size != entry.vocab_size:
+        raise UserError(
+            f"The tokenizer of {checkpoint.folder} has {pieces.vocab_size} pieces, its model {entry.vocab_size}; "
+            "train the run again."
+        )
+    rows = read_rows(checkpoint.folder / "lexicon.tsv")
+    for name, array in build_arrays(rows, pieces.encode_unit).items():
+        np.save(folder / lexicon_file(name), array, allow_pickle=False)
+    (folder / TOKENIZER).write_bytes(pieces.serialised)
+    weights: Mapping[str, Floats] = {name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()}
+    (folder / MODEL).write_bytes(build_graph(entry, weights, hashlib.sha256(pieces.serialised).hexdigest()))
+    _write_manifest(
+        folder,
+        Manifest(
+            format=FORMAT,
+            features=tuple(sorted(FEATURES)),
+            languages=LANGUAGES,
+            layout=LAYOUT,
+            text_rules=TEXT_RULES_VERSION,
+            special_ids=SPECIAL_IDS,
+            files=_describe(folder),
+            model=entry,
+            num_words=len(rows),
+            provenance=_provenance(checkpoint),
+        ),
+    )
+    return open_bundle(folder)
+
+
+def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
+    config = checkpoint.model_config
+    return ModelEntry(
+        precision=precision,
+        vocab_size=config.vocab_size,
+        width=config.width,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_size=config.head_size,
+        hidden_width=config.hidden_width,
+        window=config.window,
+        cache_slots=config.window + TREE_SLOTS,
+        rope_base=config.rope_base,
+        norm_epsilon=config.norm_epsilon,
+    )
+
+
+def _describe(folder: Path) -> dict[str, FileEntry]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(
+            path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+        for path in files
+    }
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "kind": checkpoint.kind,
+        "steps" if checkpoint.kind == "train" else "rounds": checkpoint.step,
+        "weights_sha256": weights_sha256(checkpoint),
+        "config": _without_folders({**checkpoint.config, "model": asdict(checkpoint.model_config)}),
+        "sources": _without_folders(read_json(checkpoint.folder / "sources.json")),
+    }
+
+
+def _without_folders(value: Any) -> Any:
+    """The same JSON with absolute paths cut to their last part: where a machine keeps its files is nobody's business."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(item) for item in value]
+    if isinstance(value, str) and os.path.isabs(value):
+        return os.path.basename(value)
+    return value
+
+
+def _training_figures(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the run's last validation before this checkpoint found."""
+    try:
+        lines = (checkpoint.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return {}
+    known = [row for row in rows if row.get("step", row.get("round", 0)) <= checkpoint.step]
+    found = ({key: value for key, value in row.items() if key.startswith("validation")} for row in reversed(known))
+    return next(filter(None, found), {})
+
+
+def _rounded(value: Any) -> Any:
+    """Figures to four significant digits: the rest is noise."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _move(made: Path, bundle: Path) -> None:
+    """Renames a finished bundle into place; the one it replaces goes first, and goes whole."""
+    if bundle.exists():
+        old = made.with_name("replaced")
+        os.rename(bundle, old)
+    os.rename(made, bundle)

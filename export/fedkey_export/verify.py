@@ -1,0 +1,214 @@
+"""Does the bundle say what the checkpoint says?
+
+In: a bundle, the torch model it was made from, and conversations. Out: figures, or a `UserError` if the bundle does not
+reproduce the model. Next stop: `keyboard/BUNDLE.md`, then `fedkey.bundle`.
+
+The bundle is run through `fedkey.model`, as the phone runs it: read in portions, into a cache, with trees of candidates
+behind it. A float32 graph must agree to rounding. An int8 graph is another model, close to the first; it must
+predict as well, and agree about what comes first wherever that is not a near tie.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedkey.bundle import Bundle
+from fedkey.context import ContextReader
+from fedkey.errors import UserError
+from fedkey.lexicon import Lexicon
+from fedkey.model import LanguageModel
+from fedkey.pieces import PAD_ID, START_ID, Pieces
+from fedkey_server.model import Model
+
+Floats = npt.NDArray[np.float32]
+Ids = list[int]
+
+NUM_CONTEXTS = 32
+"""Stretches of conversation compared, each as long as the window allows."""
+
+NUM_SAMPLED = 16
+"""Stretches compared where no conversations are at hand; each is half a window."""
+
+TREE_NODES = 12
+TREES = 4
+PORTION = 7
+"""Ids read at a time, so that most of them are read behind a cache."""
+
+NEAR_TIE = 0.1
+"""Nats: if torch finds two pieces this close, either may come first."""
+
+FLOAT_TOLERANCE = 1e-4
+"""Nats: two ways of adding up the same products in single precision. Measured: up to 2e-5."""
+
+# Measured on trained models: see the figures in each bundle's manifest. The limits leave a factor of about five.
+MAX_KL = 0.01
+MAX_NLL_CHANGE = 0.01
+MIN_TOP1_AGREEMENT = 0.97
+MAX_SCORE_DIFFERENCE = 0.25
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a bundle is from its checkpoint, over all compared positions."""
+
+    contexts: str
+    """"conversations" of validation authors, or "sampled" from the model itself."""
+    num_positions: int
+    nll: float
+    """Mean negative log likelihood per piece under torch, in nats."""
+    nll_change: float
+    """What the bundle adds to it."""
+    kl: float
+    """Mean divergence of the bundle's distribution from torch's, in nats."""
+    top1_agreement: float
+    """Share of positions with the same most probable piece, near ties counted as the same."""
+    largest_difference: float
+    """Of any log probability above exp(-12), in nats."""
+    score_difference: float
+    """Root mean square over the tree's logits."""
+
+
+def verify(bundle: Bundle, model: Model, conversations: Path | None) -> Figures:
+    """Compares, and raises `UserError` if the bundle does not reproduce the model.
+
+    Args:
+        bundle: opened by `open_bundle`.
+        model: the checkpoint's model.
+        conversations: a prepared `validation.jsonl`; without it contexts are sampled from the bundle.
+    """
+    figures = compare(bundle, model, conversations)
+    problem = _problem(figures, bundle.manifest.model.precision)
+    if problem is not None:
+        raise UserError(f"The bundle does not reproduce its checkpoint: {problem}; it must not be shipped.")
+    return figures
+
+
+def _problem(figures: Figures, precision: str) -> str | None:
+    if not all(np.isfinite(value) for value in asdict(figures).values() if isinstance(value, float)):
+        return "it gives values that are no numbers"
+    if precision == "float32":
+        worst = max(figures.largest_difference, figures.score_difference)
+        return f"log probabilities differ by up to {worst:.2g} nats" if worst > FLOAT_TOLERANCE else None
+    if figures.kl > MAX_KL:
+        return f"its distributions diverge by {figures.kl:.3g} nats (at most {MAX_KL})"
+    if figures.nll_change > MAX_NLL_CHANGE:
+        return f"it predicts real text worse by {figures.nll_change:.3g} nats (at most {MAX_NLL_CHANGE})"
+    if figures.top1_agreement < MIN_TOP1_AGREEMENT:
+        return f"it agrees on {figures.top1_agreement:.1%} of first places (at least {MIN_TOP1_AGREEMENT:.0%})"
+    if figures.score_difference > MAX_SCORE_DIFFERENCE:
+        return f"scores of candidates differ by {figures.score_difference:.3g} (at most {MAX_SCORE_DIFFERENCE})"
+    return None
+
+
+@torch.no_grad()
+def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures:
+    """The figures alone."""
+    model.eval()
+    phone = LanguageModel(bundle)
+    contexts = _sampled(phone) if conversations is None else _conversations(bundle, conversations)
+    if not contexts:
+        raise UserError(f"{conversations} holds no conversation to compare with; prepare the data again.")
+    positions = hits = 0
+    nll = nll_change = kl = largest = 0.0
+    for ids in contexts:
+        ours, theirs = _phone_log_probs(phone, ids), _torch_logits(model, ids).log_softmax(dim=-1).numpy()
+        following = np.array(ids[1:])
+        rows = np.arange(len(following))
+        nll -= float(theirs[rows, following].sum())
+        nll_change += float((theirs[rows, following] - ours[rows, following]).sum())
+        kl += float((np.exp(theirs) * (theirs - ours)).sum())
+        gap = theirs.max(axis=1) - np.take_along_axis(theirs, ours.argmax(axis=1)[:, None], axis=1)[:, 0]
+        hits += int((gap < NEAR_TIE).sum())
+        likely = theirs > -12
+        largest = max(largest, float(np.abs(ours - theirs)[likely].max()))
+        positions += len(ids)
+    steps = max(1, positions - len(contexts))
+    return Figures(
+        contexts="sampled" if conversations is None else "conversations",
+        num_positions=positions,
+        nll=nll / steps,
+        nll_change=nll_change / steps,
+        kl=kl / positions,
+        top1_agreement=hits / positions,
+        largest_difference=largest,
+        score_difference=_tree_difference(phone, model, contexts[:TREES]),
+    )
+
+
+def _phone_log_probs(phone: LanguageModel, ids: Ids) -> Floats:
+    cache = phone.new_cache()
+    return np.concatenate(
+        [phone.advance_each(cache, ids[at : at + PORTION]) for at in range(0, len(ids), PORTION)]
+    )
+
+
+def _torch_logits(model: Model, ids: Sequence[int]) -> torch.Tensor:
+    """[T, V] of one document."""
+    tokens = torch.tensor([list(ids)])
+    return model.logits(model(tokens, torch.arange(len(ids))[None], torch.zeros_like(tokens)))[0]
+
+
+def _tree_difference(phone: LanguageModel, model: Model, contexts: Sequence[Ids]) -> float:
+    """Root mean square difference of the logits of random trees from torch's, which reads each path by itself."""
+    rng = np.random.default_rng(0)
+    squares = []
+    for ids in contexts:
+        ids = ids[: phone.window - TREE_NODES]
+        pieces, asked = rng.integers(START_ID, phone.entry.vocab_size, size=(2, TREE_NODES))
+        parents = np.array([rng.integers(-1, node) if node else -1 for node in range(TREE_NODES)])
+        cache = phone.new_cache()
+        phone.advance(cache, ids)
+        scores = phone.score_tree(cache, pieces, parents, np.arange(TREE_NODES), asked)
+        for node in range(TREE_NODES):
+            path = [node]
+            while parents[path[0]] >= 0:
+                path.insert(0, int(parents[path[0]]))
+            logit = _torch_logits(model, [*ids, *pieces[path].tolist()])[-1, asked[node]]
+            squares.append((float(logit) - float(scores[node])) ** 2)
+    return float(np.sqrt(np.mean(squares)))
+
+
+def _conversations(bundle: Bundle, file: Path) -> list[Ids]:
+    """Stretches of the file's conversations as training framed them, spread evenly over it."""
+    window = bundle.manifest.model.window
+    pieces = Pieces(bundle.tokenizer_bytes())
+    reader = ContextReader(pieces, Lexicon(bundle.lexicon_arrays(), pieces.vocab_size).forms, window)
+    conversations = list(_read_conversations(file))
+    step = max(1, len(conversations) // NUM_CONTEXTS)
+    framed = (
+        [i for message in messages for i in reader.frame_line(message)][:window]
+        for messages in conversations[::step][:NUM_CONTEXTS]
+    )
+    return [ids for ids in framed if len(ids) > 1]
+
+
+def _read_conversations(file: Path) -> Iterator[list[str]]:
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield [message["text"] for message in json.loads(line)["messages"]]
+    except OSError as error:
+        raise UserError(f"Cannot read the conversations {file}: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is not a file that 'fedkey-server prepare' wrote; give its data folder.") from error
+
+
+def _sampled(phone: LanguageModel) -> list[Ids]:
+    """Texts that the model itself finds likely, seeded."""
+    rng = np.random.default_rng(0)
+    length = max(2, phone.window // 2)
+    contexts = []
+    for _ in range(NUM_SAMPLED):
+        cache, ids = phone.new_cache(), [START_ID]
+        while len(ids) < length:
+            probabilities = np.exp(phone.advance(cache, ids[-1:]).astype(np.float64))
+            probabilities[PAD_ID] = 0.0
+            ids.append(int(rng.choice(len(probabilities), p=probabilities / probabilities.sum())))
+        contexts.append(ids)
+    return contexts

@@ -1,0 +1,19 @@
+"""fedkey's kernels: attention, normalisation, loss and optimizer, each beside its plain reference.
+
+In: torch tensors. Out: torch tensors. Next stop: `fedkey_kernels.reference`, the definition of correct.
+"""
+
+from fedkey_kernels.attention import additive_mask, attention
+from fedkey_kernels.loss import linear_cross_entropy
+from fedkey_kernels.norm import rms_norm, rotary_table, rotate
+from fedkey_kernels.sophia import SophiaG
+
+__all__ = [
+    "SophiaG",
+    "additive_mask",
+    "attention",
+    "linear_cross_entropy",
+    "rms_norm",
+    "rotary_table",
+    "rotate",
+]

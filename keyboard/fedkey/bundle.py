@@ -1,0 +1,382 @@
+"""What a bundle is, and how it is opened without trusting it.
+
+In: a folder that someone exported, copied or tampered with. Out: a `Bundle` whose every file was checked against
+`manifest.json`, or a `BundleError` that says in one sentence what is wrong. Next stop: `fedkey.lexicon`, `fedkey.model`.
+
+Everything is checked before anything is parsed: sizes before reading, checksums before loading, array headers before
+mapping. `BUNDLE.md` describes the folder field by field. `fedkey_export.package` fills in the dataclasses below, which
+makes this module the one definition of the format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fedkey.errors import UserError
+from fedkey.pieces import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from fedkey.text import TEXT_RULES_VERSION
+
+FORMAT = 1
+"""Raised when an older keyboard could misread a newer bundle; anything gentler is a feature."""
+
+FEATURES = frozenset({"llama", "shared-cache", "lexicon-trie"})
+"""What this keyboard can do. A bundle lists what it needs; names that begin with `OPTIONAL` may be ignored."""
+
+OPTIONAL = "opt_"
+
+MANIFEST, MODEL, TOKENIZER = "manifest.json", "model.onnx", "tokenizer.model"
+
+LEXICON_ARRAYS: Mapping[str, tuple[str, ...]] = {
+    "text": ("|u1",),
+    "text_offsets": ("<u4",),
+    "log_prob": ("<f4",),
+    "flags": ("|u1",),
+    "pieces": ("<u2", "<u4"),
+    "piece_offsets": ("<u4",),
+    "trie_char": ("<u2", "<u4"),
+    "trie_first_child": ("<u4",),
+    "trie_word_start": ("<u2", "<u4"),
+    "trie_word_end": ("<u2", "<u4"),
+}
+"""Name of each one-dimensional array -> the dtypes it may have. Stored as `lexicon/NAME.npy`."""
+
+TOKENIZER_KEY = "fedkey.tokenizer_sha256"
+"""Metadata of the graph: which tokenizer its ids belong to."""
+
+MAX_MANIFEST_BYTES = 1_000_000
+MAX_BUNDLE_BYTES = 500_000_000
+"""Far above any bundle a phone could use, far below what would harm the machine that opens one."""
+
+_MAX_NPY_HEADER = 1000
+_FILE_NAME = re.compile(r"(?:[a-z0-9_]+/)?[a-z0-9_]+\.[a-z]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BundleError(UserError):
+    """A bundle that must not be opened; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle."""
+
+    bytes: int
+    """Its exact size."""
+    sha256: str
+    """Lower-case hexadecimal."""
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
+            raise ValueError("a file entry needs a size and a sha256")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """The graph: its shape, and the layout of the cache that the keyboard provides."""
+
+    precision: str
+    """"int8" or "float32": how the weights are stored. Inputs, outputs and cache are float32 either way."""
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int
+    head_size: int
+    hidden_width: int
+    window: int
+    """Pieces of context the model was trained on."""
+    cache_slots: int
+    """Length of the cache's time axis: the window, and room behind it for a tree of candidates."""
+    rope_base: float
+    norm_epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("int8", "float32"):
+            raise ValueError(f"its precision {self.precision!r} is unknown")
+        # Bounds that no sensible model meets: a manifest must not make the keyboard allocate without limit.
+        for name, limit in (
+            ("vocab_size", 1 << 20), ("width", 1 << 14), ("num_layers", 256), ("num_heads", 256),
+            ("num_key_value_heads", 256), ("head_size", 1 << 10), ("hidden_width", 1 << 16), ("window", 1 << 13),
+            ("cache_slots", 1 << 14),
+        ):  # fmt: skip
+            if not 0 < getattr(self, name) <= limit:
+                raise ValueError(f"{name} must lie between 1 and {limit}")
+        if self.cache_slots < self.window:
+            raise ValueError("cache_slots must not be less than window")
+        if self.num_heads % self.num_key_value_heads or self.num_heads * self.head_size != self.width:
+            raise ValueError("its numbers of heads do not fit")
+        if self.num_layers * self.num_key_value_heads * self.head_size * self.cache_slots > 1 << 26:
+            raise ValueError("its cache is too large")
+
+    def past(self, kind: str, layer: int) -> str:
+        """Name of a cache input; `kind` is "key" or "value". float32 [1, key-value heads, cache slots, head size]."""
+        return f"past_{kind}_{layer}"
+
+    def present(self, kind: str, layer: int) -> str:
+        """Name of the output that shares its buffer with `past`."""
+        return f"present_{kind}_{layer}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`. Holds no clock time: exporting one checkpoint twice gives the same bytes."""
+
+    format: int
+    """See `FORMAT`."""
+    features: tuple[str, ...]
+    """What a keyboard must be able to do; see `FEATURES`."""
+    languages: tuple[str, ...]
+    """ISO 639-1 codes."""
+    layout: str
+    """The keyboard layout the words are typed on."""
+    text_rules: int
+    """`fedkey.text.TEXT_RULES_VERSION` of the text the model was trained on."""
+    special_ids: Mapping[str, int]
+    """Ids of "pad", "start", "end", "unknown"."""
+    files: Mapping[str, FileEntry]
+    """Path with forward slashes -> what must be found there."""
+    model: ModelEntry
+    num_words: int
+    """Words in the lexicon."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Figures measured at export, against the checkpoint."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the model comes from: kind of run, steps or rounds, resolved configuration, sources with licences."""
+
+    def to_json(self) -> str:
+        """The file's text; the same for the same content."""
+        return (
+            json.dumps(
+                dataclasses.asdict(self), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+            )
+            + "\n"
+        )
+
+
+SPECIAL_IDS: Mapping[str, int] = {"pad": PAD_ID, "start": START_ID, "end": END_ID, "unknown": UNKNOWN_ID}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. Holds no file open and nothing large."""
+
+    path: Path
+    manifest: Manifest
+
+    def model_bytes(self) -> bytes:
+        """The serialised ONNX graph, checked once more as it is read."""
+        return self._read(MODEL)
+
+    def tokenizer_bytes(self) -> bytes:
+        """The SentencePiece model, checked once more as it is read."""
+        return self._read(TOKENIZER)
+
+    def lexicon_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays of `LEXICON_ARRAYS` by name, memory-mapped and read-only."""
+        return {
+            name: np.load(self.path / lexicon_file(name), mmap_mode="r", allow_pickle=False)
+            for name in LEXICON_ARRAYS
+        }
+
+    def _read(self, name: str) -> bytes:
+        content = _read_limited(self.path, name, self.manifest.files[name].bytes)
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
+            raise BundleError(
+                f"The bundle's {name} was altered while it was in use; export or download it again."
+            )
+        return content
+
+
+def lexicon_file(name: str) -> str:
+    """Path of a lexicon array inside the bundle."""
+    return f"lexicon/{name}.npy"
+
+
+def required_files() -> list[str]:
+    """The files without which a bundle is none, manifest aside."""
+    return [MODEL, TOKENIZER, *map(lexicon_file, LEXICON_ARRAYS)]
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Checks a bundle folder from the outside in; `BundleError` at the first thing that is wrong."""
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError(f"There is no bundle at {path}: a bundle is a folder that holds {MANIFEST}.")
+    manifest = read_manifest(path)
+    _check_understood(manifest)
+    if sum(entry.bytes for entry in manifest.files.values()) > MAX_BUNDLE_BYTES:
+        raise BundleError(
+            f"The bundle says it is larger than {MAX_BUNDLE_BYTES:,} bytes; it cannot be one for a phone."
+        )
+    for name, entry in manifest.files.items():
+        _check_file(path, name, entry)
+    lengths = {name: _array_length(path, name, dtypes) for name, dtypes in LEXICON_ARRAYS.items()}
+    if lengths["log_prob"] != manifest.num_words:
+        raise BundleError(
+            "The bundle's lexicon does not hold the number of words its manifest says; export it again."
+        )
+    return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parses `manifest.json` alone. A newer format is named before anything else in it is looked at."""
+    if not (path / MANIFEST).is_file():
+        raise BundleError(f"The folder {path} is not a bundle: it holds no {MANIFEST}.")
+    try:
+        data = json.loads(_read_limited(path, MANIFEST, MAX_MANIFEST_BYTES, exact=False).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"The bundle's {MANIFEST} is not readable JSON; export or download the bundle again."
+        ) from error
+    number = data.get("format") if isinstance(data, dict) else None
+    if number != FORMAT or isinstance(number, bool):
+        if isinstance(number, int) and number > FORMAT:
+            raise BundleError(
+                f"The bundle has format {number}, this keyboard reads {FORMAT}: update the keyboard."
+            )
+        raise BundleError(
+            f"The bundle has format {number!r}, this keyboard reads {FORMAT}: export the model again."
+        )
+    try:
+        manifest: Manifest = _from_json(Manifest, data)
+    except ValueError as error:
+        raise BundleError(
+            f"The bundle's {MANIFEST} is malformed ({error}); export or download it again."
+        ) from error
+    return manifest
+
+
+def _check_understood(manifest: Manifest) -> None:
+    unknown = [name for name in manifest.features if name not in FEATURES and not name.startswith(OPTIONAL)]
+    if unknown:
+        raise BundleError(
+            f"The bundle needs {', '.join(unknown)}, which this keyboard lacks: update the keyboard."
+        )
+    if manifest.text_rules != TEXT_RULES_VERSION:
+        raise BundleError(
+            f"The bundle was trained with text rules {manifest.text_rules}, this keyboard writes by {TEXT_RULES_VERSION}: "
+            "update the older of the two."
+        )
+    if dict(manifest.special_ids) != dict(SPECIAL_IDS):
+        raise BundleError(
+            "The bundle's special ids are not the ones this keyboard uses; export the model again."
+        )
+    missing = [name for name in required_files() if name not in manifest.files]
+    if missing:
+        raise BundleError(
+            f"The bundle's {MANIFEST} does not list {missing[0]}; export or download the bundle again."
+        )
+    for name in manifest.files:
+        if not _FILE_NAME.fullmatch(name):
+            raise BundleError(
+                f"The bundle names a file {name!r}, which may lie outside it; do not use this bundle."
+            )
+
+
+def _check_file(path: Path, name: str, entry: FileEntry) -> None:
+    digest = hashlib.sha256(_read_limited(path, name, entry.bytes)).hexdigest()
+    if digest != entry.sha256:
+        raise BundleError(
+            f"The bundle's {name} is not the file that was exported; export or download the bundle again."
+        )
+
+
+def _read_limited(path: Path, name: str, limit: int, *, exact: bool = True) -> bytes:
+    """A regular file of exactly (or at most) `limit` bytes; nothing is read of one that is larger."""
+    file = path / name
+    try:
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode) or (file.parent != path and file.parent.is_symlink()):
+            raise BundleError(
+                f"The bundle's {name} is a link or no regular file; copy the bundle with its files."
+            )
+        if status.st_size > limit or (exact and status.st_size != limit):
+            raise BundleError(
+                f"The bundle's {name} has {status.st_size:,} bytes where {limit:,} are {'right' if exact else 'allowed'}; "
+                "export or download the bundle again."
+            )
+        with file.open("rb") as opened:
+            return opened.read(limit)
+    except FileNotFoundError as error:
+        raise BundleError(f"The bundle lacks {name}; export or download it again.") from error
+    except OSError as error:
+        raise BundleError(f"The bundle's {name} cannot be read: {error.strerror}.") from error
+
+
+def _array_length(path: Path, name: str, dtypes: Iterable[str]) -> int:
+    """The length of a lexicon array, after checking that its header promises what the file holds."""
+    file = path / lexicon_file(name)
+    try:
+        with file.open("rb") as opened:
+            if np.lib.format.read_magic(opened) != (1, 0):
+                raise ValueError("version")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(
+                opened, max_header_size=_MAX_NPY_HEADER
+            )
+            payload = file.stat().st_size - opened.tell()
+    except (ValueError, OSError) as error:
+        raise BundleError(f"The bundle's {lexicon_file(name)} is no array file; export it again.") from error
+    if (
+        len(shape) != 1
+        or fortran
+        or dtype.str not in dtypes
+        or shape[0] < 1
+        or shape[0] * dtype.itemsize != payload
+    ):
+        raise BundleError(
+            f"The bundle's {lexicon_file(name)} is not the kind of array it should be; export it again."
+        )
+    return int(shape[0])
+
+
+# ------------------------------------------------------------------------------------------------- JSON to dataclass
+
+T = TypeVar("T")
+
+
+def _from_json(kind: type[T], data: object) -> T:
+    """Builds a flat dataclass from parsed JSON; `ValueError` names the field that is missing, unknown or of another type."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{kind.__name__} is not an object")
+    hints = {each.name: str(each.type) for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in data:
+        if name not in hints:
+            raise ValueError(f"unknown field {name!r}")
+    for name in hints:
+        if name not in data:
+            raise ValueError(f"no field {name!r}")
+    return kind(**{name: _value(hint, name, data[name]) for name, hint in hints.items()})
+
+
+def _value(hint: str, name: str, value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint == "int" and is_number and isinstance(value, int):
+        return value
+    if hint == "float" and is_number:
+        return float(value)
+    if hint == "str" and isinstance(value, str):
+        return value
+    if hint == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if hint == "ModelEntry":
+        return _from_json(ModelEntry, value)
+    if isinstance(value, dict):
+        if hint == "Mapping[str, FileEntry]":
+            return {key: _from_json(FileEntry, item) for key, item in value.items()}
+        if hint == "Mapping[str, int]" and all(type(item) is int for item in value.values()):
+            return value
+        if hint == "Mapping[str, Any]":
+            return value
+    raise ValueError(f"field {name!r} is not {hint}")

@@ -1,0 +1,33 @@
+"""How a suggested word is written: as the lexicon has it, at the height the writer chose.
+
+In: a lexicon form and what was typed of it. Out: the word as it would be inserted. Next stop:
+`fedkey.engine`.
+"""
+
+from __future__ import annotations
+
+from fedkey.text import capitalise
+
+
+def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
+    """Gives `word` the capitals of the letters typed so far ("Hel" -> "Hello", "HEL" -> "HELLO", "lon" ->
+    "London").
+
+    Capitals the writer typed are kept, and those of the lexicon ("I'm", "iPhone") are added. Two or more
+    letters, all of them capitals, ask for the whole word in capitals. At a sentence start the word begins
+    with a capital only while nothing is typed: whoever typed a small letter there meant it.
+
+    Args:
+        word: a surface form of the lexicon whose lower case begins with `typed`'s.
+        typed: the normalised letters, perhaps none.
+        starts_sentence: whether the word begins a sentence.
+    """
+    if not typed:
+        return capitalise(word) if starts_sentence else word
+    cased = [letter for letter in typed if letter.isupper() or letter.islower()]
+    if len(cased) >= 2 and all(map(str.isupper, cased)):
+        return typed + word[len(typed) :].upper()
+    shown = "".join(
+        mine if mine.isupper() else theirs for mine, theirs in zip(typed, word[: len(typed)], strict=False)
+    )
+    return shown + word[len(typed) :]

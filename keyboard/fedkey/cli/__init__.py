@@ -1,0 +1,22 @@
+"""`fedkey`: the command of the person who types.
+
+In: arguments. Out: the keyboard on screen, or a table. Next stop: `fedkey.ui.app`.
+"""
+
+from fedkey.commands import Subcommand, run_command
+
+SUBCOMMANDS = {
+    "type": Subcommand("fedkey.cli.type", "Open the keyboard on a bundle (the default)."),
+    "eval": Subcommand("fedkey.cli.eval", "Measure a bundle on a text file."),
+    "complete": Subcommand("fedkey.cli.complete", "Print suggestions for one place as JSON."),
+}
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    return run_command(
+        "fedkey",
+        "A keyboard in the terminal that predicts what you type, on this machine alone.",
+        SUBCOMMANDS,
+        default="type",
+    )

@@ -1,0 +1,39 @@
+"""`fedkey complete`: the suggestions for one place, for scripts.
+
+In: a bundle, the text before a word and the word's first letters. Out: one line of JSON. Next stop:
+`fedkey.engine`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from fedkey.engine import Engine
+from fedkey.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("bundle", help="the bundle folder")
+    parser.add_argument(
+        "--context",
+        default="",
+        metavar="TEXT",
+        help="everything before the word; earlier messages on lines of their own (default: nothing)",
+    )
+    parser.add_argument(
+        "--typed", default="", metavar="LETTERS", help="the word's letters so far (default: none)"
+    )
+    parser.add_argument("-k", type=int, default=3, metavar="COUNT", help="words at most (default: 3)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints one JSON object: words, log_probs, autocorrect, latency_ms."""
+    if arguments.k < 1:
+        raise UserError(f"-k must be at least 1, not {arguments.k}: it is the number of words to suggest.")
+    suggestions = Engine.open(arguments.bundle).suggest(arguments.context, arguments.typed, arguments.k)
+    # ASCII escapes: the line can be read whatever encoding the terminal or the pipe has.
+    print(json.dumps(dataclasses.asdict(suggestions)))
+    return 0

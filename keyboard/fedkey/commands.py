@@ -1,0 +1,107 @@
+"""How the three commands find, run and report their subcommands.
+
+In: a table of subcommands and the arguments typed. Out: an exit status; mistakes end as one sentence on stderr.
+Next stop: `fedkey.cli`, `fedkey_server.cli`, `fedkey_export.cli`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from fedkey.errors import UserError
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """One line of a command's help: the module that implements it, imported only when it is called."""
+
+    module: str
+    summary: str
+
+
+class CommandModule(Protocol):
+    """What a subcommand's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Does the work; returns the exit status."""
+
+
+def run_command(
+    program: str,
+    description: str,
+    subcommands: Mapping[str, Subcommand],
+    *,
+    arguments: Sequence[str] | None = None,
+    default: str | None = None,
+    extra: str | None = None,
+) -> int:
+    """Runs `program`'s subcommand named by the first argument, or `default` if none is named.
+
+    Args:
+        program: what the user typed, e.g. "fedkey-server".
+        description: one sentence for the help page.
+        subcommands: name -> where it lives. Modules are imported late, so that help and mistakes answer at once.
+        arguments: defaults to `sys.argv[1:]`.
+        default: the subcommand used when the first argument names none (e.g. `fedkey BUNDLE`).
+        extra: the optional dependency set this command needs; a missing module is explained by naming it.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    name = typed[0] if typed else default
+    if name in ("-h", "--help"):
+        print(_help(program, description, subcommands, default))
+        return 0
+    if name in subcommands:
+        typed = typed[1:]
+    elif default is not None:
+        name = default
+    else:
+        print(_help(program, description, subcommands, default), file=sys.stderr)
+        if name is not None:
+            print(f"\n{program}: there is no subcommand {name!r}.", file=sys.stderr)
+        return EXIT_MISTAKE
+    assert name is not None
+    try:
+        module = cast(CommandModule, importlib.import_module(subcommands[name].module))
+        prog = program if name == default else f"{program} {name}"
+        parser = argparse.ArgumentParser(prog=prog, description=subcommands[name].summary)
+        if name == default:
+            parser.epilog = _list(subcommands, skip=name)
+            parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(typed))
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except ModuleNotFoundError as error:
+        if extra is None or (error.name or "").startswith("fedkey"):
+            raise
+        print(
+            f"{program}: the package {error.name!r} is missing; install fedkey with its {extra} extra: "
+            f"pip install 'fedkey[{extra}]'.",
+            file=sys.stderr,
+        )
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped; the same command goes on where it stopped.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _list(subcommands: Mapping[str, Subcommand], skip: str | None = None) -> str:
+    rows = [(name, entry.summary) for name, entry in subcommands.items() if name != skip]
+    return "subcommands:\n" + "\n".join(f"  {name:<12} {summary}" for name, summary in rows)
+
+
+def _help(program: str, description: str, subcommands: Mapping[str, Subcommand], default: str | None) -> str:
+    usage = f"usage: {program} {'[' if default else ''}SUBCOMMAND{']' if default else ''} ..."
+    return f"{usage}\n\n{description}\n\n{_list(subcommands)}\n\n{program} SUBCOMMAND --help tells more."

@@ -1,0 +1,200 @@
+"""Which of the candidates the model believes in.
+
+In: candidates, and the model's log probabilities of the next piece. Out: the best words with their log
+probabilities in this context. Next stop: `fedkey.engine`.
+
+A word's probability is the product over its pieces. The first factor is exact and known for all words at
+once: it is read off the softmax that the context already gave. Most words that matter are one piece and need
+nothing more. The others are *estimated* first (the first piece's probability, shared out among the words that
+begin with it as unigram frequencies would share it), and those that could be shown are *scored*: their pieces
+run through the model as one prefix tree over the cached context. The model is trained self-normalised (logits
+close to log probabilities), so that the later factors are single logits and no softmax is paid for them.
+
+What was scored stays known until the context changes, so a typed letter usually costs no model run at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fedkey.candidates import Candidates
+from fedkey.lexicon import Lexicon
+from fedkey.model import Cache, LanguageModel
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+NEVER = np.float32(-np.inf)
+"""The log probability of what is not to be chosen."""
+
+BATCH_WORDS = 24
+"""Words of several pieces that are looked at before the list is drawn up."""
+
+MAX_BATCHES = 3
+"""A further batch is looked at when scoring lowered words so far that estimated ones came up between them."""
+
+MAX_TREE_NODES = 32
+"""Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places
+free."""
+
+
+class RankedWord(NamedTuple):
+    """A word's number in the lexicon and the natural log of its probability here, its typing cost taken
+    off."""
+
+    word: int
+    log_prob: float
+
+
+class Decoder:
+    """The parts of ranking that no context changes."""
+
+    def __init__(self, lexicon: Lexicon, model: LanguageModel) -> None:
+        self.lexicon = lexicon
+        self.model = model
+        offsets = np.asarray(lexicon.piece_offsets, dtype=np.int64)
+        lengths = np.diff(offsets)
+        self.first_piece: Integers = np.asarray(lexicon.piece_ids, dtype=np.int64)[offsets[:-1]]
+        self.is_single: npt.NDArray[np.bool_] = lengths == 1
+        self.share: Floats = self._share_of_first_piece()
+        self.max_nodes = min(MAX_TREE_NODES, model.tree_room)
+        self.share[lengths - 1 > self.max_nodes] = NEVER
+
+    def _share_of_first_piece(self) -> Floats:
+        """log P(word | its first piece) by unigram frequency, [W]."""
+        log_prob = np.asarray(self.lexicon.log_prob, dtype=np.float64)
+        mass = np.bincount(self.first_piece, weights=np.exp(log_prob))
+        return (log_prob - np.log(mass[self.first_piece])).astype(np.float32)
+
+    def begin(self, cache: Cache, log_probs: Floats) -> WordScores:
+        """Starts ranking at the end of `cache`, where `log_probs` [V] is the log softmax of the next piece.
+
+        What is returned must not be used after the cache has moved.
+        """
+        return WordScores(self, cache, log_probs)
+
+
+class WordScores:
+    """Every word's log probability in one context, as far as it is known.
+
+    What `best` answers depends on the candidates alone; what earlier calls scored is only not scored again.
+    """
+
+    def __init__(self, decoder: Decoder, cache: Cache, log_probs: Floats) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        # The first piece's log probability bounds the word's from above, and is all of it for single pieces.
+        self._bound: Floats = log_probs[decoder.first_piece]
+        self._exact: Floats = np.where(decoder.is_single, self._bound, NEVER)
+        self._estimate: Floats = np.where(decoder.is_single, NEVER, self._bound + decoder.share)
+        self._scored: dict[int, float] = {}
+
+    def best(self, candidates: Candidates, k: int) -> list[RankedWord]:
+        """The k most probable candidates with distinct letters, best first; all of them scored, none
+        estimated."""
+        words, costs = candidates.words, candidates.costs
+        scores = self._exact[words] - costs
+        estimate = self._estimate[words] - costs
+        bound = self._bound[words] - costs
+        for batch in range(MAX_BATCHES):
+            ranked = self._distinct(words, scores, k)
+            floor = ranked[-1].log_prob if len(ranked) == k else NEVER
+            # An estimate can be wrong either way: the first batch takes whatever could reach the list at all.
+            reach = estimate if batch else bound
+            open_words = np.flatnonzero((reach > floor) & (estimate > NEVER))
+            if len(open_words) == 0:
+                return ranked
+            chosen = open_words[_largest(estimate[open_words], BATCH_WORDS)]
+            scores[chosen] = self._score(words[chosen].tolist()) - costs[chosen]
+            estimate[chosen] = NEVER
+        return self._distinct(words, scores, k)
+
+    def _score(self, words: list[int]) -> Floats:
+        """The log probabilities of `words`; those not known yet cost a model run or two."""
+        decoder = self._decoder
+        unknown = [word for word in words if word not in self._scored]
+        while unknown:
+            tree, paths = PieceTree(), []
+            for word in unknown:
+                path = tree.add(decoder.lexicon.pieces(word), decoder.max_nodes)
+                if path is None:
+                    break
+                paths.append(path)
+            logits = decoder.model.score_tree(self._cache, *tree.arrays())
+            # A logit is a log probability only nearly; none may lift a word above its first pieces.
+            factors = np.minimum(logits, 0.0)
+            for word, path in zip(unknown, paths, strict=False):
+                self._scored[word] = float(self._bound[word] + factors[path].sum())
+            unknown = unknown[len(paths) :]
+        return np.array([self._scored[word] for word in words], dtype=np.float32)
+
+    def _distinct(self, words: Integers, scores: Floats, k: int) -> list[RankedWord]:
+        """The k best-scored words; of those with the same letters (us, US) only the best."""
+        ranked: list[RankedWord] = []
+        keys = set()
+        for at in _largest(scores, FORMS_PER_KEY * k).tolist():
+            key = self._decoder.lexicon.key(int(words[at]))
+            if scores[at] == NEVER or len(ranked) == k:
+                break
+            if key not in keys:
+                keys.add(key)
+                ranked.append(RankedWord(int(words[at]), float(scores[at])))
+        return ranked
+
+
+FORMS_PER_KEY = 4
+"""Ways to write the same letters that a lexicon has at most (us, Us, US, uS)."""
+
+
+class PieceTree:
+    """Candidates' pieces as a prefix tree: shared beginnings run through the model once.
+
+    A node is a piece that must be run; an edge to the next piece is a question to the node ("how probable is
+    this piece after you?"). A word of n pieces needs n - 1 nodes, the last piece being only asked for.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[int, int], int] = {}
+        self._questions: dict[tuple[int, int], int] = {}
+
+    def add(self, pieces: Sequence[int], max_nodes: int) -> list[int] | None:
+        """Adds a word; returns the numbers of its n - 1 questions, or None if the tree would grow past
+        `max_nodes`."""
+        added: list[tuple[int, int]] = []
+        questions = []
+        node = -1
+        for piece, following in pairwise(pieces):
+            edge = (node, piece)
+            if edge not in self._nodes:
+                if len(self._nodes) == max_nodes:
+                    for stray in added:
+                        del self._nodes[stray]
+                    return None
+                self._nodes[edge] = len(self._nodes)
+                added.append(edge)
+            node = self._nodes[edge]
+            questions.append((node, following))
+        return [self._questions.setdefault(question, len(self._questions)) for question in questions]
+
+    def arrays(self) -> tuple[Integers, Integers, Integers, Integers]:
+        """Pieces [N] and parents [N] of the nodes (-1 for the root), nodes [M] and pieces [M] of the
+        questions."""
+        nodes = np.array([*self._nodes], dtype=np.int64).reshape(-1, 2)
+        questions = np.array([*self._questions], dtype=np.int64).reshape(-1, 2)
+        return nodes[:, 1], nodes[:, 0], questions[:, 0], questions[:, 1]
+
+
+def _largest(values: Floats, count: int) -> Integers:
+    """The places of the `count` largest values, largest first; equal values keep their order."""
+    if len(values) > count:
+        # Everything at least as large as the count-th value, so that ties are broken by place and not by
+        # chance.
+        places = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
+    else:
+        places = np.arange(len(values))
+    return places[np.argsort(-values[places], kind="stable")][:count]

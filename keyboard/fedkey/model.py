@@ -1,0 +1,227 @@
+"""The language model on the phone: ONNX Runtime around one graph and one cache.
+
+In: a bundle, piece ids. Out: log probabilities of the next piece, and logits for a tree of candidates. Next stop:
+`fedkey.decoder`.
+
+A `Cache` holds the keys and values of the ids read so far, in buffers that the graph updates in place. Reading on
+costs only what is new; going back is a change of a length, since whatever lies behind it is overwritten. A tree of
+candidates runs in the slots behind the ids and leaves nothing that counts.
+
+What follows some ids does not depend on the portions in which they were read. For float32 this holds up to rounding
+anyway; for int8 a rounding difference can tip an activation over to the next step, and suggestions with it. The graph
+quantises each position for itself, and `_run` never runs a single position, for which the runtime's matrix products
+take another path that adds up in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, BundleError, ModelEntry
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+HIDDEN_FROM = np.float32(-1e9)
+"""Bias that takes a slot out of the softmax."""
+
+
+class Cache:
+    """What the model has read: `ids`, and their keys and values. Made by `LanguageModel.new_cache`."""
+
+    def __init__(self, entry: ModelEntry, session: onnxruntime.InferenceSession) -> None:
+        self.ids: list[int] = []
+        shape = (1, entry.num_key_value_heads, entry.cache_slots, entry.head_size)
+        self.binding = session.io_binding()
+        self._buffers = []
+        for layer in range(entry.num_layers):
+            for kind in ("key", "value"):
+                # Zeros, not empty: slots that hold no number would turn a masked softmax into no number.
+                buffer = np.zeros(shape, dtype=np.float32)
+                self._buffers.append(buffer)
+                place = ("cpu", 0, np.float32, shape, buffer.ctypes.data)
+                self.binding.bind_input(entry.past(kind, layer), *place)
+                self.binding.bind_output(entry.present(kind, layer), *place)
+
+
+class LanguageModel:
+    """One graph, ready to run on one thread. Caches are independent; a cache must not be used by two threads at once.
+
+    Attributes:
+        window: how many ids a cache may hold.
+        tree_room: how many nodes `score_tree` may run behind a full window.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Loads the graph; `BundleError` if it is not what the manifest describes."""
+        self.entry = bundle.manifest.model
+        self.window = self.entry.window
+        self.tree_room = self.entry.cache_slots - self.entry.window
+        self._session = _start(bundle)
+        # Bias of plain reading; a run takes as much of it as it needs. The graph is causal by itself.
+        self._no_bias = np.zeros(self.entry.window * self.entry.cache_slots, dtype=np.float32)
+
+    def new_cache(self) -> Cache:
+        """An empty cache."""
+        return Cache(self.entry, self._session)
+
+    def rewind(self, cache: Cache, length: int) -> None:
+        """Forgets all but the first `length` ids."""
+        if not 0 <= length <= len(cache.ids):
+            raise ValueError(f"a cache of {len(cache.ids)} ids cannot be rewound to {length}")
+        del cache.ids[length:]
+
+    def advance(self, cache: Cache, ids: Sequence[int]) -> Floats:
+        """Reads `ids` after those in the cache; returns the log probabilities [V] of what follows the last."""
+        return self._read(cache, ids, np.array([len(ids) - 1]))[0]
+
+    def advance_each(self, cache: Cache, ids: Sequence[int]) -> Floats:
+        """As `advance`, but returns what follows each of the N ids: [N, V]."""
+        return self._read(cache, ids, np.arange(len(ids)))
+
+    def _read(self, cache: Cache, ids: Sequence[int], rows: Integers) -> Floats:
+        before, after = len(cache.ids), len(cache.ids) + len(ids)
+        if not ids or after > self.window:
+            raise ValueError(
+                f"a cache of {before} ids with a window of {self.window} cannot take {len(ids)} more"
+            )
+        tokens = self._checked(np.array(ids, dtype=np.int64))
+        bias = self._no_bias[: len(ids) * after].reshape(1, 1, len(ids), after)
+        log_probs, _ = self._run(cache, tokens, np.arange(before, after), bias, rows, _NONE, _NONE)
+        cache.ids.extend(tokens.tolist())
+        return log_probs
+
+    def score_tree(
+        self, cache: Cache, pieces: Integers, parents: Integers, query_nodes: Integers, query_pieces: Integers
+    ) -> Floats:
+        """How well pieces follow the nodes of a tree that hangs behind the cache; the cache stays as it is.
+
+        Args:
+            pieces: [N] ids of the nodes.
+            parents: [N] each node's parent, -1 for the end of the cache; a parent stands before its children.
+            query_nodes, query_pieces: [M] pairs: how well does this piece follow this node?
+
+        Returns:
+            [M] logits. The model is trained self-normalised, so that they are close to log probabilities.
+        """
+        if len(query_nodes) == 0:
+            return np.zeros(0, dtype=np.float32)
+        start, count = len(cache.ids), len(pieces)
+        if start + max(count, 2) > self.entry.cache_slots:
+            raise ValueError(f"a tree of {count} nodes does not fit behind {start} ids")
+        bias = np.zeros((1, 1, count, start + count), dtype=np.float32)
+        bias[..., start:] = HIDDEN_FROM
+        positions = np.empty(count, dtype=np.int64)
+        for node, parent in enumerate(parents.tolist()):
+            if not -1 <= parent < node:
+                raise ValueError(f"node {node} has parent {parent}, which does not stand before it")
+            if parent >= 0:
+                bias[0, 0, node] = bias[0, 0, parent]
+            bias[0, 0, node, start + node] = 0.0
+            positions[node] = start if parent < 0 else positions[parent] + 1
+        if query_nodes.min() < 0 or query_nodes.max() >= count:
+            raise ValueError("a query asks a node that the tree lacks")
+        pieces, query_pieces = self._checked(pieces), self._checked(query_pieces)
+        _, scores = self._run(cache, pieces, positions, bias, _NONE, query_nodes, query_pieces)
+        return scores
+
+    def _checked(self, ids: Integers) -> Integers:
+        # An id out of range would read past the end of the embedding in some builds of the runtime.
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.entry.vocab_size:
+            raise ValueError(f"piece ids must lie in 0..{self.entry.vocab_size - 1}")
+        return ids
+
+    def _run(
+        self,
+        cache: Cache,
+        tokens: Integers,
+        positions: Integers,
+        bias: Floats,
+        rows: Integers,
+        score_rows: Integers,
+        score_pieces: Integers,
+    ) -> tuple[Floats, Floats]:
+        """One run of the graph; returns log_probs [R, V] and scores [M]."""
+        if len(tokens) == 1:
+            # A second position behind the only one changes nothing for it; see above.
+            tokens, positions = np.repeat(tokens, 2), np.array([positions[0], positions[0] + 1])
+            bias = np.pad(bias, ((0, 0), (0, 0), (0, 1), (0, 1)))
+        binding, num_slots = cache.binding, bias.shape[-1]
+        for name, array in (
+            ("tokens", tokens[None]),
+            ("positions", positions[None]),
+            ("attention_bias", bias),
+            ("last_slot", np.array([num_slots - 1], dtype=np.int32)),
+            ("num_slots", np.array([num_slots], dtype=np.int32)),
+            ("rows", rows),
+            ("score_rows", score_rows),
+            ("score_pieces", score_pieces),
+        ):
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        log_probs = np.empty((len(rows), self.entry.vocab_size), dtype=np.float32)
+        scores = np.empty(len(score_rows), dtype=np.float32)
+        for name, out in (("log_probs", log_probs), ("scores", scores)):
+            binding.bind_output(name, "cpu", 0, np.float32, out.shape, out.ctypes.data)
+        self._session.run_with_iobinding(binding)
+        return log_probs, scores
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+def _start(bundle: Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # A second thread gains 20 % on an idle machine and loses several times that on a busy one.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # its messages are for programmers; ours follow below
+    try:
+        session = onnxruntime.InferenceSession(
+            bundle.model_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the runtime's own exceptions share no base class
+        raise BundleError(
+            "The bundle's model.onnx is no graph that ONNX Runtime can load; export it again."
+        ) from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get(TOKENIZER_KEY) != bundle.manifest.files[TOKENIZER].sha256:
+        raise BundleError(
+            "The bundle's tokenizer is not the one its model was trained with; export it again."
+        )
+    entry = bundle.manifest.model
+    found = {each.name: (each.type, each.shape) for each in (*session.get_inputs(), *session.get_outputs())}
+    for name, signature in expected_signature(entry).items():
+        if found.pop(name, None) != signature:
+            raise BundleError(
+                f"The bundle's model.onnx does not offer {name!r} as its manifest says; export it again."
+            )
+    return session
+
+
+def expected_signature(entry: ModelEntry) -> dict[str, tuple[str, list[int | str]]]:
+    """Type and shape of every input and output of the graph, by name."""
+    cache: tuple[str, list[int | str]] = (
+        "tensor(float)", [1, entry.num_key_value_heads, entry.cache_slots, entry.head_size]
+    )  # fmt: skip
+    signature: dict[str, tuple[str, list[int | str]]] = {
+        "tokens": ("tensor(int64)", [1, "T"]),
+        "positions": ("tensor(int64)", [1, "T"]),
+        "attention_bias": ("tensor(float)", [1, 1, "T", "S"]),
+        "last_slot": ("tensor(int32)", [1]),
+        "num_slots": ("tensor(int32)", [1]),
+        "rows": ("tensor(int64)", ["R"]),
+        "score_rows": ("tensor(int64)", ["M"]),
+        "score_pieces": ("tensor(int64)", ["M"]),
+        "hidden": ("tensor(float)", ["T", entry.width]),
+        "log_probs": ("tensor(float)", ["R", entry.vocab_size]),
+        "scores": ("tensor(float)", ["M"]),
+    }
+    for layer in range(entry.num_layers):
+        for kind in ("key", "value"):
+            signature[entry.past(kind, layer)] = signature[entry.present(kind, layer)] = cache
+    return signature

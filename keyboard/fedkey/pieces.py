@@ -1,0 +1,115 @@
+"""SentencePiece, one unit at a time.
+
+In: messages or units of `fedkey.text`, and a `tokenizer.model`. Out: piece ids and back. Next stop:
+`fedkey_server.tokenizer` (which trains the model file) and `fedkey.model` (which runs on the ids).
+
+Each unit is encoded alone, and the tokenizer is trained with `treat_whitespace_as_suffix`, so the last piece of a
+unit ends in U+2581 and a word has one segmentation wherever it stands: its probability is the plain product over its
+pieces. (Encoding whole messages breaks this: "thanks," and "thanks see" segment differently.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import sentencepiece
+
+from fedkey.errors import UserError
+from fedkey.text import FLIP, PLACEHOLDERS, SPECIAL_UNITS, join, split
+
+PAD_ID, START_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
+"""Padding, message start, message end; the unknown piece exists only because SentencePiece demands one."""
+
+UNIT_END = "\u2581"
+
+
+class Pieces:
+    """Encodes units to piece ids and decodes ids to text. Thread-safe; caches what it has encoded."""
+
+    def __init__(self, model: bytes) -> None:
+        """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey."""
+        self.serialised = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except (RuntimeError, TypeError) as error:
+            raise UserError(
+                "The tokenizer is not a SentencePiece model; export or train it again."
+            ) from error
+        processor = self._processor
+        self.vocab_size: int = processor.vocab_size()
+        found = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
+        if found != (PAD_ID, START_ID, END_ID, UNKNOWN_ID):
+            raise UserError("The tokenizer was not trained by fedkey-server: its special ids differ.")
+        self._special = {unit: processor.piece_to_id(unit) for unit in SPECIAL_UNITS}
+        if UNKNOWN_ID in self._special.values():
+            raise UserError(
+                "The tokenizer was not trained by fedkey-server: it lacks the placeholder pieces."
+            )
+        self.flip_id = self._special[FLIP]
+        self.never_suggested: tuple[int, ...] = (
+            PAD_ID, START_ID, UNKNOWN_ID, *(self._special[unit] for unit in PLACEHOLDERS),
+        )  # fmt: skip
+        self._pieces: list[str] = [processor.id_to_piece(i) for i in range(self.vocab_size)]
+        self._unit_of_special = {i: unit for unit, i in self._special.items()}
+        self.ends_unit: npt.NDArray[np.bool_] = np.array(
+            [piece.endswith(UNIT_END) for piece in self._pieces], dtype=np.bool_
+        )
+        """Per id: whether a unit is complete after this piece."""
+        self._cache: dict[str, tuple[int, ...]] = {unit: (i,) for unit, i in self._special.items()}
+
+    @classmethod
+    def open(cls, path: Path) -> Pieces:
+        """Reads a `tokenizer.model` file."""
+        try:
+            return cls(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"Cannot read the tokenizer {path}: {error.strerror}.") from error
+
+    def encode_unit(self, unit: str) -> tuple[int, ...]:
+        """The ids of one unit of `fedkey.text.split`."""
+        ids = self._cache.get(unit)
+        if ids is None:
+            ids = tuple(self._processor.encode(unit))
+            if len(self._cache) < 200_000:  # a few tens of MB at most; a phone stays far below
+                self._cache[unit] = ids
+        return ids
+
+    def encode_units(self, units: Iterable[str]) -> list[int]:
+        """The ids of several units in order."""
+        return [i for unit in units for i in self.encode_unit(unit)]
+
+    def encode(self, message: str) -> list[int]:
+        """The ids of a normalised message, without message start and end."""
+        return self.encode_units(split(message))
+
+    def decode_units(self, ids: Sequence[int]) -> list[str]:
+        """Back to units. An unfinished last unit is returned as far as it goes."""
+        units: list[str] = []
+        open_ids: list[int] = []
+        for i in ids:
+            special = self._unit_of_special.get(i)
+            if special is not None:
+                units.append(special)
+            elif i > UNKNOWN_ID:
+                open_ids.append(i)
+                if self.ends_unit[i]:
+                    units.append(self._decode_unit(open_ids))
+                    open_ids = []
+        if open_ids:
+            units.append(self._decode_unit(open_ids))
+        return units
+
+    def _decode_unit(self, ids: list[int]) -> str:
+        # Depending on how the model was trained, SentencePiece keeps the end mark as a space; units hold none.
+        return str(self._processor.decode(ids)).rstrip(" ")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Back to a message: `decode(encode(m)) == m` for every normalised `m`."""
+        return join(self.decode_units(ids))
+
+    def piece(self, i: int) -> str:
+        """The text of one piece, for people to look at."""
+        return self._pieces[i]

@@ -1,0 +1,218 @@
+"""Run folders and checkpoints: what training writes, so that any kill loses nothing but the last few steps.
+
+In: weights, optimizer state, counters. Out: folders that are complete or absent. Next stop: `fedkey_server.phones`.
+
+    RUN/config.json                        resolved configuration of the run
+    RUN/{tokenizer.model,lexicon.tsv,sources.json}   copied from the data, so that a run is all an export needs
+    RUN/metrics.jsonl                      one JSON object per measurement
+    RUN/checkpoints/00000400/              weights, optimizer state, counters; renamed into place when complete
+    RUN/done.json                          final figures, written when the run is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedkey.errors import UserError
+from fedkey_server.model import Model, ModelConfig
+
+CARRIED = ("tokenizer.model", "lexicon.tsv", "sources.json")
+KEPT = 2
+"""Checkpoints kept: the newest, and the one before it in case a disk lied about the newest."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model at some moment of a run, or one read back from a bundle."""
+
+    model_config: ModelConfig
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    """Resolved configuration of the run it came from."""
+    step: int
+    """Steps (train) or rounds (federate) done."""
+    kind: str
+    """"train", "federate" or "bundle"."""
+    folder: Path
+    """Where tokenizer.model and lexicon.tsv lie."""
+
+    def model(self) -> Model:
+        """A model with these weights."""
+        model = Model(self.model_config)
+        model.load_state_dict(self.weights)
+        return model
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes beside and renames, so that a reader sees the old file or the new one."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file that fedkey wrote; `UserError` if it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON; delete its folder and start again.") from error
+
+
+def start_run(run: Path, config: dict[str, Any], kind: str, data: Path) -> None:
+    """Makes a run folder, or checks that an existing one was made with the same configuration.
+
+    Raises:
+        UserError: the folder holds another run, or the data folder is not prepared.
+    """
+    described = {"kind": kind, "config": config}
+    config_path = run / "config.json"
+    if config_path.exists():
+        if read_json(config_path) != json.loads(json.dumps(described)):
+            raise UserError(f"{run} holds a run with other settings; give another --run or delete it.")
+        return
+    missing = [name for name in CARRIED if not (data / name).exists()]
+    if missing:
+        raise UserError(f"{data} lacks {', '.join(missing)}; run 'fedkey-server prepare' first.")
+    run.mkdir(parents=True, exist_ok=True)
+    for name in CARRIED:
+        beside = run / (name + ".new")
+        shutil.copyfile(data / name, beside)
+        os.replace(beside, run / name)
+    write_json(config_path, described)
+
+
+def save(
+    run: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    state: dict[str, Tensor],
+    counters: dict[str, Any],
+    model_config: ModelConfig,
+) -> Path:
+    """Writes one checkpoint beside and renames it into place, then drops the oldest ones.
+
+    Args:
+        state: optimizer state and random-number states as flat tensors; what resuming needs beyond the weights.
+        counters: anything small that JSON can hold.
+    """
+    folder = run / "checkpoints" / f"{step:08d}"
+    beside = folder.with_name(folder.name + ".new")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in weights.items()}, beside / "model.safetensors"
+    )
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in state.items()}, beside / "state.safetensors"
+    )
+    write_json(beside / "state.json", {"step": step, "model": asdict(model_config), "counters": counters})
+    for path in beside.iterdir():
+        _flush(path)
+    if folder.exists():  # left by a run that was killed after renaming but before going on
+        shutil.rmtree(folder)
+    os.rename(beside, folder)
+    _flush(folder.parent)
+    for old in _complete(run)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _complete(run: Path) -> list[Path]:
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.isdigit())
+
+
+def latest(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run."""
+    complete = _complete(run)
+    return complete[-1] if complete else None
+
+
+def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights, optimizer state and counters of one checkpoint folder."""
+    try:
+        weights = load_file(folder / "model.safetensors")
+        state = load_file(folder / "state.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"The checkpoint {folder} cannot be read ({error}); delete it to go on from the one before."
+        ) from (error)
+    return weights, state, read_json(folder / "state.json")["counters"]
+
+
+def load(source: Path) -> Checkpoint:
+    """The newest checkpoint of a run folder, or the weights of a bundle folder.
+
+    Raises:
+        UserError: the folder is neither, or holds no checkpoint yet.
+    """
+    if (source / "manifest.json").exists():
+        return _load_bundle(source)
+    if not (source / "config.json").exists():
+        raise UserError(f"{source} is neither a run folder nor a bundle.")
+    folder = latest(source)
+    if folder is None:
+        raise UserError(f"The run {source} has no checkpoint yet; let it train first.")
+    described = read_json(source / "config.json")
+    weights, _, _ = read_state(folder)
+    info = read_json(folder / "state.json")
+    return Checkpoint(
+        ModelConfig(**info["model"]), weights, described["config"], info["step"], described["kind"], source
+    )
+
+
+def _load_bundle(source: Path) -> Checkpoint:
+    from fedkey.bundle import open_bundle
+    from fedkey_server.bundle_weights import read_weights
+
+    bundle = open_bundle(source)
+    model_config = ModelConfig(**bundle.manifest.provenance["config"]["model"])
+    arrays = read_weights(bundle.model_bytes(), model_config)
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Checkpoint(model_config, weights, bundle.manifest.provenance["config"], 0, "bundle", source)
+
+
+def append_metrics(run: Path, row: dict[str, Any]) -> None:
+    """Adds one line to metrics.jsonl."""
+    with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def trim_metrics(run: Path, step: int) -> None:
+    """Drops the lines of steps after `step`: they belong to work that was killed and is about to be done again."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed process may be cut off
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    beside = path.with_name(path.name + ".new")
+    beside.write_text("".join(kept), encoding="utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,30 @@
+"""`fedkey-server`: the command of the person who trains and federates.
+
+In: arguments. Out: run folders, tables. Next stop: `fedkey_server.corpus`.
+"""
+
+from fedkey.commands import Subcommand, run_command
+
+SUBCOMMANDS = {
+    "data": Subcommand(
+        "fedkey_server.cli.data", "Say what text files hold: authors, messages, words, rejects."
+    ),
+    "prepare": Subcommand(
+        "fedkey_server.cli.prepare", "Build lexicon, tokenizer and token ids from a preset's text."
+    ),
+    "train": Subcommand(
+        "fedkey_server.cli.train", "Train a model centrally; resumes a run that was stopped."
+    ),
+    "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
+    "evaluate": Subcommand("fedkey_server.cli.evaluate", "Compare bundles on authors no stage has seen."),
+}
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    return run_command(
+        "fedkey-server",
+        "Trains fedkey's language model and federates its fine-tuning.",
+        SUBCOMMANDS,
+        extra="server",
+    )

@@ -1,0 +1,36 @@
+"""`fedkey-server prepare`: build a data folder from a preset's text.
+
+In: a preset. Out: a data folder. Next stop: `fedkey_server.prepare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fedkey_server.cli.options import add_preset_options, load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_preset_options(parser)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder to fill; a complete one is left alone"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepares and says what there is."""
+    from fedkey_server.batches import Documents
+    from fedkey_server.phones import Phones
+    from fedkey_server.prepare import prepare
+
+    folder: Path = arguments.data
+    is_new = prepare(load_config(arguments), folder)
+    server = Documents.load(folder / "server.npz")
+    phones = Phones.load(folder / "phones.npz")
+    print(
+        f"{folder}: {'prepared' if is_new else 'already there'}; "
+        f"server {len(server.ids):,} pieces, {len(phones):,} phones with {phones.num_words.sum():,} own words"
+    )
+    return 0

@@ -1,0 +1,44 @@
+"""`fedkey-server train`: central training.
+
+In: a preset and folders. Out: a run folder. Next stop: `fedkey_server.train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fedkey_server import checkpoint
+from fedkey_server.cli.options import add_preset_options, load_config, use_threads
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_preset_options(parser)
+    parser.add_argument("--data", type=Path, required=True, help="folder made by 'fedkey-server prepare'")
+    parser.add_argument("--run", type=Path, required=True, help="run folder; an unfinished run goes on")
+    parser.add_argument("--init", type=Path, help="start from the weights of this run or bundle")
+    parser.add_argument(
+        "--steps-of",
+        type=Path,
+        metavar="RUN",
+        help="take as many steps as the phones of this federated run took together",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains and says how it went."""
+    from fedkey_server.train import train
+
+    use_threads(arguments)
+    num_steps = None
+    if arguments.steps_of is not None:
+        num_steps = int(checkpoint.read_json(arguments.steps_of / "done.json")["local_steps"])
+    final = train(
+        load_config(arguments), arguments.data, arguments.run, init=arguments.init, num_steps=num_steps
+    )
+    print(
+        f"{arguments.run}: {final['step']} steps, validation loss {final['validation_loss']:.3f} nats per piece, "
+        f"top-1 {final['validation_top1']:.1%} of pieces"
+    )
+    return 0

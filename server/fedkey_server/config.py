@@ -1,0 +1,172 @@
+"""Presets: one TOML file is one run.
+
+In: a preset's name or path, and `section.key=value` overrides. Out: a `Config` whose sections are the dataclasses that
+stand beside their components. Next stop: `fedkey_server.corpus`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fedkey.errors import UserError
+from fedkey_server.corpus import CorpusConfig
+from fedkey_server.model import ModelConfig
+from fedkey_server.rounds import RoundsConfig
+from fedkey_server.tokenizer import TokenizerConfig
+from fedkey_server.train import TrainConfig
+from fedkey_server.vocabulary import VocabularyConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything one run was told."""
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.vocab_size != self.tokenizer.vocab_size:
+            raise ValueError(
+                f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size} differ; "
+                "set both to the same number"
+            )
+
+
+def preset_names() -> list[str]:
+    """The presets that come with fedkey."""
+    folder = files("fedkey_server") / "presets"
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def load(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """A preset with its overrides.
+
+    Args:
+        preset: name of a preset that comes with fedkey, or the path of a TOML file.
+        overrides: "section.key=value" each, in TOML's value syntax; a bare word is a string.
+
+    Raises:
+        UserError: no such preset, unknown section or key (with the nearest match), wrong type, value out of range.
+    """
+    table, source = _read(preset)
+    for override in overrides:
+        section, key, value = _parse_override(override)
+        entries = table.setdefault(section, {})
+        if isinstance(entries, dict):
+            entries[key] = value
+    return from_dict(table, source)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, ready for JSON."""
+    return _plain(asdict(config))
+
+
+def from_dict(table: Mapping[str, Any], source: str = "the configuration") -> Config:
+    """The inverse of `to_dict`; `source` is named in errors."""
+    sections = {f.name: _section_class(f.default_factory) for f in fields(Config)}
+    _refuse_unknown(table, sections, source, "section")
+    try:
+        return Config(
+            **{name: _section(cls, name, table.get(name, {}), source) for name, cls in sections.items()}
+        )
+    except ValueError as error:
+        raise UserError(f"{source}: {error}.") from error
+
+
+def _section_class(factory: Any) -> type:
+    assert isinstance(factory, type)
+    return factory
+
+
+def _read(preset: str | Path) -> tuple[dict[str, Any], str]:
+    name = str(preset)
+    if name.endswith(".toml"):
+        try:
+            return tomllib.loads(Path(name).read_text(encoding="utf-8")), name
+        except OSError as error:
+            raise UserError(f"Cannot read the preset {name}: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"The preset {name} is not valid TOML: {error}.") from error
+    if name not in preset_names():
+        raise UserError(
+            f"There is no preset {name!r}{_nearest(name, preset_names())}; or give the path of a .toml file."
+        )
+    return tomllib.loads(
+        (files("fedkey_server") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    ), name
+
+
+def _parse_override(override: str) -> tuple[str, str, Any]:
+    path, separator, text = override.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not separator or not dot or not key:
+        raise UserError(f"--set {override!r} is not of the form section.key=value.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return section, key, value
+
+
+def _section(cls: type, name: str, entries: Any, source: str) -> Any:
+    if not isinstance(entries, Mapping):
+        raise UserError(f"{source}: {name} must be a section, not {entries!r}.")
+    known = typing.get_type_hints(cls)
+    _refuse_unknown(entries, known, source, f"key in [{name}]")
+    values = {key: _checked(value, known[key], f"{source}: {name}.{key}") for key, value in entries.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}.") from error
+
+
+def _checked(value: Any, expected: Any, where: str) -> Any:
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (expected,) = [kind for kind in typing.get_args(expected) if kind is not type(None)]
+        return _checked(value, expected, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where} must be a list, not {value!r}.")
+        item = typing.get_args(expected)[0]
+        return tuple(_checked(entry, item, where) for entry in value)
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
+        raise UserError(f"{where} must be of type {expected.__name__}, not {value!r}.")
+    return value
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], source: str, kind: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UserError(f"{source}: unknown {kind}: {name!r}{_nearest(name, names)}.")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,233 @@
+"""The language model: decoder-only, Llama-shaped, tied embeddings.
+
+In: packed rows of piece ids. Out: hidden states, whose product with the embedding are the logits. Next stop:
+`fedkey_server.train`.
+
+Parameter names are those of Llama checkpoints in the safetensors files of this field, so that other tools can read
+them. Shape suffixes: B = rows, T = positions in a row, D = model width, H = query heads, G = key/value heads,
+K = head size, F = hidden width of the feed-forward layer, N = graded positions, V = vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fedkey_kernels import additive_mask, attention, linear_cross_entropy, rms_norm, rotary_table, rotate
+
+IGNORE = -100
+"""Target of a position that carries no loss."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the transformer."""
+
+    vocab_size: int = 4096
+    """Pieces of the tokenizer."""
+    width: int = 128
+    """Size of a hidden state, D."""
+    num_layers: int = 3
+    num_heads: int = 4
+    """Query heads, H; the head size is width / num_heads."""
+    num_key_value_heads: int = 2
+    """Key/value heads, G; fewer of them make the phone's cache smaller (2305.13245)."""
+    hidden_width: int = 352
+    """Inner size of the SwiGLU layer (2002.05202), F."""
+    window: int = 128
+    """Longest document in pieces, and the context the phone keeps."""
+    rope_base: float = 10_000.0
+    norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "width",
+            "num_layers",
+            "num_heads",
+            "num_key_value_heads",
+            "hidden_width",
+            "window",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must be at least 1, not {getattr(self, name)}")
+        if self.width % self.num_heads or self.head_size % 2:
+            raise ValueError(
+                f"model.width {self.width} must be an even multiple of num_heads {self.num_heads}"
+            )
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"model.num_key_value_heads {self.num_key_value_heads} must divide num_heads {self.num_heads}"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Size of one attention head, K."""
+        return self.width // self.num_heads
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learnt scale."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x_btd: Tensor) -> Tensor:
+        return rms_norm(x_btd, self.weight, self.epsilon)
+
+
+class Rows(NamedTuple):
+    """What every layer needs to know about the batch beside its hidden states."""
+
+    document_ids_bt: Tensor
+    bias_b1tt: Tensor
+    rotary: tuple[Tensor, Tensor]
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.head_size = config.head_size
+        key_value_width = config.num_key_value_heads * config.head_size
+        self.q_proj = nn.Linear(config.width, config.width, bias=False)
+        self.k_proj = nn.Linear(config.width, key_value_width, bias=False)
+        self.v_proj = nn.Linear(config.width, key_value_width, bias=False)
+        self.o_proj = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, x_btd: Tensor, rows: Rows) -> Tensor:
+        num_rows, num_positions, width = x_btd.shape
+        heads = (num_rows, num_positions, -1, self.head_size)
+        q_bthk = rotate(self.q_proj(x_btd).view(heads), rows.rotary)
+        k_btgk = rotate(self.k_proj(x_btd).view(heads), rows.rotary)
+        v_btgk = self.v_proj(x_btd).view(heads)
+        out_bthk = attention(q_bthk, k_btgk, v_btgk, rows.document_ids_bt, bias_b1tt=rows.bias_b1tt)
+        return self.o_proj(out_bthk.reshape(num_rows, num_positions, width))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate x) * up x)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.hidden_width, bias=False)
+        self.up_proj = nn.Linear(config.width, config.hidden_width, bias=False)
+        self.down_proj = nn.Linear(config.hidden_width, config.width, bias=False)
+
+    def forward(self, x_btd: Tensor) -> Tensor:
+        return self.down_proj(nn.functional.silu(self.gate_proj(x_btd)) * self.up_proj(x_btd))
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer block."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        self.self_attn = SelfAttention(config)
+        self.post_attention_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        self.mlp = FeedForward(config)
+
+    def forward(self, x_btd: Tensor, rows: Rows) -> Tensor:
+        x_btd = x_btd + self.self_attn(self.input_layernorm(x_btd), rows)
+        return x_btd + self.mlp(self.post_attention_layernorm(x_btd))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm; named `model` inside `Model`, as Llama checkpoints have it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.width, config.norm_epsilon)
+
+
+class Model(nn.Module):
+    """The language model. Weights are drawn from `seed`, so that equal seeds give equal models."""
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self._initialise(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        # Projections that write into the residual stream start smaller, so that its variance does not grow with depth
+        # (GPT-2). The tied embedding starts at width^-0.5: logits of order one, inputs renormalised by the first layer.
+        residual = 0.02 * (2 * self.config.num_layers) ** -0.5
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                continue
+            std = 0.02
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                std = residual
+            elif name.endswith("embed_tokens.weight"):
+                std = self.config.width**-0.5
+            parameter.normal_(0.0, std, generator=generator)
+
+    @property
+    def embedding_vd(self) -> Tensor:
+        """The tied embedding and output matrix [V, D]."""
+        return self.model.embed_tokens.weight
+
+    def forward(self, tokens_bt: Tensor, positions_bt: Tensor, document_ids_bt: Tensor) -> Tensor:
+        """Hidden states after the final norm.
+
+        Args:
+            tokens_bt: int64 [B, T] piece ids.
+            positions_bt: int64 [B, T], counted from 0 in each document.
+            document_ids_bt: integer [B, T]; equal numbers in a row are one document, -1 is padding.
+
+        Returns:
+            [B, T, D]; no position depends on another document.
+        """
+        x_btd = self.model.embed_tokens(tokens_bt)
+        rows = Rows(
+            document_ids_bt,
+            additive_mask(document_ids_bt, x_btd.dtype),
+            rotary_table(positions_bt, self.config.head_size, self.config.rope_base, x_btd.dtype),
+        )
+        for layer in self.model.layers:
+            x_btd = layer(x_btd, rows)
+        return self.model.norm(x_btd)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log probabilities [..., V] of the next piece; trained so that logZ is near zero."""
+        return hidden @ self.embedding_vd.T
+
+    def loss(
+        self,
+        tokens_bt: Tensor,
+        targets_bt: Tensor,
+        positions_bt: Tensor,
+        document_ids_bt: Tensor,
+        z_penalty: float = 0.0,
+    ) -> Losses:
+        """Sums over the graded targets of a batch (those that are not `IGNORE`)."""
+        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt)
+        graded_bt = targets_bt != IGNORE
+        targets_n = targets_bt[graded_bt]
+        total, nll, hits = linear_cross_entropy(
+            hidden_btd[graded_bt], self.embedding_vd, targets_n, z_penalty
+        )
+        return Losses(total, nll, hits, targets_n.numel())
+
+
+class Losses(NamedTuple):
+    """Sums over graded targets; divide by `num_targets` for means."""
+
+    total: Tensor
+    """NLL + z_penalty * logZ^2, differentiable."""
+    nll: Tensor
+    """Negative log likelihood in nats."""
+    hits: Tensor
+    """Targets that were the most probable piece."""
+    num_targets: int

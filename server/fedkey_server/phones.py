@@ -1,0 +1,89 @@
+"""The simulated phones: who owns which documents.
+
+In: each author's conversations. Out: one `Documents` per phone, read quickly by any process. Next stop:
+`fedkey_server.rounds`.
+
+The file stands for the phones' own storage. Nothing of it is read by `prepare`'s vocabulary and tokenizer or by central
+training; a federated client opens it and takes its own part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fedkey.errors import UserError
+from fedkey_server.batches import Documents
+
+
+@dataclass(frozen=True)
+class Phones:
+    """All phones of a simulation."""
+
+    names: tuple[str, ...]
+    """Author of each phone."""
+    num_words: npt.NDArray[np.int64]
+    """Own words of each phone."""
+    all_documents: Documents
+    offsets: npt.NDArray[np.int64]
+    """Phone i owns documents offsets[i] to offsets[i + 1] - 1."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def documents(self, phone: int) -> Documents:
+        """What phone `phone` holds: own messages with loss, partners' messages as context."""
+        return self.all_documents.take(int(self.offsets[phone]), int(self.offsets[phone + 1]))
+
+    def save(self, path: Path) -> None:
+        """Writes an .npz file beside and renames it."""
+        beside = path.with_name(path.name + ".new")
+        with beside.open("wb") as file:
+            np.savez(
+                file,
+                names=np.array(self.names, dtype=np.str_),
+                num_words=self.num_words,
+                phone_offsets=self.offsets,
+                ids=self.all_documents.ids,
+                loss=self.all_documents.loss,
+                offsets=self.all_documents.offsets,
+            )
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Phones:
+        """Reads what `save` wrote; `UserError` if it is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                documents = Documents(arrays["ids"], arrays["loss"], arrays["offsets"])
+                names = tuple(str(name) for name in arrays["names"])
+                return cls(names, arrays["num_words"], documents, arrays["phone_offsets"])
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing; run 'fedkey-server prepare' first.") from error
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again."
+            ) from error
+
+
+def assemble(names: Sequence[str], num_words: Sequence[int], documents: Sequence[Documents]) -> Phones:
+    """Puts phones together; those without a document are left out."""
+    kept = [i for i, mine in enumerate(documents) if len(mine)]
+    counts = [len(documents[i]) for i in kept]
+    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(documents[i].lengths for i in kept)])
+    together = Documents(
+        np.concatenate([np.zeros(0, dtype=np.int32), *(documents[i].ids for i in kept)]),
+        np.concatenate([np.zeros(0, dtype=np.bool_), *(documents[i].loss for i in kept)]),
+        np.cumsum(lengths),
+    )
+    return Phones(
+        tuple(names[i] for i in kept),
+        np.array([num_words[i] for i in kept], dtype=np.int64),
+        together,
+        np.cumsum([0, *counts], dtype=np.int64),
+    )

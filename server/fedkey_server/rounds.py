@@ -1,0 +1,146 @@
+"""Federated averaging as pure functions over small states; reads like the paper's pseudocode.
+
+In: a model, one phone's documents, settings and seeds. Out: what the phone reports, and what the server makes of many
+reports. Next stop: `fedkey_server.client_app`.
+
+FedAvg (McMahan et al. 2017, 1602.05629): each round the server draws a cohort of phones; each phone trains from the
+server's weights on its own text for some epochs and reports how far it got; the server moves by the average of the
+reports, weighted by how much each phone had to learn from. One epoch in one full batch is FedSGD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedkey_server.batches import Documents, pack
+from fedkey_server.model import Model
+from fedkey_server.train import gradient_step, to_batch
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RoundsConfig:
+    """How the federation runs."""
+
+    num_rounds: int = 20
+    phones_per_round: int = 20
+    """Phones asked in a round, K = C * number of phones."""
+    min_reports: int = 10
+    """With fewer reports a round changes nothing."""
+    local_epochs: int = 1
+    """Passes over its own text that a phone makes in a round, E."""
+    batch_rows: int = 4
+    """Rows of `model.window` pieces in a local step, B; 0 takes all of a phone's rows at once (FedSGD)."""
+    max_rows: int = 0
+    """Rows a phone trains on in a round, drawn anew each time; 0 takes all of them."""
+    client_learning_rate: float = 0.3
+    client_momentum: float = 0.9
+    """Momentum of the phone's SGD; it starts at zero in every round."""
+    server_learning_rate: float = 1.0
+    """1 is plain averaging."""
+    clip_norm: float = 1.0
+    """Largest norm of a local step's gradient."""
+    seed: int = 1
+    validate_every: int = 2
+    """Rounds between two looks at the validation authors."""
+    timeout: float = 600.0
+    """Seconds the server waits for a round's reports."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_rounds", "phones_per_round", "min_reports", "local_epochs", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"rounds.{name} must be at least 1, not {getattr(self, name)}")
+        if self.min_reports > self.phones_per_round:
+            raise ValueError(
+                f"rounds.min_reports {self.min_reports} is more than phones_per_round {self.phones_per_round}"
+            )
+        if self.batch_rows < 0 or self.max_rows < 0:
+            raise ValueError("rounds.batch_rows and rounds.max_rows must not be negative (0 means all)")
+
+
+class PhoneReport(NamedTuple):
+    """What a phone sends back."""
+
+    weights: Weights
+    num_targets: int
+    """Graded pieces it trained on; its weight in the average."""
+    nll: float
+    """Summed negative log likelihood of those pieces while training, in nats."""
+    num_steps: int
+
+
+def cohort(seed: int, round_number: int, num_phones: int, phones_per_round: int) -> list[int]:
+    """The phones of a round, drawn without replacement; a pure function of its arguments."""
+    rng = np.random.default_rng((seed, round_number))
+    return rng.choice(num_phones, size=min(phones_per_round, num_phones), replace=False).tolist()
+
+
+def client_update(
+    model: Model, documents: Documents, config: RoundsConfig, z_penalty: float, generator: np.random.Generator
+) -> PhoneReport:
+    """One phone's work in one round: E epochs of SGD from the weights in `model`, which is changed.
+
+    Args:
+        model: holds the server's weights.
+        documents: the phone's own documents.
+        generator: orders and draws the phone's rows; seed it by (run, round, phone).
+    """
+    window = model.config.window
+    rows = pack(documents, window, window)
+    if config.max_rows:
+        rows = rows[np.sort(generator.permutation(len(rows))[: config.max_rows])]
+    batch_rows = config.batch_rows or len(rows)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=config.client_learning_rate, momentum=config.client_momentum, foreach=True
+    )
+    device = next(model.parameters()).device
+    nll, num_targets, num_steps = 0.0, 0, 0
+    for _ in range(config.local_epochs):
+        order = generator.permutation(len(rows))
+        for start in range(0, len(rows), batch_rows):
+            batch = to_batch(rows[order[start : start + batch_rows]], device)
+            step_nll, step_targets = gradient_step(model, optimizer, batch, z_penalty, config.clip_norm)
+            nll += step_nll
+            num_targets += step_targets
+            num_steps += 1
+    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    return PhoneReport(weights, num_targets, nll, num_steps)
+
+
+class Average:
+    """A running weighted sum of reports, so that memory does not grow with the cohort."""
+
+    def __init__(self) -> None:
+        self.total: Weights = {}
+        self.weight = 0.0
+        self.num_reports = 0
+
+    def add(self, weights: Mapping[str, Tensor], weight: float) -> None:
+        """Adds one report. Sums are kept in float64, so that their order costs no precision worth naming."""
+        for name, tensor in weights.items():
+            if name in self.total:
+                self.total[name].add_(tensor.double(), alpha=weight)
+            else:
+                self.total[name] = tensor.double() * weight
+        self.weight += weight
+        self.num_reports += 1
+
+    def mean(self) -> Weights:
+        """The weighted mean in float32."""
+        if self.weight <= 0:
+            raise ValueError("no report carries any weight")
+        return {name: (tensor / self.weight).float() for name, tensor in self.total.items()}
+
+
+def server_update(weights: Mapping[str, Tensor], mean: Mapping[str, Tensor], learning_rate: float) -> Weights:
+    """w <- w + learning_rate * (mean - w); with learning_rate 1 the mean itself."""
+    if learning_rate == 1.0:
+        return dict(mean)
+    return {name: tensor + learning_rate * (mean[name] - tensor) for name, tensor in weights.items()}

@@ -1,0 +1,87 @@
+"""The chain that most tests stand on, each link built once per session through the public functions.
+
+made-up chat -> prepared data -> a model trained for seconds -> an exported bundle. `small_talk.py` makes the chat.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+for name in [name for name in os.environ if name == "NO_COLOR" or name.startswith("TEXTUAL")]:
+    del os.environ[name]  # they change what the keyboard draws
+
+SMALL = (
+    "vocabulary.max_words=4000",
+    "tokenizer.vocab_size=700",
+    "model.vocab_size=700",
+    "model.width=48",
+    "model.num_layers=2",
+    "model.num_heads=4",
+    "model.num_key_value_heads=2",
+    "model.hidden_width=96",
+    "train.num_steps=60",
+    "train.batch_rows=8",
+)
+"""Overrides of the tiny preset that make every stage take seconds."""
+
+
+def _small_talk():  # type: ignore[no-untyped-def]
+    spec = importlib.util.spec_from_file_location("small_talk", Path(__file__).parent / "small_talk.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["small_talk"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def chat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JSON lines of made-up two-person chats: 60 authors, 240 conversations."""
+    small_talk = _small_talk()
+    return small_talk.write_jsonl(tmp_path_factory.mktemp("chat") / "chat.jsonl", small_talk.conversations())
+
+
+@pytest.fixture(scope="session")
+def small_overrides(chat_file: Path) -> list[str]:
+    """`--set` values that shrink the tiny preset to the made-up chat."""
+    return [*SMALL, f"corpus.phones={str(chat_file)!r}", "corpus.server=[]", "corpus.donor_share=0.3"]
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, small_overrides: list[str]) -> Path:
+    """A prepared data folder."""
+    from fedkey_server.config import load
+    from fedkey_server.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("data") / "data"
+    prepare(load("tiny", small_overrides), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, small_overrides: list[str]) -> Path:
+    """A finished central run of 60 steps."""
+    from fedkey_server.config import load
+    from fedkey_server.train import train
+
+    run = tmp_path_factory.mktemp("run") / "run"
+    train(load("tiny", small_overrides), tiny_data, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    """The run as a verified int8 bundle."""
+    from fedkey_export.package import export
+
+    bundle = tmp_path_factory.mktemp("bundle") / "bundle"
+    export(tiny_run, bundle)
+    return bundle

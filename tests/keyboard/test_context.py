@@ -1,0 +1,118 @@
+"""What the model is given to read: the right ids, never too many, and mostly the same ones as a word
+before."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkey import Engine
+from fedkey.context import ContextReader, newest_that_fit
+from fedkey.pieces import END_ID, START_ID, Pieces
+
+ROOM = 40
+
+
+@pytest.fixture(scope="module")
+def reader(tiny_bundle) -> ContextReader:
+    engine = Engine.open(tiny_bundle)
+    return ContextReader(engine.pieces, engine.lexicon.forms, ROOM)
+
+
+@pytest.fixture(scope="module")
+def pieces(tiny_bundle) -> Pieces:
+    return Engine.open(tiny_bundle).pieces
+
+
+def test_messages_are_framed_and_the_unfinished_one_is_open(reader: ContextReader, pieces: Pieces) -> None:
+    expected = (START_ID, *pieces.encode("how are you"), END_ID, START_ID, *pieces.encode("fine"))
+    assert reader.read("How are you\nFine ").ids == expected
+    assert reader.read("How are you\n\n  \nFine").ids == expected
+
+
+def test_nothing_before_is_a_message_start(reader: ContextReader) -> None:
+    assert reader.read("").ids == (START_ID,)
+    assert reader.read("\n\n").ids == (START_ID,)
+
+
+@pytest.mark.parametrize(
+    ("context", "starts"),
+    [
+        ("", True),
+        ("hi\n", True),
+        ("hi ", False),
+        ("hi. ", True),
+        ("hi... ", False),
+        ("what?! ", True),
+        ("so, ", False),
+    ],
+)
+def test_where_sentences_start(reader: ContextReader, context: str, starts: bool) -> None:
+    assert reader.read(context).starts_sentence is starts
+
+
+def test_an_unexpected_gap_is_marked(reader: ContextReader, pieces: Pieces) -> None:
+    assert reader.read("so ( ").ids[-1] == pieces.flip_id
+    assert reader.read("so (").ids[-1] != pieces.flip_id
+
+
+@given(st.lists(st.text(max_size=60), max_size=12).map("\n".join))
+@settings(deadline=None)
+def test_any_text_fits_the_room(reader: ContextReader, context: str) -> None:
+    ids = reader.read(context).ids
+    assert 1 <= len(ids) <= ROOM
+
+
+@pytest.mark.parametrize(
+    "context",
+    ["hello there " * 3000, "x" * 20_000, "語" * 9_000, "hi\n" * 5_000, "a" * 500 + "\nhi"],
+    ids=["many words", "one word", "strange letters", "many lines", "one long line"],
+)
+def test_very_long_text_fits_the_room(reader: ContextReader, context: str) -> None:
+    ids = reader.read(context).ids
+    assert 1 <= len(ids) <= ROOM
+
+
+def test_old_messages_go_first_and_whole(reader: ContextReader, pieces: Pieces) -> None:
+    lines = [
+        f"see you tomorrow at the {place}" for place in ("park", "beach", "library", "school", "station")
+    ] * 2
+    everything = [i for line in lines for i in (START_ID, *pieces.encode(line), END_ID)]
+    everything += [START_ID, *pieces.encode("see you")]
+    ids = list(reader.read("\n".join([*lines, "see you "])).ids)
+    assert ids[0] == START_ID
+    assert ids == everything[-len(ids) :]
+    # A quarter of the room and the message at the cut may be given up for a steady cache, not more.
+    longest = max(len(pieces.encode(line)) + 2 for line in lines)
+    assert len(ids) > ROOM - ROOM // 4 - longest
+
+
+def test_the_cut_moves_seldom(reader: ContextReader) -> None:
+    """While a long conversation is typed word by word, what was read before is nearly always still right."""
+    sentence = "I think the book is really good and my favourite one is red"
+    words = sentence.split()
+    text, previous, num_rereads, num_words = "", (), 0, 0
+    for turn in range(30):
+        for word in words[: 4 + turn % 8]:
+            text += word + " "
+            ids = reader.read(text).ids
+            num_rereads += ids[: len(previous)] != previous
+            previous, num_words = ids, num_words + 1
+        text = text.rstrip() + "\n"
+        previous = ()
+    assert num_words > 200
+    assert num_rereads < num_words / 10
+
+
+def test_the_newest_messages_that_fit() -> None:
+    messages = [(1, 2), (3, 4, 5), (6,)]
+    assert newest_that_fit(messages, 0) == []
+    assert newest_that_fit(messages, 3) == [6]
+    assert newest_that_fit(messages, 4) == [3, 4, 5, 6]
+    assert newest_that_fit(messages, 99) == [1, 2, 3, 4, 5, 6]
+
+
+def test_no_room_is_a_mistake(pieces: Pieces) -> None:
+    with pytest.raises(ValueError, match="room"):
+        ContextReader(pieces, {}, 1)

@@ -1,0 +1,152 @@
+"""The decoder against brute force: a model that is a table, where every probability can be written down."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkey.candidates import CandidateFinder
+from fedkey.decoder import BATCH_WORDS, MAX_BATCHES, MAX_TREE_NODES, Decoder, PieceTree
+from fedkey.lexicon import Lexicon
+from fedkey_export.lexicon_arrays import build_arrays
+
+NUM_LETTERS = 4
+LETTERS = "abcd"
+VOCAB = 2 * NUM_LETTERS
+"""Piece i is letter i inside a word, piece i + 4 the same letter at the end of one."""
+
+
+def spell(word: str) -> tuple[int, ...]:
+    inner = [LETTERS.index(letter) for letter in word.lower()]
+    return (*inner[:-1], inner[-1] + NUM_LETTERS)
+
+
+class TableModel:
+    """A bigram model: what follows a piece depends on that piece alone. Counts its runs."""
+
+    tree_room = 100
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        logits = 2 * rng.normal(size=(VOCAB + 1, VOCAB))
+        self.table = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+        self.runs: list[tuple[int, int]] = []
+
+    def first(self) -> np.ndarray:
+        return self.table[VOCAB]
+
+    def score_tree(
+        self, cache: None, pieces: np.ndarray, parents: np.ndarray, nodes: np.ndarray, asked: np.ndarray
+    ) -> np.ndarray:
+        assert all(-1 <= parent < at for at, parent in enumerate(parents.tolist()))
+        self.runs.append((len(pieces), len(asked)))
+        return self.table[pieces[nodes], asked]
+
+    def log_prob(self, word: str) -> float:
+        pieces = spell(word)
+        chain = pairwise(pieces)
+        return float(self.first()[pieces[0]] + sum(self.table[a, b] for a, b in chain))
+
+
+def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Lexicon:
+    rows = [(word, log_prob, word in offensive) for word, log_prob in words.items()]
+    return Lexicon(build_arrays(rows, spell), VOCAB)
+
+
+WORDS = st.dictionaries(
+    st.text(LETTERS, min_size=1, max_size=3), st.floats(-12, -1), min_size=1, max_size=MAX_TREE_NODES // 2
+)
+"""So few that one run holds them all: two nodes each."""
+
+
+@given(words=WORDS, seed=st.integers(0, 2**32 - 1), typed=st.text(LETTERS, max_size=2), k=st.integers(1, 5))
+@settings(deadline=None)
+def test_few_candidates_are_ranked_as_if_each_word_were_scored_alone(
+    words: dict[str, float], seed: int, typed: str, k: int
+) -> None:
+    lexicon, model = make(words), TableModel(np.random.default_rng(seed))
+    scores = Decoder(lexicon, model).begin(None, model.first())
+    found = scores.best(CandidateFinder(lexicon).find(typed), k)
+    truth = sorted((model.log_prob(word) for word in words if word.startswith(typed)), reverse=True)[:k]
+    assert [entry.log_prob for entry in found] == pytest.approx(truth, abs=1e-4)
+    for entry in found:
+        assert entry.log_prob == pytest.approx(model.log_prob(lexicon.word(entry.word)), abs=1e-4)
+
+
+@given(seed=st.integers(0, 2**32 - 1), keys=st.lists(st.sampled_from([*LETTERS, "back"]), max_size=8))
+@settings(deadline=None)
+def test_what_an_earlier_key_scored_changes_no_answer(seed: int, keys: list[str]) -> None:
+    rng = np.random.default_rng(seed)
+    words = {"".join(rng.choice(list(LETTERS), size=rng.integers(1, 5))): -3.0 for _ in range(40)}
+    lexicon, model = make(words), TableModel(rng)
+    decoder, finder = Decoder(lexicon, model), CandidateFinder(lexicon)
+    warm = decoder.begin(None, model.first())
+    typed = ""
+    for key in keys:
+        typed = typed[:-1] if key == "back" else typed + key
+        warm_answer = warm.best(finder.find(typed), 3)
+        cold_answer = decoder.begin(None, model.first()).best(finder.find(typed), 3)
+        for a, b in zip(warm_answer, cold_answer, strict=True):
+            assert a == b
+
+
+def test_a_run_is_small_however_many_words_there_are() -> None:
+    rng = np.random.default_rng(3)
+    words = {"".join(rng.choice(list(LETTERS), size=6)): float(rng.uniform(-9, -3)) for _ in range(2000)}
+    lexicon, model = make(words), TableModel(rng)
+    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    assert len(found) == 3
+    assert all(1 <= nodes <= MAX_TREE_NODES for nodes, _ in model.runs)
+    assert sum(asked for _, asked in model.runs) <= MAX_BATCHES * BATCH_WORDS * 5
+
+
+def test_a_second_look_needs_no_model() -> None:
+    lexicon, model = make({"abc": -2.0, "abd": -2.0, "b": -3.0}), TableModel(np.random.default_rng(0))
+    scores = Decoder(lexicon, model).begin(None, model.first())
+    candidates = CandidateFinder(lexicon).find("")
+    first = scores.best(candidates, 3)
+    num_runs = len(model.runs)
+    assert scores.best(candidates, 3) == first
+    assert len(model.runs) == num_runs
+
+
+def test_words_of_one_piece_need_no_model() -> None:
+    lexicon, model = make({"a": -1.0, "b": -2.0, "c": -3.0}), TableModel(np.random.default_rng(0))
+    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    assert {lexicon.word(entry.word) for entry in found} == {"a", "b", "c"}
+    assert model.runs == []
+
+
+def test_of_one_word_in_two_heights_the_better_is_shown() -> None:
+    lexicon, model = make({"ab": -2.0, "AB": -9.0, "b": -3.0}), TableModel(np.random.default_rng(0))
+    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    assert sorted(lexicon.word(entry.word).lower() for entry in found) == ["ab", "b"]
+
+
+def test_the_tree_shares_beginnings_and_asks_each_question_once() -> None:
+    tree = PieceTree()
+    assert tree.add((1, 2, 3), 8) == [0, 1]
+    assert tree.add((1, 2, 4), 8) == [0, 2]
+    assert tree.add((5, 6), 8) == [3]
+    pieces, parents, nodes, asked = (array.tolist() for array in tree.arrays())
+    assert (pieces, parents) == ([1, 2, 5], [-1, 0, -1])
+    assert (nodes, asked) == ([0, 1, 1, 2], [2, 3, 4, 6])
+
+
+def test_a_word_that_does_not_fit_leaves_no_trace() -> None:
+    tree = PieceTree()
+    assert tree.add((1, 2), 2) == [0]
+    assert tree.add((3, 4, 5), 2) is None
+    assert tree.add((3, 4), 2) == [1]
+    assert tree.arrays()[0].tolist() == [1, 3]
+
+
+def test_a_model_without_room_for_trees_still_offers_single_pieces() -> None:
+    lexicon, model = make({"abc": -1.0, "b": -3.0}), TableModel(np.random.default_rng(0))
+    model.tree_room = 1
+    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    assert [lexicon.word(entry.word) for entry in found] == ["b"]
+    assert model.runs == []

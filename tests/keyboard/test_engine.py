@@ -1,0 +1,311 @@
+"""The engine on a real bundle, through its public face."""
+
+from __future__ import annotations
+
+import math
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkey import Engine
+from fedkey.candidates import CandidateFinder
+from fedkey.decoder import Decoder
+from fedkey.errors import UserError
+from fedkey.text import PLACEHOLDERS, normalise
+
+CONTEXTS = (
+    "",
+    "see you ",
+    "how are you doing today?\nI'm fine, ",
+    "do you want to go to the ",
+    "thank you so much for the ",
+    "No problem, see you later :)\n",
+    "what are you going to do this weekend?\nI'm going to the beach with ",
+    "I don't know what you mean lol\nsorry",
+)
+LETTERS = ("", "t", "th", "s", "lo", "Lo", "LO", "i", "I", "don", "zzz", "be")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle) -> Engine:
+    return Engine.open(tiny_bundle)
+
+
+def assert_same(one, other) -> None:
+    """The same words in the same order, but that rounding may swap words that are equally good."""
+    assert one.log_probs == pytest.approx(other.log_probs, abs=TOLERANCE)
+    if (
+        min((a - b for a, b in zip(one.log_probs, one.log_probs[1:], strict=False)), default=1)
+        > 2 * TOLERANCE
+    ):
+        assert one.words == other.words
+
+
+TOLERANCE = 1e-4
+
+
+# ------------------------------------------------------------------------------------------------ golden
+# cases
+
+
+@pytest.mark.parametrize(
+    ("context", "typed", "expected"),
+    [
+        ("", "hel", "hello"),
+        ("", "Hel", "Hello"),
+        ("", "HEL", "HELLO"),
+        ("see you ", "tom", "tomorrow"),
+        ("see you ", "Tom", "Tomorrow"),
+        ("see you", "tom", "tomorrow"),
+        ("thank you so ", "mu", "much"),
+        ("I don't know what you ", "me", "mean"),
+        ("do you want to ", "g", "go"),
+        ("what are you going to do this ", "wee", "weekend"),
+        ("my ", "favor", "favorite"),
+        ("I'm going to the beach with ", "lon", "London"),
+        ("I'm going to the beach with ", "LON", "LONDON"),
+        ("sorry, ", "i", "I"),
+        ("sorry, I ", "can'", "can't"),
+        ("sorry, I ", "can’", "can't"),
+        ("sorry, I ", "CAN'", "CAN'T"),
+        ("how are you?\nfine, ", "than", "thanks"),
+    ],
+)
+def test_the_best_word(engine: Engine, context: str, typed: str, expected: str) -> None:
+    assert engine.suggest(context, typed).words[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ("I don't know what ", "you"),
+        ("thank you so ", "much"),
+        ("how about you?\nthat sounds ", "great"),
+        ("my favorite ", "song"),
+        ("do you want to go to the ", "beach"),
+    ],
+)
+def test_the_next_word_is_among_many(engine: Engine, context: str, expected: str) -> None:
+    assert expected in engine.suggest(context, "", k=8).words
+
+
+def test_a_sentence_starts_with_a_capital(engine: Engine) -> None:
+    for context in ("", "see you later. ", "hi\n", 'okay. "'):
+        assert all(word[0].isupper() for word in engine.suggest(context, "", k=5).words)
+    assert not all(word[0].isupper() for word in engine.suggest("see you later, ", "", k=8).words)
+
+
+def test_letters_that_begin_no_word_give_nothing(engine: Engine) -> None:
+    for typed in ("qqqq", "https://a.b/c", "me@home.org", "2026", "@someone", "hello wor", "?"):
+        assert engine.suggest("see you ", typed).words == ()
+
+
+# --------------------------------------------------------------------------------------------------
+# properties
+
+
+@given(context=st.text(max_size=80), typed=st.text(max_size=6), k=st.integers(1, 5))
+@settings(deadline=None, max_examples=150)
+def test_any_text_gives_a_well_formed_answer(engine: Engine, context: str, typed: str, k: int) -> None:
+    answer = engine.suggest(context, typed, k)
+    letters = normalise(typed).lower()
+    assert len(answer.words) == len(answer.log_probs) <= k
+    assert len({word.lower() for word in answer.words}) == len(answer.words)
+    assert list(answer.log_probs) == sorted(answer.log_probs, reverse=True)
+    assert all(math.isfinite(p) and p <= 0 for p in answer.log_probs)
+    assert all(word.lower().startswith(letters) for word in answer.words)
+    assert not any(mark in word for word in answer.words for mark in (*PLACEHOLDERS, " ", "\u2581"))
+    assert answer.autocorrect is None
+    assert answer.latency_ms >= 0
+    if not letters:
+        assert len(answer.words) == k
+
+
+@given(
+    word=st.sampled_from(["hello", "tomorrow", "beach", "weekend", "London", "I'm", "don't"]),
+    length=st.integers(1, 8),
+    mask=st.integers(0, 255),
+)
+@settings(deadline=None)
+def test_suggestions_keep_the_letters_and_capitals_typed(
+    engine: Engine, word: str, length: int, mask: int
+) -> None:
+    typed = "".join(c.upper() if mask >> i & 1 else c for i, c in enumerate(word.lower()[:length]))
+    answer = engine.suggest("see you ", typed, 5)
+    assert word.lower() in {shown.lower() for shown in engine.suggest("see you ", word.lower()).words}
+    for shown in answer.words:
+        assert all(s == t or s == t.upper() for s, t in zip(shown, typed, strict=False))
+        if len(typed) > 1 and typed.isupper() and typed.isalpha():
+            assert shown.isupper()
+
+
+def test_offensive_words_are_shown_only_when_typed_out(engine: Engine) -> None:
+    lexicon = engine.lexicon
+    for index in range(len(lexicon)):
+        if lexicon.is_offensive(index):
+            key = lexicon.key(index)
+            assert key in {word.lower() for word in engine.suggest("", key, 5).words}
+            for length in range(len(key)):
+                shown = engine.suggest("", key[:length], 20).words
+                assert key not in {word.lower() for word in shown}
+
+
+# ----------------------------------------------------------------------------------- state changes no answer
+
+
+def test_a_warm_engine_answers_like_a_fresh_one(engine: Engine, tiny_bundle) -> None:
+    rng = np.random.default_rng(5)
+    keys = [(context, typed) for context in CONTEXTS for typed in LETTERS]
+    warm = [(keys[i], engine.suggest(*keys[i])) for i in rng.integers(len(keys), size=40)]
+    for (context, typed), answer in warm:
+        fresh = Engine.open(tiny_bundle).suggest(context, typed)
+        assert_same(answer, fresh)
+
+
+def test_the_same_keys_give_the_same_bits(tiny_bundle) -> None:
+    def play() -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+        fresh = Engine.open(tiny_bundle)
+        answers = [fresh.suggest(context, typed) for context in CONTEXTS for typed in LETTERS]
+        return [(answer.words, answer.log_probs) for answer in answers]
+
+    assert play() == play()
+
+
+def test_accepting_a_word_changes_no_answer(tiny_bundle) -> None:
+    told, untold = Engine.open(tiny_bundle), Engine.open(tiny_bundle)
+    text = ""
+    for word in ("I", "think", "the", "song", "is", "really", "good"):
+        told.suggest(text, word[:1])
+        accepted = told.accept(text, word[:1], word)
+        assert (accepted.context, accepted.typed, accepted.word) == (text, word[:1], word)
+        text += word + " "
+        assert_same(told.suggest(text, ""), untold.suggest(text, ""))
+
+
+def test_threads_share_an_engine(engine: Engine) -> None:
+    keys = [(context, typed) for context in CONTEXTS for typed in LETTERS[:4]]
+    expected = {key: engine.suggest(*key) for key in keys}
+    failures: list[object] = []
+
+    def work(offset: int) -> None:
+        for at in range(len(keys)):
+            key = keys[(at * 7 + offset) % len(keys)]
+            try:
+                assert_same(engine.suggest(*key), expected[key])
+            except BaseException as error:  # a thread's assertion must reach the test
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(offset,)) for offset in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+# --------------------------------------------------------------------------------- against brute force
+
+
+def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tuple[float, float]]:
+    """Each word alone: its log probability as the decoder takes it (self-normalised), and exactly."""
+    model, cache = engine._model, engine._model.new_cache()
+    ids = engine._reader.read(context).ids
+    first = model.advance(cache, ids)
+    found = {}
+    for word in words:
+        pieces = engine.lexicon.pieces(word)
+        approximate = exact = float(first[pieces[0]])
+        for depth in range(1, len(pieces)):
+            chain, last, asked = np.arange(depth), np.array([depth - 1]), np.array([pieces[depth]])
+            logit = model.score_tree(cache, np.array(pieces[:depth]), chain - 1, last, asked)
+            approximate += min(float(logit[0]), 0.0)
+        for piece, following in pairwise(pieces):
+            exact += float(model.advance(cache, [piece])[following])
+        model.rewind(cache, len(ids))
+        found[word] = (approximate, exact)
+    return found
+
+
+@pytest.mark.parametrize("context", CONTEXTS[:4])
+def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context: str) -> None:
+    """With letters typed the ranking is that of every word scored alone; with none, the shown words' scores
+    are."""
+    for typed in ("b", "t", "wee", "lo", ""):
+        candidates = CandidateFinder(engine.lexicon).find(typed)
+        truth = brute_force(engine, context, candidates.words.tolist())
+        cache = engine._model.new_cache()
+        log_probs = engine._model.advance(cache, engine._reader.read(context).ids)
+        found = Decoder(engine.lexicon, engine._model).begin(cache, log_probs).best(candidates, 3)
+        for entry in found:
+            assert entry.log_prob == pytest.approx(truth[entry.word][0], abs=1e-3)
+        best: dict[str, float] = {}
+        for word, (approximate, _) in truth.items():
+            key = engine.lexicon.key(word)
+            best[key] = max(best.get(key, -math.inf), approximate)
+        expected = sorted(best.values(), reverse=True)[:3]
+        assert [entry.log_prob for entry in found] == pytest.approx(expected, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------- whole messages
+
+
+def test_a_message_scores_as_its_pieces_do_one_by_one(engine: Engine) -> None:
+    earlier, message = ["how are you?", "Fine, thanks"], "See you tomorrow at the beach"
+    total, count = engine.score_message(earlier, message)
+    model, cache = engine._model, engine._model.new_cache()
+    framed = [*map(engine._reader.frame_message, earlier), engine._reader.frame_message(message)]
+    ids = [i for line in framed for i in line]
+    first_scored = len(ids) - len(framed[-1]) + 1
+    log_probs = model.advance(cache, ids[:first_scored])
+    expected = 0.0
+    for at in range(first_scored, len(ids)):
+        expected += float(log_probs[ids[at]])
+        log_probs = model.advance(cache, ids[at : at + 1])
+    assert count == len(framed[-1]) - 1
+    assert total == pytest.approx(expected, abs=1e-2)
+
+
+def test_likely_messages_score_better(engine: Engine) -> None:
+    likely, _ = engine.score_message([], "see you tomorrow")
+    unlikely, _ = engine.score_message([], "tomorrow you see")
+    assert unlikely < likely < 0
+
+
+@given(st.lists(st.text(max_size=40), max_size=4), st.text(max_size=60))
+@settings(deadline=None, max_examples=60)
+def test_any_message_has_a_score(engine: Engine, earlier: list[str], message: str) -> None:
+    total, count = engine.score_message(earlier, message)
+    assert count >= 1
+    assert -math.inf < total < 0
+
+
+def test_a_message_longer_than_the_window_is_scored_to_its_end(engine: Engine) -> None:
+    words = "see you tomorrow at the beach " * 60
+    total, count = engine.score_message(["hello"], words)
+    assert count == len(engine.pieces.encode(normalise(words))) + 1
+    assert -20 * count < total < 0
+    total, count = engine.score_message([], "語" * 400)
+    assert count == len(engine.pieces.encode("語" * 400)) + 1
+
+
+def test_scoring_leaves_suggestions_as_they_were(engine: Engine) -> None:
+    before = engine.suggest("see you ", "t")
+    engine.score_message(["hi"], "what are you going to do this weekend?")
+    assert_same(before, engine.suggest("see you ", "t"))
+
+
+# ------------------------------------------------------------------------------------------------- mistakes
+
+
+def test_no_bundle_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(UserError):
+        Engine.open(tmp_path / "nothing")
+
+
+def test_k_must_be_positive(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        engine.suggest("", "", 0)

@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 PRESET ?= tiny
 SET ?=
+WORDS ?= 6000
 OVERRIDES := $(foreach pair,$(SET),--set $(pair))
 SERVER := $(BIN)/fedkey-server
 EXPORT := $(BIN)/fedkey-export
@@ -56,7 +57,7 @@ $(DEMO)/%.bundle/manifest.json: $(DEMO)/%/done.json
 
 $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/manifest.json \
 		$(DEMO)/federated.bundle/manifest.json
-	$(SERVER) evaluate $(PRESET) --text $(DEMO)/data/test.jsonl --json $(DEMO)/table.json --table $@ $(OVERRIDES) \
+	$(SERVER) evaluate --max-words $(WORDS) --text $(DEMO)/data/test.jsonl --json $(DEMO)/table.json --table $@ \
 		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "federated=$(DEMO)/federated.bundle"
 
 .SECONDARY:

@@ -19,9 +19,9 @@ for name in [name for name in os.environ if name == "NO_COLOR" or name.startswit
 
 SMALL = (
     "vocabulary.max_words=4000",
-    "tokenizer.vocab_size=700",
-    "model.vocab_size=700",
-    "model.width=48",
+    "tokenizer.vocab_size=400",
+    "model.vocab_size=400",
+    "model.width=64",
     "model.num_layers=2",
     "model.num_heads=4",
     "model.num_key_value_heads=2",

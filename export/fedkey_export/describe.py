@@ -15,17 +15,29 @@ def describe(bundle: Bundle) -> str:
     """What the bundle is, how large, how good and where from."""
     manifest, model = bundle.manifest, bundle.manifest.model
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
-    total, lexicon = sum(sizes.values()), sum(size for name, size in sizes.items() if name.startswith("lexicon/"))
+    total, lexicon = (
+        sum(sizes.values()),
+        sum(size for name, size in sizes.items() if name.startswith("lexicon/")),
+    )
     origin = manifest.provenance
     done = ", ".join(f"{origin[unit]} {unit}" for unit in ("steps", "rounds") if unit in origin)
     sources = origin.get("sources", {})
     rows = [
         ("bundle", f"{bundle.path}, format {manifest.format}, needs {', '.join(manifest.features)}"),
-        ("size", f"{total:,} bytes: model {sizes[MODEL]:,}, lexicon {lexicon:,}, tokenizer {sizes[TOKENIZER]:,}"),
-        ("model", f"{model.precision}, {model.num_layers} layers of width {model.width}, {model.vocab_size} pieces"),
+        (
+            "size",
+            f"{total:,} bytes: model {sizes[MODEL]:,}, lexicon {lexicon:,}, tokenizer {sizes[TOKENIZER]:,}",
+        ),
+        (
+            "model",
+            f"{model.precision}, {model.num_layers} layers of width {model.width}, {model.vocab_size} pieces",
+        ),
         ("cache", f"window of {model.window} pieces, {model.cache_slots} slots"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
-        ("made by", f"{origin.get('kind', 'unknown')}, {done}" if done else str(origin.get("kind", "unknown"))),
+        (
+            "made by",
+            f"{origin.get('kind', 'unknown')}, {done}" if done else str(origin.get("kind", "unknown")),
+        ),
         *(("text", f"{source['name']}: {source['licence']}") for source in sources.get("text", ())),
         *(("list", f"{source['name']}: {source['licence']}") for source in sources.get("lists", ())),
     ]

@@ -1,11 +1,11 @@
 """The lexicon as arrays that the phone maps into memory and searches where they lie.
 
-In: rows of `lexicon.tsv` and a speller (word -> piece ids). Out: the arrays of `fedkey.bundle.LEXICON_ARRAYS`. Next
-stop: `fedkey_export.package`; `fedkey.lexicon` reads them.
+In: rows of `lexicon.tsv` and a speller (word -> piece ids). Out: the arrays of
+`fedkey.bundle.LEXICON_ARRAYS`. Next stop: `fedkey_export.package`; `fedkey.lexicon` reads them.
 
-Words are sorted by (key, surface), the key being the surface in lower case, and a trie is laid over the keys in
-breadth-first order. Then the children of a node, and the words below it, are contiguous ranges, and two numbers per
-node say all.
+Words are sorted by (key, surface), the key being the surface in lower case, and a trie is laid over the
+keys in breadth-first order. Then the children of a node, and the words below it, are contiguous ranges, and
+two numbers per node say all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ HEADER = "word\tlog_prob\tflags"
 
 
 class Row(NamedTuple):
-    """One line of `lexicon.tsv`: a surface form, its natural log probability, whether it is flagged offensive."""
+    """One line of `lexicon.tsv`: a surface form, its natural log probability, whether it is flagged
+    offensive."""
 
     word: str
     log_prob: float
@@ -70,7 +71,8 @@ def build_arrays(rows: Iterable[tuple[str, float, bool]], spell: Callable[[str],
     return {
         "text": np.frombuffer(b"".join(surfaces), dtype=np.uint8),
         "text_offsets": _offsets([len(surface) for surface in surfaces]),
-        # Single precision keeps the order of the rows: truecasing follows the most frequent form on both sides.
+        # Single precision keeps the order of the rows: truecasing follows the most frequent form on both
+        # sides.
         "log_prob": np.array([row.log_prob for row in ordered], dtype=np.float32),
         "flags": np.array([OFFENSIVE if row.offensive else 0 for row in ordered], dtype=np.uint8),
         "pieces": _narrow([piece for pieces in spelled for piece in pieces]),

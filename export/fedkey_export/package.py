@@ -35,8 +35,9 @@ from fedkey.bundle import (
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION
-from fedkey_export.graph import Floats, build_graph
+from fedkey_export.graph import build_graph
 from fedkey_export.lexicon_arrays import build_arrays, read_rows
+from fedkey_export.quantize import Floats
 from fedkey_export.verify import Figures, verify
 from fedkey_server.checkpoint import Checkpoint, load, read_json
 
@@ -54,15 +55,15 @@ def export(run: Path, bundle: Path, *, precision: str = "int8", data: Path | Non
         run: a run folder of `fedkey-server train` or `federate`.
         bundle: where the bundle goes; an older bundle there is replaced once the new one is verified.
         precision: "int8" or "float32".
-        data: the prepared data folder, for conversations to verify with. Without it the run's own `validation.jsonl` is
-            used, and if there is none, text that the model itself generates.
+        data: the prepared data folder, for conversations to verify with. Without it the run's own
+            `validation.jsonl` is used, and if there is none, text that the model itself generates.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        UserError: the run is not usable, something else stands at `bundle`, or the bundle does not reproduce the
-            checkpoint. Nothing is left behind then.
+        UserError: the run is not usable, something else stands at `bundle`, or the bundle does not
+            reproduce the checkpoint. Nothing is left behind then.
     """
     checkpoint = load(run)
     if checkpoint.kind == "bundle":
@@ -82,7 +83,10 @@ def export(run: Path, bundle: Path, *, precision: str = "int8", data: Path | Non
         if precision == "int8":
             written = _write(beside / "int8", checkpoint, "int8")
             figures = verify(written, model, conversations)
-        metrics = {"verification": _rounded(asdict(figures)), "training": _rounded(_training_figures(checkpoint))}
+        metrics = {
+            "verification": _rounded(asdict(figures)),
+            "training": _rounded(_training_figures(checkpoint)),
+        }
         _write_manifest(written.path, dataclasses.replace(written.manifest, metrics=metrics))
         open_bundle(written.path)
         _move(written.path, bundle)
@@ -125,14 +129,16 @@ def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
     entry = _model_entry(checkpoint, precision)
     if pieces.vocab_size != entry.vocab_size:
         raise UserError(
-            f"The tokenizer of {checkpoint.folder} has {pieces.vocab_size} pieces, its model {entry.vocab_size}; "
-            "train the run again."
+            f"The tokenizer of {checkpoint.folder} has {pieces.vocab_size} pieces, its model "
+            f"{entry.vocab_size}; train the run again."
         )
     rows = read_rows(checkpoint.folder / "lexicon.tsv")
     for name, array in build_arrays(rows, pieces.encode_unit).items():
         np.save(folder / lexicon_file(name), array, allow_pickle=False)
     (folder / TOKENIZER).write_bytes(pieces.serialised)
-    weights: Mapping[str, Floats] = {name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()}
+    weights: Mapping[str, Floats] = {
+        name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()
+    }
     (folder / MODEL).write_bytes(build_graph(entry, weights, hashlib.sha256(pieces.serialised).hexdigest()))
     _write_manifest(
         folder,
@@ -154,6 +160,11 @@ def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
 
 def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
     config = checkpoint.model_config
+    if config.head_size % 16:
+        raise UserError(
+            f"The model's head size {config.head_size} is not a multiple of 16, which the phone's attention "
+            "needs; train with another model.num_heads."
+        )
     return ModelEntry(
         precision=precision,
         vocab_size=config.vocab_size,
@@ -191,7 +202,7 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
-    """The same JSON with absolute paths cut to their last part: where a machine keeps its files is nobody's business."""
+    """The same JSON with absolute paths cut to their last part: a bundle tells nobody's folders."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -209,7 +220,9 @@ def _training_figures(checkpoint: Checkpoint) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     known = [row for row in rows if row.get("step", row.get("round", 0)) <= checkpoint.step]
-    found = ({key: value for key, value in row.items() if key.startswith("validation")} for row in reversed(known))
+    found = (
+        {key: value for key, value in row.items() if key.startswith("validation")} for row in reversed(known)
+    )
     return next(filter(None, found), {})
 
 
@@ -230,7 +243,12 @@ def _is_empty_folder(path: Path) -> bool:
 
 def _move(made: Path, bundle: Path) -> None:
     """Renames a finished bundle into place; the one it replaces goes first, and goes whole."""
+    old = made.with_name("replaced")
     if bundle.exists():
-        old = made.with_name("replaced")
         os.rename(bundle, old)
-    os.rename(made, bundle)
+    try:
+        os.rename(made, bundle)
+    except OSError:
+        if old.exists():
+            os.rename(old, bundle)
+        raise

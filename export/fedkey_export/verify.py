@@ -1,11 +1,11 @@
 """Does the bundle say what the checkpoint says?
 
-In: a bundle, the torch model it was made from, and conversations. Out: figures, or a `UserError` if the bundle does not
-reproduce the model. Next stop: `keyboard/BUNDLE.md`, then `fedkey.bundle`.
+In: a bundle, the torch model it was made from, and conversations. Out: figures, or a `UserError` if the
+bundle does not reproduce the model. Next stop: `keyboard/BUNDLE.md`, then `fedkey.bundle`.
 
-The bundle is run through `fedkey.model`, as the phone runs it: read in portions, into a cache, with trees of candidates
-behind it. A float32 graph must agree to rounding. An int8 graph is another model, close to the first; it must
-predict as well, and agree about what comes first wherever that is not a near tie.
+The bundle is run through `fedkey.model`, as the phone runs it: read in portions, into a cache, with trees
+of candidates behind it. A float32 graph must agree to rounding. An int8 graph is another model, close to
+the first; it must predict as well, and agree about what comes first wherever that is not a near tie.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy.typing as npt
 import torch
 
 from fedkey.bundle import Bundle
-from fedkey.context import ContextReader
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
-from fedkey.pieces import PAD_ID, START_ID, Pieces
+from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
+from fedkey.text import normalise, truecase
 from fedkey_server.model import Model
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +47,8 @@ NEAR_TIE = 0.1
 FLOAT_TOLERANCE = 1e-4
 """Nats: two ways of adding up the same products in single precision. Measured: up to 2e-5."""
 
-# Measured on trained models: see the figures in each bundle's manifest. The limits leave a factor of about five.
+# Measured on trained models: see the figures in each bundle's manifest. The limits leave a factor of about
+# five.
 MAX_KL = 0.01
 MAX_NLL_CHANGE = 0.01
 MIN_TOP1_AGREEMENT = 0.97
@@ -101,9 +102,13 @@ def _problem(figures: Figures, precision: str) -> str | None:
     if figures.nll_change > MAX_NLL_CHANGE:
         return f"it predicts real text worse by {figures.nll_change:.3g} nats (at most {MAX_NLL_CHANGE})"
     if figures.top1_agreement < MIN_TOP1_AGREEMENT:
-        return f"it agrees on {figures.top1_agreement:.1%} of first places (at least {MIN_TOP1_AGREEMENT:.0%})"
+        return (
+            f"it agrees on {figures.top1_agreement:.1%} of first places (at least {MIN_TOP1_AGREEMENT:.0%})"
+        )
     if figures.score_difference > MAX_SCORE_DIFFERENCE:
-        return f"scores of candidates differ by {figures.score_difference:.3g} (at most {MAX_SCORE_DIFFERENCE})"
+        return (
+            f"scores of candidates differ by {figures.score_difference:.3g} (at most {MAX_SCORE_DIFFERENCE})"
+        )
     return None
 
 
@@ -156,7 +161,8 @@ def _torch_logits(model: Model, ids: Sequence[int]) -> torch.Tensor:
 
 
 def _tree_difference(phone: LanguageModel, model: Model, contexts: Sequence[Ids]) -> float:
-    """Root mean square difference of the logits of random trees from torch's, which reads each path by itself."""
+    """Root mean square difference of the logits of random trees from torch's, which reads each path by
+    itself."""
     rng = np.random.default_rng(0)
     squares = []
     for ids in contexts:
@@ -179,14 +185,14 @@ def _conversations(bundle: Bundle, file: Path) -> list[Ids]:
     """Stretches of the file's conversations as training framed them, spread evenly over it."""
     window = bundle.manifest.model.window
     pieces = Pieces(bundle.tokenizer_bytes())
-    reader = ContextReader(pieces, Lexicon(bundle.lexicon_arrays(), pieces.vocab_size).forms, window)
+    forms = Lexicon(bundle.lexicon_arrays(), pieces.vocab_size).forms
     conversations = list(_read_conversations(file))
     step = max(1, len(conversations) // NUM_CONTEXTS)
-    framed = (
-        [i for message in messages for i in reader.frame_line(message)][:window]
-        for messages in conversations[::step][:NUM_CONTEXTS]
-    )
-    return [ids for ids in framed if len(ids) > 1]
+    contexts = []
+    for messages in conversations[::step][:NUM_CONTEXTS]:
+        encoded = (pieces.encode(truecase(normalise(message), forms)) for message in messages)
+        contexts.append([i for ids in encoded for i in (START_ID, *ids, END_ID)][:window])
+    return [ids for ids in contexts if len(ids) > 1]
 
 
 def _read_conversations(file: Path) -> Iterator[list[str]]:
@@ -196,7 +202,9 @@ def _read_conversations(file: Path) -> Iterator[list[str]]:
     except OSError as error:
         raise UserError(f"Cannot read the conversations {file}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is not a file that 'fedkey-server prepare' wrote; give its data folder.") from error
+        raise UserError(
+            f"{file} is not a file that 'fedkey-server prepare' wrote; give its data folder."
+        ) from error
 
 
 def _sampled(phone: LanguageModel) -> list[Ids]:

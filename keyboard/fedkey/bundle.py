@@ -1,11 +1,12 @@
 """What a bundle is, and how it is opened without trusting it.
 
-In: a folder that someone exported, copied or tampered with. Out: a `Bundle` whose every file was checked against
-`manifest.json`, or a `BundleError` that says in one sentence what is wrong. Next stop: `fedkey.lexicon`, `fedkey.model`.
+In: a folder that someone exported, copied or tampered with. Out: a `Bundle` whose every file was checked
+against `manifest.json`, or a `BundleError` that says in one sentence what is wrong. Next stop:
+`fedkey.lexicon`, `fedkey.model`.
 
-Everything is checked before anything is parsed: sizes before reading, checksums before loading, array headers before
-mapping. `BUNDLE.md` describes the folder field by field. `fedkey_export.package` fills in the dataclasses below, which
-makes this module the one definition of the format.
+Everything is checked before anything is parsed: sizes before reading, checksums before loading, array
+headers before mapping. `BUNDLE.md` describes the folder field by field. `fedkey_export.package` fills in
+the dataclasses below, which makes this module the one definition of the format.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FORMAT = 1
 """Raised when an older keyboard could misread a newer bundle; anything gentler is a feature."""
 
 FEATURES = frozenset({"llama", "shared-cache", "lexicon-trie"})
-"""What this keyboard can do. A bundle lists what it needs; names that begin with `OPTIONAL` may be ignored."""
+"""What this keyboard can do. A bundle lists what it needs; what begins with `OPTIONAL` may be ignored."""
 
 OPTIONAL = "opt_"
 
@@ -62,6 +63,23 @@ MAX_BUNDLE_BYTES = 500_000_000
 _MAX_NPY_HEADER = 1000
 _FILE_NAME = re.compile(r"(?:[a-z0-9_]+/)?[a-z0-9_]+\.[a-z]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+MIN_TREE_SLOTS = 2
+"""A cache has room for two positions behind a full window; the graph never runs fewer."""
+
+_LARGEST = {
+    "vocab_size": 1 << 20,
+    "width": 1 << 14,
+    "num_layers": 1 << 8,
+    "num_heads": 1 << 8,
+    "num_key_value_heads": 1 << 8,
+    "head_size": 1 << 10,
+    "hidden_width": 1 << 16,
+    "window": 1 << 13,
+    "cache_slots": 1 << 14,
+}
+_MAX_CACHE_NUMBERS = 1 << 26
 
 
 class BundleError(UserError):
@@ -106,22 +124,24 @@ class ModelEntry:
         if self.precision not in ("int8", "float32"):
             raise ValueError(f"its precision {self.precision!r} is unknown")
         # Bounds that no sensible model meets: a manifest must not make the keyboard allocate without limit.
-        for name, limit in (
-            ("vocab_size", 1 << 20), ("width", 1 << 14), ("num_layers", 256), ("num_heads", 256),
-            ("num_key_value_heads", 256), ("head_size", 1 << 10), ("hidden_width", 1 << 16), ("window", 1 << 13),
-            ("cache_slots", 1 << 14),
-        ):  # fmt: skip
+        for name, limit in _LARGEST.items():
             if not 0 < getattr(self, name) <= limit:
                 raise ValueError(f"{name} must lie between 1 and {limit}")
-        if self.cache_slots < self.window:
-            raise ValueError("cache_slots must not be less than window")
+        if self.cache_slots < self.window + MIN_TREE_SLOTS:
+            raise ValueError(f"cache_slots must exceed window by {MIN_TREE_SLOTS} at least")
         if self.num_heads % self.num_key_value_heads or self.num_heads * self.head_size != self.width:
             raise ValueError("its numbers of heads do not fit")
-        if self.num_layers * self.num_key_value_heads * self.head_size * self.cache_slots > 1 << 26:
+        if self.head_size % 16:
+            raise ValueError(
+                f"ONNX Runtime attends with head sizes that are multiples of 16, not {self.head_size}"
+            )
+        numbers_per_slot = self.num_layers * self.num_key_value_heads * self.head_size
+        if numbers_per_slot * self.cache_slots > _MAX_CACHE_NUMBERS:
             raise ValueError("its cache is too large")
 
     def past(self, kind: str, layer: int) -> str:
-        """Name of a cache input; `kind` is "key" or "value". float32 [1, key-value heads, cache slots, head size]."""
+        """Name of a cache input; `kind` is "key" or "value". float32 [1, key-value heads, cache slots, head
+        size]."""
         return f"past_{kind}_{layer}"
 
     def present(self, kind: str, layer: int) -> str:
@@ -153,16 +173,12 @@ class Manifest:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Figures measured at export, against the checkpoint."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where the model comes from: kind of run, steps or rounds, resolved configuration, sources with licences."""
+    """Where the model comes from: kind of run, steps or rounds, resolved configuration, sources with
+    licences."""
 
     def to_json(self) -> str:
         """The file's text; the same for the same content."""
-        return (
-            json.dumps(
-                dataclasses.asdict(self), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
-            )
-            + "\n"
-        )
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 SPECIAL_IDS: Mapping[str, int] = {"pad": PAD_ID, "start": START_ID, "end": END_ID, "unknown": UNKNOWN_ID}
@@ -266,8 +282,8 @@ def _check_understood(manifest: Manifest) -> None:
         )
     if manifest.text_rules != TEXT_RULES_VERSION:
         raise BundleError(
-            f"The bundle was trained with text rules {manifest.text_rules}, this keyboard writes by {TEXT_RULES_VERSION}: "
-            "update the older of the two."
+            f"The bundle was trained with text rules {manifest.text_rules}, this keyboard writes by "
+            f"{TEXT_RULES_VERSION}: update the older of the two."
         )
     if dict(manifest.special_ids) != dict(SPECIAL_IDS):
         raise BundleError(
@@ -303,8 +319,9 @@ def _read_limited(path: Path, name: str, limit: int, *, exact: bool = True) -> b
                 f"The bundle's {name} is a link or no regular file; copy the bundle with its files."
             )
         if status.st_size > limit or (exact and status.st_size != limit):
+            right = f"{limit:,}" if exact else f"at most {limit:,}"
             raise BundleError(
-                f"The bundle's {name} has {status.st_size:,} bytes where {limit:,} are {'right' if exact else 'allowed'}; "
+                f"The bundle's {name} has {status.st_size:,} bytes instead of {right}; "
                 "export or download the bundle again."
             )
         with file.open("rb") as opened:
@@ -341,13 +358,14 @@ def _array_length(path: Path, name: str, dtypes: Iterable[str]) -> int:
     return int(shape[0])
 
 
-# ------------------------------------------------------------------------------------------------- JSON to dataclass
+# ---------------------------------------------------------------------------------- JSON to dataclasses
 
 T = TypeVar("T")
 
 
 def _from_json(kind: type[T], data: object) -> T:
-    """Builds a flat dataclass from parsed JSON; `ValueError` names the field that is missing, unknown or of another type."""
+    """Builds a flat dataclass from parsed JSON; `ValueError` names the field that is missing, unknown or of
+    another type."""
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} is not an object")
     hints = {each.name: str(each.type) for each in dataclasses.fields(kind)}  # type: ignore[arg-type]

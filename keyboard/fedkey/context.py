@@ -86,13 +86,14 @@ class ContextReader:
         return (*(i for message in earlier for i in message), *current)
 
     def _last_units(self, units: Sequence[str]) -> list[int]:
-        """The end of a message too long for the window, cut between units."""
-        encoded = [self._pieces.encode_unit(unit) for unit in units]
-        to_drop = _round_up(sum(map(len, encoded)) - self._room, self._step)
+        """The end of a message too long for the window, cut between units; training begins such a rest with a
+        message start too."""
+        encoded, room = [self._pieces.encode_unit(unit) for unit in units], self._room - 1
+        to_drop = _round_up(sum(map(len, encoded)) - room, self._step)
         while to_drop > 0 and len(encoded) > 1:
             to_drop -= len(encoded.pop(0))
         # One unit alone can be longer than the window: a hundred letters of a script the tokenizer never met.
-        return [i for unit in encoded for i in unit][-self._room :]
+        return [START_ID, *[i for unit in encoded for i in unit][-room:]]
 
 
 def newest_that_fit(messages: Sequence[tuple[int, ...]], room: int) -> list[int]:

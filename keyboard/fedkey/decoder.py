@@ -32,8 +32,10 @@ Integers = npt.NDArray[np.int64]
 NEVER = np.float32(-np.inf)
 """The log probability of what is not to be chosen."""
 
-BATCH_WORDS = 24
-"""Words of several pieces that are looked at before the list is drawn up."""
+BATCH_WORDS = 12
+"""Words of several pieces that are looked at before the list is drawn up. On the tiny model and 600 words of
+unseen chat at 0 to 3 letters, 24 and 48 found not one word more; 24 cost half as much again at the 99th
+percentile."""
 
 MAX_BATCHES = 3
 """A further batch is looked at when scoring lowered words so far that estimated ones came up between them."""
@@ -106,10 +108,9 @@ class WordScores:
             floor = ranked[-1].log_prob if len(ranked) == k else NEVER
             # An estimate can be wrong either way: the first batch takes whatever could reach the list at all.
             reach = estimate if batch else bound
-            open_words = np.flatnonzero((reach > floor) & (estimate > NEVER))
-            if len(open_words) == 0:
+            chosen = _largest(np.where(reach > floor, estimate, NEVER), BATCH_WORDS)
+            if len(chosen) == 0:
                 return ranked
-            chosen = open_words[_largest(estimate[open_words], BATCH_WORDS)]
             scores[chosen] = self._score(words[chosen].tolist()) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
@@ -139,7 +140,7 @@ class WordScores:
         keys = set()
         for at in _largest(scores, FORMS_PER_KEY * k).tolist():
             key = self._decoder.lexicon.key(int(words[at]))
-            if scores[at] == NEVER or len(ranked) == k:
+            if len(ranked) == k:
                 break
             if key not in keys:
                 keys.add(key)
@@ -190,11 +191,13 @@ class PieceTree:
 
 
 def _largest(values: Floats, count: int) -> Integers:
-    """The places of the `count` largest values, largest first; equal values keep their order."""
+    """The places of the `count` largest values above `NEVER`, largest first; equal values keep their
+    order."""
+    # Most words are out of the question, and many equal values are what partitioning is slow at.
+    places = np.flatnonzero(values > NEVER)
+    values = values[places]
     if len(values) > count:
-        # Everything at least as large as the count-th value, so that ties are broken by place and not by
-        # chance.
-        places = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
-    else:
-        places = np.arange(len(values))
-    return places[np.argsort(-values[places], kind="stable")][:count]
+        # All that equal the last to be chosen, so that ties are broken by place and not by chance.
+        chosen = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
+        places, values = places[chosen], values[chosen]
+    return places[np.argsort(-values, kind="stable")][:count]

@@ -165,7 +165,7 @@ class Engine:
                 log_probs = self._model.advance_each(self._cache, [given[-1], *chunk[:-1]])
                 total += float(log_probs[np.arange(len(chunk)), chunk].sum(dtype=np.float64))
                 # Of a message longer than the window, the rest is predicted from the half window before it.
-                given = [*given, *chunk][-(window // 2) :]
+                given = [ids[0], *[*given, *chunk][-(window // 2) :]]
         return total, len(ids) - 1
 
     def _prepare(self, context: str) -> WordScores:

@@ -1,16 +1,16 @@
 """The language model on the phone: ONNX Runtime around one graph and one cache.
 
-In: a bundle, piece ids. Out: log probabilities of the next piece, and logits for a tree of candidates. Next stop:
-`fedkey.decoder`.
+In: a bundle, piece ids. Out: log probabilities of the next piece, and logits for a tree of candidates. Next
+stop: `fedkey.decoder`.
 
-A `Cache` holds the keys and values of the ids read so far, in buffers that the graph updates in place. Reading on
-costs only what is new; going back is a change of a length, since whatever lies behind it is overwritten. A tree of
-candidates runs in the slots behind the ids and leaves nothing that counts.
+A `Cache` holds the keys and values of the ids read so far, in buffers that the graph updates in place.
+Reading on costs only what is new; going back is a change of a length, since whatever lies behind it is
+overwritten. A tree of candidates runs in the slots behind the ids and leaves nothing that counts.
 
-What follows some ids does not depend on the portions in which they were read. For float32 this holds up to rounding
-anyway; for int8 a rounding difference can tip an activation over to the next step, and suggestions with it. The graph
-quantises each position for itself, and `_run` never runs a single position, for which the runtime's matrix products
-take another path that adds up in another order.
+What follows some ids does not depend on the portions in which they were read. For float32 this holds up to
+rounding anyway; for int8 a rounding difference can tip an activation over to the next step, and suggestions
+with it. The graph quantises each position for itself, and `_run` never runs a single position, for which
+the runtime's matrix products take another path that adds up in another order.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Cache:
 
 
 class LanguageModel:
-    """One graph, ready to run on one thread. Caches are independent; a cache must not be used by two threads at once.
+    """One graph, ready to run. Caches are independent; no cache may be used by two threads at once.
 
     Attributes:
         window: how many ids a cache may hold.
@@ -76,8 +76,10 @@ class LanguageModel:
         del cache.ids[length:]
 
     def advance(self, cache: Cache, ids: Sequence[int]) -> Floats:
-        """Reads `ids` after those in the cache; returns the log probabilities [V] of what follows the last."""
-        return self._read(cache, ids, np.array([len(ids) - 1]))[0]
+        """Reads `ids` after those in the cache; returns the log probabilities [V] of what follows the
+        last."""
+        log_probs: Floats = self._read(cache, ids, np.array([len(ids) - 1]))[0]
+        return log_probs
 
     def advance_each(self, cache: Cache, ids: Sequence[int]) -> Floats:
         """As `advance`, but returns what follows each of the N ids: [N, V]."""

@@ -146,6 +146,11 @@ def split(message: str) -> list[str]:
     return units
 
 
+def units_with_places(message: str) -> list[tuple[str, int]]:
+    """Each unit of a normalised message as it is written, with its first character's index; no marks."""
+    return [(match.group(), match.start()) for match in _UNITS.finditer(message)]
+
+
 def join(units: Sequence[str]) -> str:
     """The message that `split` took apart. Stray marks at either end are ignored."""
     parts: list[str] = []

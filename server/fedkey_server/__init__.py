@@ -2,3 +2,10 @@
 
 In: text files. Out: run folders. Next stop: `fedkey_server.corpus`.
 """
+
+import os
+
+# Before anything imports flwr: no usage reports, no look-up of newer versions, no installing at run time.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+os.environ["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] = "1"

@@ -1,9 +1,11 @@
 """Weights read back out of a bundle's graph, so that a bundle can be a starting point.
 
-In: the bytes of `model.onnx`. Out: float32 arrays by Llama parameter name. Next stop: `fedkey_server.checkpoint`.
+In: the bytes of `model.onnx`. Out: float32 arrays by Llama parameter name. Next stop:
+`fedkey_server.checkpoint`.
 
-The graph (see `fedkey_export.graph`) stores each weight transposed, some of them packed along the output axis, and
-either as float32 or as int8 with a scale per output. What comes back from int8 is what the phone computes with.
+The graph (see `fedkey_export.graph`) stores each weight transposed, some of them packed along the output
+axis, and either as float32 or as int8 with a scale per output. What comes back from int8 is what the phone
+computes with.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from fedkey.errors import UserError
@@ -62,7 +64,9 @@ def read_weights(model_onnx: bytes, shape: Shape) -> dict[str, Floats]:
             parameter = name.removesuffix(".int8")
             weights |= _unpack(parameter, array * arrays[f"{parameter}.scale"], shape)
     if "model.embed_tokens.weight" not in weights:
-        raise UserError("The bundle's model.onnx was not written by fedkey-export; it cannot be a starting point.")
+        raise UserError(
+            "The bundle's model.onnx was not written by fedkey-export; it cannot be a starting point."
+        )
     return weights
 
 
@@ -76,7 +80,9 @@ def _unpack(parameter: str, weight_io: Floats, shape: Shape) -> dict[str, Floats
     for packed, widths in parts.items():
         if f".{packed}." in parameter:
             if sum(widths.values()) != weight_io.shape[1]:
-                raise UserError("The bundle's model.onnx has another shape than its manifest says; export it again.")
+                raise UserError(
+                    "The bundle's model.onnx has another shape than its manifest says; export it again."
+                )
             pieces = np.split(weight_io, np.cumsum([*widths.values()])[:-1], axis=1)
             return {
                 parameter.replace(packed, name): np.ascontiguousarray(piece.T, dtype=np.float32)

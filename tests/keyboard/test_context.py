@@ -57,6 +57,10 @@ def test_an_unexpected_gap_is_marked(reader: ContextReader, pieces: Pieces) -> N
     assert reader.read("so (").ids[-1] != pieces.flip_id
 
 
+def test_a_message_longer_than_the_window_is_given_up_with_all_before_it(reader: ContextReader) -> None:
+    assert reader.read("hello\n" + "a" * 500 + "\nhi").ids == reader.read("hi").ids
+
+
 @given(st.lists(st.text(max_size=60), max_size=12).map("\n".join))
 @settings(deadline=None)
 def test_any_text_fits_the_room(reader: ContextReader, context: str) -> None:
@@ -66,12 +70,13 @@ def test_any_text_fits_the_room(reader: ContextReader, context: str) -> None:
 
 @pytest.mark.parametrize(
     "context",
-    ["hello there " * 3000, "x" * 20_000, "語" * 9_000, "hi\n" * 5_000, "a" * 500 + "\nhi"],
-    ids=["many words", "one word", "strange letters", "many lines", "one long line"],
+    ["hello there " * 3000, "x" * 20_000, "語" * 9_000, "hi\n" * 5_000],
+    ids=["many words", "one word", "strange letters", "many lines"],
 )
 def test_very_long_text_fits_the_room(reader: ContextReader, context: str) -> None:
     ids = reader.read(context).ids
-    assert 1 <= len(ids) <= ROOM
+    assert ROOM // 2 < len(ids) <= ROOM
+    assert ids[0] == START_ID
 
 
 def test_old_messages_go_first_and_whole(reader: ContextReader, pieces: Pieces) -> None:
@@ -88,8 +93,10 @@ def test_old_messages_go_first_and_whole(reader: ContextReader, pieces: Pieces) 
     assert len(ids) > ROOM - ROOM // 4 - longest
 
 
-def test_the_cut_moves_seldom(reader: ContextReader) -> None:
+def test_the_cut_moves_seldom(tiny_bundle) -> None:
     """While a long conversation is typed word by word, what was read before is nearly always still right."""
+    engine = Engine.open(tiny_bundle)
+    reader = ContextReader(engine.pieces, engine.lexicon.forms, 116)
     sentence = "I think the book is really good and my favourite one is red"
     words = sentence.split()
     text, previous, num_rereads, num_words = "", (), 0, 0
@@ -102,7 +109,7 @@ def test_the_cut_moves_seldom(reader: ContextReader) -> None:
         text = text.rstrip() + "\n"
         previous = ()
     assert num_words > 200
-    assert num_rereads < num_words / 10
+    assert num_rereads < num_words / 15
 
 
 def test_the_newest_messages_that_fit() -> None:

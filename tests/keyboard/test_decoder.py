@@ -57,9 +57,9 @@ def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Le
 
 
 WORDS = st.dictionaries(
-    st.text(LETTERS, min_size=1, max_size=3), st.floats(-12, -1), min_size=1, max_size=MAX_TREE_NODES // 2
+    st.text(LETTERS, min_size=1, max_size=3), st.floats(-12, -1), min_size=1, max_size=BATCH_WORDS
 )
-"""So few that one run holds them all: two nodes each."""
+"""So few that one batch holds them all."""
 
 
 @given(words=WORDS, seed=st.integers(0, 2**32 - 1), typed=st.text(LETTERS, max_size=2), k=st.integers(1, 5))

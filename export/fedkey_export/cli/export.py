@@ -14,9 +14,15 @@ from fedkey_export.describe import describe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of fedkey-server train or federate")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="where the bundle goes")
-    parser.add_argument("--float", action="store_true", help="keep the weights in float32: four times the size")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared data, for conversations to verify with")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="BUNDLE", help="where the bundle goes"
+    )
+    parser.add_argument(
+        "--float", action="store_true", help="keep the weights in float32: four times the size"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="prepared data, for conversations to verify with"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder")
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder it was exported from")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared data, for conversations to verify with")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="prepared data, for conversations to verify with"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

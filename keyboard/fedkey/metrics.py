@@ -1,0 +1,202 @@
+"""What is measured, as sums that add up over words, authors and phones.
+
+In: counts from the simulated typist or from a live keyboard. Out: ratios, percentiles and intervals, formed only when
+they are read. Next stop: `fedkey.simulate`.
+
+Definitions follow the text-entry literature; each class says what it counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+NUM_RESAMPLES = 2000
+"""Bootstrap resamples; the ends of a 95 % interval then move by about a fiftieth of its width between seeds."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Base of metrics whose fields are all sums: adding two adds every field."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Recall(Sums):
+    """Top-k accuracy (recall@k) and reciprocal rank over word positions, at one number of letters typed.
+
+    A position is a hit at k if the word that was written is among the first k shown. Case is ignored in `hits`
+    and kept in `exact`. Words the lexicon does not know are positions like any other and cannot be hits; `known` counts
+    the others, for the ratio without them.
+    """
+
+    positions: int = 0
+    known: int = 0
+    hits_1: int = 0
+    hits_3: int = 0
+    exact_1: int = 0
+    exact_3: int = 0
+    reciprocal_rank: float = 0.0
+
+    @property
+    def top_1(self) -> float:
+        """Share of all positions whose word was shown first."""
+        return _ratio(self.hits_1, self.positions)
+
+    @property
+    def top_3(self) -> float:
+        """Share of all positions whose word was among the three shown."""
+        return _ratio(self.hits_3, self.positions)
+
+    @property
+    def mean_reciprocal_rank(self) -> float:
+        """Mean of 1 / rank among the three shown, 0 for words not shown."""
+        return _ratio(self.reciprocal_rank, self.positions)
+
+
+@dataclass(frozen=True)
+class Keystrokes(Sums):
+    """Keys pressed against characters written; the keystroke savings rate is 1 - pressed / characters.
+
+    Every character of a message counts, spaces and punctuation included; the key that sends it does not, nor do shift and
+    the symbol page. An accepted word costs one key and brings its space. If punctuation follows, that space gives way for
+    free, and the space after the punctuation is typed. A space left over at the end of a message costs nothing.
+    """
+
+    pressed: int = 0
+    characters: int = 0
+
+    @property
+    def savings(self) -> float:
+        """KSR, between 0 (nothing saved) and 1."""
+        return 1 - _ratio(self.pressed, self.characters) if self.characters else 0.0
+
+
+@dataclass(frozen=True)
+class Likelihood(Sums):
+    """How well whole messages are predicted, independent of how they are cut into pieces.
+
+    The end of a message is part of it: its probability is in `nats` and it counts as one character.
+    """
+
+    nats: float = 0.0
+    characters: int = 0
+    words: int = 0
+
+    @property
+    def bits_per_character(self) -> float:
+        """Negative log2 likelihood per character."""
+        return _ratio(self.nats, self.characters) / math.log(2)
+
+    @property
+    def perplexity_per_word(self) -> float:
+        """exp(negative log likelihood / words); punctuation and spacing are paid for by the words."""
+        return math.exp(_ratio(self.nats, self.words))
+
+
+_BUCKETS_PER_DOUBLING = 8
+_SMALLEST_MS = 1 / 128
+_NUM_BUCKETS = 21 * _BUCKETS_PER_DOUBLING  # up to 16 seconds
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A histogram of milliseconds in buckets 9 % wide, from 8 microseconds to 16 seconds."""
+
+    counts: tuple[int, ...] = (0,) * _NUM_BUCKETS
+
+    @classmethod
+    def of(cls, milliseconds: Iterable[float]) -> Latency:
+        """The histogram of some measurements."""
+        counts = [0] * _NUM_BUCKETS
+        for value in milliseconds:
+            bucket = math.ceil(_BUCKETS_PER_DOUBLING * math.log2(max(value, _SMALLEST_MS) / _SMALLEST_MS))
+            counts[min(bucket, _NUM_BUCKETS - 1)] += 1
+        return cls(tuple(counts))
+
+    def __add__(self, other: Latency) -> Latency:
+        return Latency(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+
+    @property
+    def total(self) -> int:
+        """Number of measurements."""
+        return sum(self.counts)
+
+    def percentile(self, percent: float) -> float:
+        """The upper edge, in milliseconds, of the bucket in which that share of the measurements is reached."""
+        if not self.total:
+            return 0.0
+        reached = np.cumsum(self.counts)
+        bucket = int(np.searchsorted(reached, math.ceil(self.total * percent / 100)))
+        return float(_SMALLEST_MS * 2 ** (min(bucket, _NUM_BUCKETS - 1) / _BUCKETS_PER_DOUBLING))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> Interval:
+    """A ratio of sums over authors, with a percentile bootstrap interval over authors.
+
+    Authors, not words, are drawn: one author's words are alike, and intervals over words would be far too narrow.
+    """
+    top = np.asarray(numerators, dtype=np.float64)
+    bottom = np.asarray(denominators, dtype=np.float64)
+    return _interval(_ratio(top.sum(), bottom.sum()), _resampled_ratio(top, bottom, seed))
+
+
+def paired_bootstrap(
+    first: tuple[Sequence[float], Sequence[float]],
+    second: tuple[Sequence[float], Sequence[float]],
+    *,
+    seed: int = 0,
+) -> Interval:
+    """The difference first - second of two ratios over the same authors, drawn together.
+
+    Each argument is (numerators, denominators), one entry per author, in the same order of authors.
+    """
+    tops = [np.asarray(numerators, dtype=np.float64) for numerators, _ in (first, second)]
+    bottoms = [np.asarray(denominators, dtype=np.float64) for _, denominators in (first, second)]
+    if len({len(array) for array in (*tops, *bottoms)}) != 1:
+        raise ValueError("both sides need the same authors")
+    value = _ratio(tops[0].sum(), bottoms[0].sum()) - _ratio(tops[1].sum(), bottoms[1].sum())
+    drawn = _resampled_ratio(tops[0], bottoms[0], seed) - _resampled_ratio(tops[1], bottoms[1], seed)
+    return _interval(value, drawn)
+
+
+def deciles(values: Sequence[float]) -> tuple[float, ...]:
+    """The 10th, 20th, ... 90th percentile of per-author values; empty without authors."""
+    if not len(values):
+        return ()
+    return tuple(float(value) for value in np.percentile(np.asarray(values), range(10, 100, 10)))
+
+
+def _resampled_ratio(top: Floats, bottom: Floats, seed: int) -> Floats:
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(top), size=(NUM_RESAMPLES, len(top)))
+    sums = bottom[chosen].sum(axis=1)
+    ratios: Floats = np.divide(top[chosen].sum(axis=1), sums, out=np.zeros_like(sums), where=sums > 0)
+    return ratios
+
+
+def _interval(value: float, drawn: Floats) -> Interval:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def _ratio(top: float, bottom: float) -> float:
+    return float(top) / float(bottom) if bottom else 0.0

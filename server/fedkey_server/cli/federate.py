@@ -1,0 +1,39 @@
+"""`fedkey-server federate`: FedAvg over the simulated phones, in this process.
+
+In: a preset and folders. Out: a run folder. Next stop: `fedkey_server.server_app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fedkey_server.cli.options import add_preset_options, load_config, use_threads
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_preset_options(parser)
+    parser.add_argument("--data", type=Path, required=True, help="folder made by 'fedkey-server prepare'")
+    parser.add_argument("--run", type=Path, required=True, help="run folder; an unfinished run goes on")
+    parser.add_argument("--init", type=Path, required=True, help="run or bundle that holds the start model")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Federates and says how it went."""
+    from fedkey_server.client_app import app
+    from fedkey_server.grid import InProcessGrid
+    from fedkey_server.phones import Phones
+    from fedkey_server.server_app import federate
+
+    use_threads(arguments)
+    config = load_config(arguments)
+    phones = Phones.load(arguments.data / "phones.npz")
+    grid = InProcessGrid(app, len(phones), {"data": str(arguments.data)})
+    final = federate(grid, config, arguments.data, arguments.run, arguments.init)
+    print(
+        f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "
+        f"{final['reports']} reports, {final['failures']} failures, {final['local_steps']} local steps, "
+        f"validation loss {final['validation_loss']:.3f} nats per piece, top-1 {final['validation_top1']:.1%} of pieces"
+    )
+    return 0

@@ -1,0 +1,73 @@
+"""A phone as a Flower ClientApp.
+
+In: the server's weights and settings in a message. Out: the phone's weights and sums in the reply. Next stop:
+`fedkey_server.server_app`.
+
+The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone: its `partition-id` says
+which. Hyperparameters come with the message, so that phones need no configuration of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedkey_server.model import Model, ModelConfig
+from fedkey_server.phones import Phones
+from fedkey_server.rounds import RoundsConfig, client_update
+
+ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+"""Names of the records in a message."""
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round on this phone: start from the server's weights, train on its own text, report."""
+    settings = message.content[CONFIG]
+    phones = _phones(str(context.run_config["data"]))
+    phone = int(context.node_config["partition-id"]) % len(phones)
+    round_number = int(settings["server-round"])
+    rounds = unflatten(RoundsConfig, settings, "rounds")
+    model = _model(unflatten(ModelConfig, settings, "model"))
+    model.load_state_dict(message.content[ARRAYS].to_torch_state_dict())
+    report = client_update(
+        model,
+        phones.documents(phone),
+        rounds,
+        float(settings["z-penalty"]),
+        np.random.default_rng((rounds.seed, round_number, phone)),
+    )
+    metrics = MetricRecord(
+        {"num-examples": report.num_targets, "nll": report.nll, "num-steps": report.num_steps}
+    )
+    content = RecordDict({ARRAYS: ArrayRecord(report.weights), METRICS: metrics})
+    return Message(content, reply_to=message)
+
+
+@lru_cache(maxsize=4)
+def _phones(data: str) -> Phones:
+    return Phones.load(Path(data) / "phones.npz")
+
+
+@lru_cache(maxsize=1)
+def _model(config: ModelConfig) -> Model:
+    """One model per process; every message loads its weights anew."""
+    return Model(config)
+
+
+def flatten(config: Any, section: str) -> dict[str, Any]:
+    """A config dataclass as "section.key" scalars for a ConfigRecord."""
+    return {f"{section}.{key}": value for key, value in dataclasses.asdict(config).items()}
+
+
+def unflatten(cls: Any, record: ConfigRecord, section: str) -> Any:
+    """The inverse of `flatten`."""
+    return cls(**{field.name: record[f"{section}.{field.name}"] for field in dataclasses.fields(cls)})

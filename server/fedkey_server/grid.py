@@ -1,0 +1,103 @@
+"""Flower's Grid inside one process: no sockets, no Ray, one phone after the other.
+
+In: messages for nodes. Out: the replies of the same ClientApp that real phones run. Next stop:
+`fedkey_server.server_app`.
+
+Replies come one by one as the phones finish, so that a strategy which adds them up as they arrive holds one at a time.
+A phone that raises is answered for with an error message, as Flower's own engines do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+log = logging.getLogger(__name__)
+
+Client = Callable[[Message, Context], Message]
+"""What a ClientApp is when it is called."""
+
+SERVER_NODE = 0
+
+CLIENT_RAISED = 2
+"""Flower's error code for an exception inside a ClientApp."""
+
+
+class InProcessGrid(Grid):
+    """Runs a ClientApp for `num_nodes` phones in this process.
+
+    Args:
+        client: the ClientApp.
+        num_nodes: node ids are 1 to num_nodes; node n is the phone with partition-id n - 1.
+        run_config: what the app's run configuration holds.
+    """
+
+    def __init__(self, client: Client, num_nodes: int, run_config: dict[str, Any]) -> None:
+        self._client = client
+        self._run_config = run_config
+        self._num_nodes = num_nodes
+        # Messages ask the process who they come from; under a SuperLink Flower answers that, here we do.
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 0, 0, SERVER_NODE
+
+    def set_run(self, run: Any) -> None:
+        """There is one run, this process."""
+
+    @property
+    def run(self) -> Any:
+        """There is no run object without a SuperLink."""
+        return None
+
+    def get_node_ids(self) -> list[int]:
+        """All phones, always reachable."""
+        return list(range(1, self._num_nodes + 1))
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """A message to one phone."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Not offered: work happens in `send_and_receive`, so that replies need not be stored."""
+        raise RuntimeError("the in-process grid has no mailbox; use send_and_receive")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Not offered; see `push_messages`."""
+        raise RuntimeError("the in-process grid has no mailbox; use send_and_receive")
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Runs each phone when its reply is asked for; phones not reached within `timeout` seconds stay silent."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for message in messages:
+            if deadline is not None and time.monotonic() > deadline:
+                log.warning("the round's time is over; the remaining phones were not asked")
+                return
+            yield self._reply(message)
+
+    def _reply(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        context = Context(
+            run_id=0,
+            node_id=node,
+            node_config={"partition-id": node - 1, "num-partitions": self._num_nodes},
+            state=RecordDict(),
+            run_config=self._run_config,
+        )
+        try:
+            return self._client(message, context)
+        except Exception as error:  # whatever a phone's code raises must not stop the round
+            log.info("phone %d failed", node, exc_info=True)
+            return Message(Error(CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)

@@ -1,6 +1,7 @@
 """The chain that most tests stand on, each link built once per session through the public functions.
 
-made-up chat -> prepared data -> a model trained for seconds -> an exported bundle. `small_talk.py` makes the chat.
+made-up chat -> prepared data -> a model trained for seconds -> an exported bundle. `small_talk.py` makes the
+chat.
 """
 
 from __future__ import annotations

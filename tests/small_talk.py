@@ -1,6 +1,8 @@
-"""A made-up chat corpus: small, seeded, and predictable enough that a model trained for seconds learns some of it.
+"""A made-up chat corpus: small, seeded, and predictable enough that a model trained for seconds learns some
+of it.
 
-Imported by `conftest.py` alone. No line of it comes from anywhere; every sentence is filled in from the tables below.
+Imported by `conftest.py` alone. No line of it comes from anywhere; every sentence is filled in from the
+tables below.
 """
 
 from __future__ import annotations

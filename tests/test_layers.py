@@ -68,7 +68,7 @@ def test_telemetry_is_off_before_the_runtime_is_imported() -> None:
         "real = builtins.__import__\n"
         "def spy(name, *rest):\n"
         "    if name.split('.')[0] == 'onnxruntime' and 'onnxruntime' not in sys.modules:\n"
-        "        assert os.environ.get('ORT_DISABLE_TELEMETRY') == '1', 'runtime imported with telemetry on'\n"
+        "        assert os.environ.get('ORT_DISABLE_TELEMETRY') == '1', 'imported with telemetry on'\n"
         "        print('seen', file=sys.stderr)\n"
         "    return real(name, *rest)\n"
         "builtins.__import__ = spy\n"

@@ -17,7 +17,8 @@ PACKAGES = {
 
 
 def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
-    # hatchling silently leaves out files that git ignores, so the list is compared with the folders themselves.
+    # hatchling silently leaves out files that git ignores, so the list is compared with the folders
+    # themselves.
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,

@@ -70,6 +70,8 @@ def export(run: Path, bundle: Path, *, precision: str = "int8", data: Path | Non
         raise UserError(f"{run} is a bundle already; give the run folder it was exported from.")
     if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
         raise UserError(f"{bundle} exists and is no bundle; give another place, or delete it.")
+    if not all(tensor.isfinite().all() for tensor in checkpoint.weights.values()):
+        raise UserError(f"The newest checkpoint of {run} holds weights that are no numbers; train it again.")
     conversations = find_conversations(run, data)
     model = checkpoint.model()
     bundle.parent.mkdir(parents=True, exist_ok=True)

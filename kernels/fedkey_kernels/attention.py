@@ -1,7 +1,7 @@
 """Attention inside packed documents: one signature, and the fastest path this machine has.
 
-In: queries, keys, values and the document of each position. Out: the attended values. Next stop: `fedkey_kernels.loss`,
-then `fedkey_server.model`.
+In: queries, keys, values and the document of each position. Out: the attended values. Next stop:
+`fedkey_kernels.loss`, then `fedkey_server.model`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _announced: set[str] = set()
 
 
 def chosen_path() -> str:
-    """Which implementation runs: `FEDKEY_ATTENTION` if set, otherwise torch's fused SDPA. Logged once per path."""
+    """Which implementation runs: `FEDKEY_ATTENTION` if set, otherwise torch's fused SDPA. Logged once per
+    path."""
     forced = os.environ.get(PATH_VARIABLE)
     if forced is not None and forced not in PATHS:
         raise ValueError(f"{PATH_VARIABLE} is {forced!r}; it can be one of {', '.join(PATHS)}")
@@ -50,8 +51,9 @@ def attention(
         k_btgk, v_btgk: keys and values [B, T, G, K]; G divides H (grouped-query attention, 2305.13245).
         document_ids_bt: integer [B, T]; equal numbers in a row are one document, -1 is padding.
         causal: whether a position sees only itself and what stands before it.
-        bias_b1tt: the mask as `additive_mask` makes it, if the caller has it already (a model makes it once for all
-            its layers).
+        bias_b1tt: the mask as `additive_mask` makes it, if the caller has it already (a model makes it once
+            for all its
+            layers).
 
     Returns:
         [B, T, H, K] in q's dtype. Padding attends to itself; its output is finite and meaningless.
@@ -88,7 +90,8 @@ def _check(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tens
     for name, tensor in (("k", k_btgk), ("v", v_btgk)):
         if tensor.dim() != 4 or tensor.shape[:2] != q_bthk.shape[:2] or tensor.shape[3] != head_size:
             raise ValueError(
-                f"{name} must be [{num_rows}, {num_positions}, G, {head_size}] as q is, not {tuple(tensor.shape)}"
+                f"{name} must be [{num_rows}, {num_positions}, G, {head_size}] as q is, "
+                f"not {tuple(tensor.shape)}"
             )
         if tensor.dtype != q_bthk.dtype or tensor.device != q_bthk.device:
             raise ValueError(

@@ -1,9 +1,10 @@
 """The mathematics of every kernel in plain torch: slow, short, and the definition of correct.
 
-In: tensors of any floating dtype. Out: what each fast version must reproduce. Next stop: `fedkey_kernels.attention`.
+In: tensors of any floating dtype. Out: what each fast version must reproduce. Next stop:
+`fedkey_kernels.attention`.
 
-Shape suffixes here and in the kernels: B = rows of a batch, T = positions in a row, H = query heads, G = key/value
-heads, K = head size, D = model width, N = positions picked out of a batch, V = vocabulary.
+Shape suffixes here and in the kernels: B = rows of a batch, T = positions in a row, H = query heads, G =
+key/value heads, K = head size, D = model width, N = positions picked out of a batch, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import Tensor
 def document_mask(document_ids_bt: Tensor, *, causal: bool) -> Tensor:
     """Who may look at whom: bool [B, T, T], true where query i may attend to key j.
 
-    Positions see their own document only. Padding (document -1) sees itself alone, so that no row of the softmax is
-    empty and nothing becomes NaN.
+    Positions see their own document only. Padding (document -1) sees itself alone, so that no row of the
+    softmax is empty and nothing becomes NaN.
     """
     same_btt = document_ids_bt[:, :, None] == document_ids_bt[:, None, :]
     num_positions = document_ids_bt.shape[1]
@@ -42,7 +43,8 @@ def attention(
 
 
 def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:
-    """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019, 1910.07467)."""
+    """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019,
+    1910.07467)."""
     return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + epsilon) * weight_d
 
 
@@ -63,10 +65,11 @@ def rotate(x_bthk: Tensor, positions_bt: Tensor, base: float) -> Tensor:
 def linear_cross_entropy(
     hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor, z_penalty: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over N of: NLL + z_penalty * logZ^2 (differentiable), NLL alone, and how often the target was the top-1.
+    """Sums over N of: NLL + z_penalty * logZ^2 (differentiable), NLL alone, and how often the target was the
+    top-1.
 
-    logits = hidden weight^T, logZ = logsumexp(logits), NLL = logZ - logits[target]. The penalty keeps logZ near zero, so
-    that a phone may read a logit as a log probability.
+    logits = hidden weight^T, logZ = logsumexp(logits), NLL = logZ - logits[target]. The penalty keeps logZ
+    near zero, so that a phone may read a logit as a log probability.
     """
     logits_nv = hidden_nd @ weight_vd.T
     log_z_n = logits_nv.logsumexp(dim=-1)
@@ -88,7 +91,8 @@ def sophia_step(
     weight_decay: float,
     batch_size: int,
 ) -> Tensor:
-    """One Sophia step (Liu et al. 2023, 2305.14342, algorithm 3), in place; returns the share of clipped entries.
+    """One Sophia step (Liu et al. 2023, 2305.14342, algorithm 3), in place; returns the share of clipped
+    entries.
 
     m <- b1 m + (1 - b1) g;  p <- p (1 - lr wd) - lr sign(m) min(|m| / (rho * batch_size * h + 1e-15), 1).
     `curvature` h is the running mean of g_hat^2 per batch; `batch_size` counts the targets in a batch.

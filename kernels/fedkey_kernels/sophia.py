@@ -1,10 +1,11 @@
 """Sophia-G: a diagonal second-order optimizer with clipped steps (Liu et al. 2023, 2305.14342).
 
-In: gradients, and every few steps the gradient of the loss on labels drawn from the model itself. Out: updated
-parameters. Next stop: `fedkey_server.optim`.
+In: gradients, and every few steps the gradient of the loss on labels drawn from the model itself. Out:
+updated parameters. Next stop: `fedkey_server.optim`.
 
-The curvature of each parameter is estimated by the Gauss-Newton-Bartlett rule: with labels sampled from the model,
-batch_size * g_hat^2 has the Gauss-Newton diagonal as its mean. `reference.sophia_step` is one step in plain torch.
+The curvature of each parameter is estimated by the Gauss-Newton-Bartlett rule: with labels sampled from the
+model, batch_size * g_hat^2 has the Gauss-Newton diagonal as its mean. `reference.sophia_step` is one step in
+plain torch.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch import Tensor
 class SophiaG(torch.optim.Optimizer):
     """Sophia with the Gauss-Newton-Bartlett estimator.
 
-    Per parameter: `exp_avg` (momentum m) and `hessian` (running mean h of g_hat^2). Call `update_hessian()` when the
-    gradients are those of sampled labels (every ~10 steps), and `step(batch_size)` when they are those of the loss.
+    Per parameter: `exp_avg` (momentum m) and `hessian` (running mean h of g_hat^2). Call `update_hessian()`
+    when the gradients are those of sampled labels (every ~10 steps), and `step(batch_size)` when they are
+    those of the loss.
 
     Args:
         params: parameters or parameter groups.
@@ -42,7 +44,8 @@ class SophiaG(torch.optim.Optimizer):
             raise ValueError(f"lr={lr}, betas={betas}, rho={rho}, weight_decay={weight_decay}: out of range")
         super().__init__(params, {"lr": lr, "betas": betas, "rho": rho, "weight_decay": weight_decay})
         self.clipped_share = 0.0
-        """Share of entries whose last step was clipped to plus or minus lr; the paper finds 10 to 50 % healthy."""
+        """Share of entries whose last step was clipped to plus or minus lr; the paper finds 10 to 50 %
+        healthy."""
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         state = self.state[parameter]

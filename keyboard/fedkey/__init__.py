@@ -9,8 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime's official builds report usage to their maker from 1.29 on unless this is set before the import. It is
-# set here, in the package's own __init__, so that no import order can miss it.
+# ONNX Runtime's official builds report usage to their maker from 1.29 on unless this is set before the
+# import. It is set here, in the package's own __init__, so that no import order can miss it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the public names when they are first used: the server imports `fedkey.text` without ONNX Runtime."""
+    """Imports the public names when they are first used: the server imports `fedkey.text` without ONNX
+    Runtime."""
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'fedkey' has no attribute {name!r}")

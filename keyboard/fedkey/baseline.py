@@ -26,7 +26,8 @@ class UnigramSuggestions:
 
 
 class Unigram:
-    """Suggests a lexicon's most probable completions. Knows sentence starts, so that only the context differs."""
+    """Suggests a lexicon's most probable completions. Knows sentence starts, so that only the context
+    differs."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
@@ -40,7 +41,8 @@ class Unigram:
         _, current, gap = split_context(context[context.rfind("\n") + 1 :])
         starts_sentence = is_sentence_start(caret_units(current, gap))
         words = tuple(
-            like_typed(word, letters, starts_sentence=starts_sentence) for word in self._best(letters.lower(), k)
+            like_typed(word, letters, starts_sentence=starts_sentence)
+            for word in self._best(letters.lower(), k)
         )
         return UnigramSuggestions(words, (time.perf_counter() - started) * 1000)
 

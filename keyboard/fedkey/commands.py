@@ -1,7 +1,7 @@
 """How the three commands find, run and report their subcommands.
 
-In: a table of subcommands and the arguments typed. Out: an exit status; mistakes end as one sentence on stderr.
-Next stop: `fedkey.cli`, `fedkey_server.cli`, `fedkey_export.cli`.
+In: a table of subcommands and the arguments typed. Out: an exit status; mistakes end as one sentence on
+stderr. Next stop: `fedkey.cli`, `fedkey_server.cli`, `fedkey_export.cli`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def run_command(
     Args:
         program: what the user typed, e.g. "fedkey-server".
         description: one sentence for the help page.
-        subcommands: name -> where it lives. Modules are imported late, so that help and mistakes answer at once.
+        subcommands: name -> where it lives. Modules are imported late, so that help and mistakes answer at
+            once.
         arguments: defaults to `sys.argv[1:]`.
         default: the subcommand used when the first argument names none (e.g. `fedkey BUNDLE`).
         extra: the optional dependency set this command needs; a missing module is explained by naming it.

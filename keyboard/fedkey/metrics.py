@@ -1,7 +1,7 @@
 """What is measured, as sums that add up over words, authors and phones.
 
-In: counts from the simulated typist or from a live keyboard. Out: ratios, percentiles and intervals, formed only when
-they are read. Next stop: `fedkey.simulate`.
+In: counts from the simulated typist or from a live keyboard. Out: ratios, percentiles and intervals, formed
+only when they are read. Next stop: `fedkey.simulate`.
 
 Definitions follow the text-entry literature; each class says what it counts.
 """
@@ -19,7 +19,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 2000
-"""Bootstrap resamples; the ends of a 95 % interval then move by about a fiftieth of its width between seeds."""
+"""Bootstrap resamples; the ends of a 95 % interval then move by about a fiftieth of its width between
+seeds."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Sums:
 class Recall(Sums):
     """Top-k accuracy (recall@k) and reciprocal rank over word positions, at one number of letters typed.
 
-    A position is a hit at k if the word that was written is among the first k shown. Case is ignored in `hits`
-    and kept in `exact`. Words the lexicon does not know are positions like any other and cannot be hits; `known` counts
-    the others, for the ratio without them.
+    A position is a hit at k if the word that was written is among the first k shown. Case is ignored in
+    `hits` and kept in `exact`. Words the lexicon does not know are positions like any other and cannot be
+    hits; `known` counts the others, for the ratio without them.
     """
 
     positions: int = 0
@@ -67,9 +68,10 @@ class Recall(Sums):
 class Keystrokes(Sums):
     """Keys pressed against characters written; the keystroke savings rate is 1 - pressed / characters.
 
-    Every character of a message counts, spaces and punctuation included; the key that sends it does not, nor do shift and
-    the symbol page. An accepted word costs one key and brings its space. If punctuation follows, that space gives way for
-    free, and the space after the punctuation is typed. A space left over at the end of a message costs nothing.
+    Every character of a message counts, spaces and punctuation included; the key that sends it does not, nor
+    do shift and the symbol page. An accepted word costs one key and brings its space. If punctuation follows,
+    that space gives way for free, and the space after the punctuation is typed. A space left over at the end
+    of a message costs nothing.
     """
 
     pressed: int = 0
@@ -132,7 +134,8 @@ class Latency:
         return sum(self.counts)
 
     def percentile(self, percent: float) -> float:
-        """The upper edge, in milliseconds, of the bucket in which that share of the measurements is reached."""
+        """The upper edge, in milliseconds, of the bucket in which that share of the measurements is
+        reached."""
         if not self.total:
             return 0.0
         reached = np.cumsum(self.counts)
@@ -152,7 +155,8 @@ class Interval:
 def bootstrap(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> Interval:
     """A ratio of sums over authors, with a percentile bootstrap interval over authors.
 
-    Authors, not words, are drawn: one author's words are alike, and intervals over words would be far too narrow.
+    Authors, not words, are drawn: one author's words are alike, and intervals over words would be far too
+    narrow.
     """
     top = np.asarray(numerators, dtype=np.float64)
     bottom = np.asarray(denominators, dtype=np.float64)

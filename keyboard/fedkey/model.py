@@ -22,6 +22,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, BundleError, ModelEntry
+from fedkey.pieces import START_ID
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -64,6 +65,16 @@ class LanguageModel:
         self._session = _start(bundle)
         # Bias of plain reading; a run takes as much of it as it needs. The graph is causal by itself.
         self._no_bias = np.zeros(self.entry.window * self.entry.cache_slots, dtype=np.float32)
+        self._try()
+
+    def _try(self) -> None:
+        """A first run, its answer known in kind: a graph of the right signature may still be nonsense."""
+        try:
+            log_probs = self.advance(self.new_cache(), [START_ID])
+        except Exception as error:  # the runtime's own exceptions share no base class
+            raise BundleError("The bundle's model.onnx does not run; export the bundle again.") from error
+        if not (np.isfinite(log_probs).all() and abs(float(np.exp(log_probs).sum()) - 1) < 1e-3):
+            raise BundleError("The bundle's model.onnx gives no probabilities; export the bundle again.")
 
     def new_cache(self) -> Cache:
         """An empty cache."""

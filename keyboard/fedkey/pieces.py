@@ -3,9 +3,10 @@
 In: messages or units of `fedkey.text`, and a `tokenizer.model`. Out: piece ids and back. Next stop:
 `fedkey_server.tokenizer` (which trains the model file) and `fedkey.model` (which runs on the ids).
 
-Each unit is encoded alone, and the tokenizer is trained with `treat_whitespace_as_suffix`, so the last piece of a
-unit ends in U+2581 and a word has one segmentation wherever it stands: its probability is the plain product over its
-pieces. (Encoding whole messages breaks this: "thanks," and "thanks see" segment differently.)
+Each unit is encoded alone, and the tokenizer is trained with `treat_whitespace_as_suffix`, so the last piece
+of a unit ends in U+2581 and a word has one segmentation wherever it stands: its probability is the plain
+product over its pieces. (Encoding whole messages breaks this: "thanks," and "thanks see" segment
+differently.)
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class Pieces:
         return units
 
     def _decode_unit(self, ids: list[int]) -> str:
-        # Depending on how the model was trained, SentencePiece keeps the end mark as a space; units hold none.
+        # Depending on how the model was trained, SentencePiece keeps the end mark as a space; units hold
+        # none.
         return str(self._processor.decode(ids)).rstrip(" ")
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -3,8 +3,8 @@
 In: conversations and anything that suggests words. Out: sums of `fedkey.metrics` per author. Next stop:
 `fedkey.cli.eval` and the server's comparison table, which share this harness.
 
-At every word of a graded message the typist sees the suggestions before the first letter, after one, two, three and,
-until the word has been accepted, after each further letter. All metrics share these calls.
+At every word of a graded message the typist sees the suggestions before the first letter, after one, two,
+three and, until the word has been accepted, after each further letter. All metrics share these calls.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LETTERS = (0, 1, 2, 3)
 
 BOUNDED_MIN_LENGTH = 5
 BOUNDED_NOTICES = 0.5
-"""The bounded typist looks at suggestions only for words of five letters and more, and notices a shown word with
-probability one half at each key: people use suggestions for long words and overlook many."""
+"""The bounded typist looks at suggestions only for words of five letters and more, and notices a shown word
+with probability one half at each key: people use suggestions for long words and overlook many."""
 
 
 class Shown(Protocol):
@@ -98,9 +98,9 @@ class Scores(Sums):
 def read_conversations(path: Path) -> list[GradedConversation]:
     """Reads a text to grade.
 
-    Formats: prepared lines {"id", "author", "messages": [{"user", "text"}]} grade that author's messages; corpus lines
-    {"user", "dialog", "turn", "text"} grade every message for its user; a .txt file holds one message a line, all by
-    one author and unconnected.
+    Formats: prepared lines {"id", "author", "messages": [{"user", "text"}]} grade that author's messages;
+    corpus lines {"user", "dialog", "turn", "text"} grade every message for its user; a .txt file holds
+    one message a line, all by one author and unconnected.
 
     Raises:
         UserError: missing or unreadable file, with the line at fault, or no message in it.
@@ -127,15 +127,25 @@ def read_conversations(path: Path) -> list[GradedConversation]:
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-        is_prepared = isinstance(row["messages"], list) and isinstance(row["author"], str) if "messages" in row else False
+        is_prepared = (
+            isinstance(row["messages"], list) and isinstance(row["author"], str)
+            if "messages" in row
+            else False
+        )
         if is_prepared:
             fits = all(isinstance(message["text"], str) and "user" in message for message in row["messages"])
         else:
-            fits = isinstance(row["text"], str) and isinstance(row["turn"], int) and {"user", "dialog"} <= row.keys()
+            fits = (
+                isinstance(row["text"], str)
+                and isinstance(row["turn"], int)
+                and {"user", "dialog"} <= row.keys()
+            )
     except (ValueError, KeyError, TypeError):
         fits = False
     if not fits:
-        raise UserError(f'{path}:{number} is neither {{"user","dialog","turn","text"}} nor a prepared conversation.')
+        raise UserError(
+            f'{path}:{number} is neither {{"user","dialog","turn","text"}} nor a prepared conversation.'
+        )
     return dict(row)
 
 
@@ -163,7 +173,8 @@ def _graded(author: str, pairs: Iterable[tuple[str, bool]]) -> GradedConversatio
 
 
 RUN_OF_MESSAGES = 5
-"""Graded messages drawn together: short enough to hear many authors, long enough to type along a conversation."""
+"""Graded messages drawn together: short enough to hear many authors, long enough to type along a
+conversation."""
 
 
 def sample(
@@ -171,8 +182,8 @@ def sample(
 ) -> list[GradedConversation]:
     """Stretches of conversations, drawn author by author in turn until `max_words` graded words are together.
 
-    A stretch grades up to `RUN_OF_MESSAGES` successive messages of its author and keeps all before them as context.
-    Every author gets one before any gets a second, so that few authors do not speak for all.
+    A stretch grades up to `RUN_OF_MESSAGES` successive messages of its author and keeps all before them as
+    context. Every author gets one before any gets a second, so that few authors do not speak for all.
     """
     if max_words is None:
         return list(conversations)
@@ -230,7 +241,11 @@ def grade(
         for index, message in enumerate(conversation.messages):
             if conversation.graded[index]:
                 scores = _type_message(
-                    predictor, conversation.messages[:index], message, is_known, _notices(seed, index, message)
+                    predictor,
+                    conversation.messages[:index],
+                    message,
+                    is_known,
+                    _notices(seed, index, message),
                 )
                 if score is not None:
                     nats, _ = score(conversation.messages[:index], message)
@@ -241,7 +256,8 @@ def grade(
 
 
 def _notices(seed: int, index: int, message: str) -> np.random.Generator:
-    """What the bounded typist notices depends on the message alone, so every predictor meets the same typist."""
+    """What the bounded typist notices depends on the message alone, so every predictor meets the same
+    typist."""
     return np.random.default_rng([seed, index, *message.encode("utf-8")[:32]])
 
 
@@ -301,9 +317,16 @@ def _type_message(
         if len(unit) < BOUNDED_MIN_LENGTH:
             taken = None
         elif taken is not None:
-            taken = next((n for n in range(taken, len(unit)) if noticed[n] and look.rank_after(n) is not None), None)
+            taken = next(
+                (n for n in range(taken, len(unit)) if noticed[n] and look.rank_after(n) is not None), None
+            )
         bounded.word(len(unit), taken)
-    return Scores(*recalls, ideal.keystrokes(), bounded.keystrokes(), Likelihood(), Latency.of(milliseconds))
+    return Scores(
+        *recalls,
+        ideal=ideal.keystrokes(),
+        bounded=bounded.keystrokes(),
+        latency=Latency.of(milliseconds),
+    )
 
 
 def _recall(look: _Look, letters: int, is_known: bool) -> Recall:

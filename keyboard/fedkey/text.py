@@ -4,9 +4,9 @@ In: raw text as people type it. Out: normalised messages, and the units (words, 
 tokenizer encodes one by one. Next stop: `fedkey.pieces`, then `fedkey_server.corpus`.
 
 A message is split into *units*. Between two units stands either one space or nothing; `default_gap` guesses
-which from the two units alone, and where the text differs from the guess a `FLIP` mark stands between them. Common
-text therefore costs no spacing tokens, every text can be rebuilt exactly, and a word is the same unit whether a
-space, a comma or the end follows it.
+which from the two units alone, and where the text differs from the guess a `FLIP` mark stands between them.
+Common text therefore costs no spacing tokens, every text can be rebuilt exactly, and a word is the same unit
+whether a space, a comma or the end follows it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 TEXT_RULES_VERSION = 1
-"""Raised whenever any function here changes what it returns; a bundle names the version it was trained with."""
+"""Raised whenever any function here changes what it returns; a bundle names the version it was trained
+with."""
 
 # Placeholders and marks live in Unicode's private-use area, so no word of any language can collide with them.
 LINK = "\ue000"
@@ -38,7 +39,8 @@ _ESCAPED_LOWER_BLOCK = "\ue011"
 
 _FOLD = str.maketrans(
     {
-        "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'", "\u2032": "'", "\u00b4": "'", "\u0060": "'",
+        "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'", "\u2032": "'", "\u00b4": "'",
+        "\u0060": "'",
         "\u201c": '"', "\u201d": '"', "\u201f": '"', "\u2033": '"',
         "\u2013": "-", "\u2014": "-", "\u2011": "-", "\u2010": "-", "\u2212": "-",
         "\u2026": "...",
@@ -52,15 +54,14 @@ _NAME = re.compile(r"(?<![\w@])@\w[\w.-]*\w|(?<![\w@])@\w")
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 
 # ASCII text without any of these is normal but for its white space: nine chat messages in ten.
-_NEEDS_WORK = re.compile(
-    r"[\x00-\x08\x0e-\x1b\x7f@`]|://|www\.|\d[\d.,]*\d[\d.,]*\d[\d.,]*\d", re.IGNORECASE
-)
+_NEEDS_WORK = re.compile(r"[\x00-\x08\x0e-\x1b\x7f@`]|://|www\.|\d[\d.,]*\d[\d.,]*\d[\d.,]*\d", re.IGNORECASE)
 
 # Emoticons stay whole, or ":)" would be a colon, which hugs the word before it, and a stray bracket.
 _EMOTICON = r"(?:[:;=]'?-?[()\[\]DPpOo/\\|3*]+(?!\w)|<3+(?!\w))"
 # Letters, digits and their combining marks, joined by apostrophes inside. U+E000-E003 match no \w.
 _WORD = r"\w+(?:'\w+)*"
-# Anything else: a run of one repeated character, or an emoji with its joiners, variation selectors and skin tones.
+# Anything else: a run of one repeated character, or an emoji with its joiners, variation selectors and skin
+# tones.
 _RUN = r"(?P<first>[^\s\w])(?:(?P=first)|[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]|\u200d(?![\s\w\ue000-\ue003]).)*"
 _UNITS = re.compile(rf"{_WORD}|{_EMOTICON}|[\ue000-\ue003]|{_RUN}")
 _WHOLE_WORD = re.compile(_WORD)
@@ -74,8 +75,8 @@ _TIGHT = frozenset("-/_&*+=~^\\|")
 def normalise(text: str) -> str:
     """One message as fedkey sees it: folded quotes, single spaces, placeholders for what must not be learnt.
 
-    Idempotent. Control characters, unpaired surrogates and private-use characters other than the placeholders are
-    dropped; the result is NFC and holds no white space but single spaces between units.
+    Idempotent. Control characters, unpaired surrogates and private-use characters other than the placeholders
+    are dropped; the result is NFC and holds no white space but single spaces between units.
     """
     if text.isascii() and not _NEEDS_WORK.search(text):
         return " ".join(text.split())
@@ -102,7 +103,8 @@ def _number_or_placeholder(match: re.Match[str]) -> str:
 
 
 def is_word(unit: str) -> bool:
-    """Whether a unit counts as a word: letters (perhaps with digits and inner apostrophes), at least one letter."""
+    """Whether a unit counts as a word: letters (perhaps with digits and inner apostrophes), at least one
+    letter."""
     return _WHOLE_WORD.fullmatch(unit) is not None and any(map(str.isalpha, unit))
 
 
@@ -124,7 +126,8 @@ def _hugs_right(unit: str) -> bool:
 
 
 def _is_plain_run(unit: str) -> bool:
-    """A run of one repeated character, as opposed to a word or an emoticon that begins with the same character."""
+    """A run of one repeated character, as opposed to a word or an emoticon that begins with the same
+    character."""
     return unit == unit[0] * len(unit)
 
 
@@ -171,7 +174,8 @@ def join(units: Sequence[str]) -> str:
 def sentence_starts(units: Sequence[str]) -> list[bool]:
     """For each unit, and for one more after the last, whether a word there begins a sentence.
 
-    It does when nothing stands before it, or a full stop, ! or ? (not "..."); quotes and brackets do not count.
+    It does when nothing stands before it, or a full stop, ! or ? (not "..."); quotes and brackets do not
+    count.
     """
     starts = []
     state = True
@@ -197,8 +201,8 @@ def truecase_units(units: Sequence[str], forms: Mapping[str, str]) -> list[str]:
     """The units of a message with the capitals that only its sentence starts explain taken back.
 
     `forms` maps a lower-case word to the form it mostly takes inside sentences (`{"london": "London", "the":
-    "the", "i": "I"}`). A word at a sentence start that is capitalised only there becomes that form; "i" and its
-    contractions become "I" anywhere. Words that `forms` does not know stay as typed.
+    "the", "i": "I"}`). A word at a sentence start that is capitalised only there becomes that form; "i" and
+    its contractions become "I" anywhere. Words that `forms` does not know stay as typed.
     """
     cased = list(units)
     for index, (unit, starts) in enumerate(zip(units, sentence_starts(units)[:-1], strict=True)):
@@ -222,9 +226,9 @@ def capitalise(word: str) -> str:
 def split_context(context: str) -> tuple[list[str], str, bool]:
     """Takes apart the text before a word being typed.
 
-    `context` holds earlier messages on lines of their own and the unfinished message on the last line. Returns the
-    normalised earlier messages (empty ones dropped), the normalised unfinished message, and whether a gap stands
-    before the caret.
+    `context` holds earlier messages on lines of their own and the unfinished message on the last line.
+    Returns the normalised earlier messages (empty ones dropped), the normalised unfinished message, and
+    whether a gap stands before the caret.
     """
     *earlier, current = context.split("\n")
     messages = [message for line in earlier if (message := normalise(line))]
@@ -232,7 +236,8 @@ def split_context(context: str) -> tuple[list[str], str, bool]:
 
 
 def caret_units(current: str, gap: bool) -> list[str]:
-    """The units before a word about to be typed, ending in `FLIP` if the gap before the caret is not the default.
+    """The units before a word about to be typed, ending in `FLIP` if the gap before the caret is not the
+    default.
 
     Args: `current` is the normalised unfinished message; `gap` whether a space stands before the caret.
     """

@@ -3,8 +3,9 @@
 In: messages as piece ids. Out: packed rows, batch by batch. Next stop: `fedkey_kernels.reference`, then
 `fedkey_server.model`.
 
-A document is a stretch of one conversation: START, a message's pieces, END, and so on, cut at message borders to the
-model's window. Each id knows whether it carries loss as a target: a partner's messages are context and carry none.
+A document is a stretch of one conversation: START, a message's pieces, END, and so on, cut at message borders
+to the model's window. Each id knows whether it carries loss as a target: a partner's messages are context and
+carry none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +79,8 @@ def build_documents(
     Args:
         conversations: each a sequence of (message, whether it carries loss); messages as truecased units.
         pieces: the tokenizer.
-        window: longest document in ids. A message longer than that is cut at unit borders into documents of its own;
-            a unit longer than that (a page of one repeated character) is cut where it must be.
+        window: longest document in ids. A message longer than that is cut at unit borders into documents of
+            its own; a unit longer than that (a page of one repeated character) is cut where it must be.
 
     Documents without any loss are dropped.
     """
@@ -131,7 +131,8 @@ def _message_parts(message: Sequence[str], pieces: Pieces, window: int) -> Itera
     yield [*part, END_ID]
 
 
-class PackedRows(NamedTuple):
+@dataclass(frozen=True)
+class PackedRows:
     """Rows of several documents each; all arrays are [R, T]."""
 
     tokens: npt.NDArray[np.int32]
@@ -142,11 +143,14 @@ class PackedRows(NamedTuple):
     document_ids: npt.NDArray[np.int32]
     """Number of the document in its row; -1 is padding."""
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, rows: object) -> PackedRows:  # type: ignore[override]
-        return PackedRows(*(array[rows] for array in tuple.__iter__(self)))  # type: ignore[call-overload]
+    def take(self, rows: slice | npt.NDArray[np.int64]) -> PackedRows:
+        """Some of the rows."""
+        return PackedRows(
+            self.tokens[rows], self.targets[rows], self.positions[rows], self.document_ids[rows]
+        )
 
     @property
     def fill(self) -> float:
@@ -157,8 +161,8 @@ class PackedRows(NamedTuple):
 def pack(documents: Documents, row_length: int, tile: int, *, seed: int = 0) -> PackedRows:
     """Lays documents into rows so that none crosses a border between tiles.
 
-    Best-fit decreasing over documents in a seeded random order of equals, with a bounded number of open tiles. Tiles
-    matter to the fast attention kernels: a document inside one tile needs one block of scores.
+    Best-fit decreasing over documents in a seeded random order of equals, with a bounded number of open
+    tiles. Tiles matter to the fast attention kernels: a document inside one tile needs one block of scores.
 
     Args:
         documents: none longer than `tile`.
@@ -223,7 +227,8 @@ def _fill_tiles(lengths: npt.NDArray[np.int64], tile: int, rng: np.random.Genera
 
 
 class BatchStream:
-    """Batches without end; which rows a batch holds is a pure function of (seed, step), so resuming needs no state."""
+    """Batches without end; which rows a batch holds is a pure function of (seed, step), so resuming needs no
+    state."""
 
     def __init__(self, rows: PackedRows, batch_rows: int, seed: int) -> None:
         if len(rows) == 0:
@@ -247,4 +252,4 @@ class BatchStream:
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
-        return self.rows[self._order[index * self.batch_rows : (index + 1) * self.batch_rows]]
+        return self.rows.take(self._order[index * self.batch_rows : (index + 1) * self.batch_rows])

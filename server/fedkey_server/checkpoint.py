@@ -1,12 +1,14 @@
 """Run folders and checkpoints: what training writes, so that any kill loses nothing but the last few steps.
 
-In: weights, optimizer state, counters. Out: folders that are complete or absent. Next stop: `fedkey_server.phones`.
+In: weights, optimizer state, counters. Out: folders that are complete or absent. Next stop:
+`fedkey_server.phones`.
 
-    RUN/config.json                        resolved configuration of the run
-    RUN/{tokenizer.model,lexicon.tsv,sources.json}   copied from the data, so that a run is all an export needs
-    RUN/metrics.jsonl                      one JSON object per measurement
-    RUN/checkpoints/00000400/              weights, optimizer state, counters; renamed into place when complete
-    RUN/done.json                          final figures, written when the run is finished
+    RUN/config.json                 resolved configuration of the run
+    RUN/tokenizer.model, lexicon.tsv, sources.json
+                                    copied from the data, so that a run is all an export needs
+    RUN/metrics.jsonl               one JSON object per measurement
+    RUN/checkpoints/00000400/       weights, optimizer state, counters; renamed into place when complete
+    RUN/done.json                   final figures, written when the run is finished
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ def save(
     """Writes one checkpoint beside and renames it into place, then drops the oldest ones.
 
     Args:
-        state: optimizer state and random-number states as flat tensors; what resuming needs beyond the weights.
+        state: optimizer state and random-number states as flat tensors; what resuming needs beyond the
+            weights.
         counters: anything small that JSON can hold.
     """
     folder = run / "checkpoints" / f"{step:08d}"
@@ -201,7 +204,8 @@ def append_metrics(run: Path, row: dict[str, Any]) -> None:
 
 
 def trim_metrics(run: Path, step: int) -> None:
-    """Drops the lines of steps after `step`: they belong to work that was killed and is about to be done again."""
+    """Drops the lines of steps after `step`: they belong to work that was killed and is about to be done
+    again."""
     path = run / "metrics.jsonl"
     if not path.exists():
         return

@@ -3,8 +3,8 @@
 In: the server's weights and settings in a message. Out: the phone's weights and sums in the reply. Next stop:
 `fedkey_server.server_app`.
 
-The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone: its `partition-id` says
-which. Hyperparameters come with the message, so that phones need no configuration of their own.
+The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone: its `partition-id`
+says which. Hyperparameters come with the message, so that phones need no configuration of their own.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """One round on this phone: start from the server's weights, train on its own text, report."""
-    settings = message.content[CONFIG]
+    settings = message.content.config_records[CONFIG]
     phones = _phones(str(context.run_config["data"]))
-    phone = int(context.node_config["partition-id"]) % len(phones)
-    round_number = int(settings["server-round"])
+    phone = int(str(context.node_config["partition-id"])) % len(phones)
+    round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds")
     model = _model(unflatten(ModelConfig, settings, "model"))
-    model.load_state_dict(message.content[ARRAYS].to_torch_state_dict())
+    model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
     report = client_update(
         model,
         phones.documents(phone),
         rounds,
-        float(settings["z-penalty"]),
+        float(str(settings["z-penalty"])),
         np.random.default_rng((rounds.seed, round_number, phone)),
     )
     metrics = MetricRecord(

@@ -1,7 +1,7 @@
 """Presets: one TOML file is one run.
 
-In: a preset's name or path, and `section.key=value` overrides. Out: a `Config` whose sections are the dataclasses that
-stand beside their components. Next stop: `fedkey_server.corpus`.
+In: a preset's name or path, and `section.key=value` overrides. Out: a `Config` whose sections are the
+dataclasses that stand beside their components. Next stop: `fedkey_server.corpus`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(
-                f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size} differ; "
+                f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size "
+                f"{self.tokenizer.vocab_size} differ; "
                 "set both to the same number"
             )
 
@@ -60,7 +61,8 @@ def load(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: "section.key=value" each, in TOML's value syntax; a bare word is a string.
 
     Raises:
-        UserError: no such preset, unknown section or key (with the nearest match), wrong type, value out of range.
+        UserError: no such preset, unknown section or key (with the nearest match), wrong type, value out of
+            range.
     """
     table, source = _read(preset)
     for override in overrides:

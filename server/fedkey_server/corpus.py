@@ -1,7 +1,7 @@
 """Conversations from files, and whose text may be used for what.
 
-In: JSON lines, plain text, or the chat and speech packages. Out: `Conversation`s of normalised messages, split by
-author. Next stop: `fedkey_server.vocabulary`.
+In: JSON lines, plain text, or the chat and speech packages. Out: `Conversation`s of normalised messages,
+split by author. Next stop: `fedkey_server.vocabulary`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import lzma
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fedkey.errors import UserError
 from fedkey.text import normalise
@@ -40,7 +41,8 @@ class CorpusConfig:
     donor_share: float = 0.15
     """Share of that source's authors who give their own messages to the server."""
     max_words_per_author: int = 5000
-    """Words kept of one author, so that nobody speaks for everybody (two chitchat senders hold 18 % of its words)."""
+    """Words kept of one author, so that nobody speaks for everybody (two chitchat senders hold 18 % of its
+    words)."""
     min_words_per_phone: int = 100
     """Authors with fewer own words are no phones."""
 
@@ -65,8 +67,9 @@ class Split(enum.Enum):
 def split_of(author: str, donor_share: float) -> Split:
     """The split of an author: the one function that decides it.
 
-    A SHA-256 of the id, read as a number in [0, 1): 5 % validation, 5 % test, the next `donor_share` server, the rest
-    phones. It depends on nothing else, so an author is in the same split in every run and whatever else is loaded.
+    A SHA-256 of the id, read as a number in [0, 1): 5 % validation, 5 % test, the next `donor_share` server,
+    the rest phones. It depends on nothing else, so an author is in the same split in every run and whatever
+    else is loaded.
     """
     digest = hashlib.sha256(author.encode("utf-8", "surrogatepass")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
@@ -149,7 +152,8 @@ class _Raw(NamedTuple):
 
 
 def _assemble(rows: Iterable[_Raw], report: Report) -> list[Conversation]:
-    """Groups rows into conversations ordered by turn; drops empty messages and exact repeats within a conversation."""
+    """Groups rows into conversations ordered by turn; drops empty messages and exact repeats within a
+    conversation."""
     grouped: dict[str, list[_Raw]] = defaultdict(list)
     for row in rows:
         grouped[row.dialog].append(row)
@@ -181,7 +185,7 @@ MIN_REPEAT_LENGTH = 20
 """Longer exact repeats inside a conversation are double sends or spam; "ok" and "haha yes" are just talk."""
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> AbstractContextManager[Iterable[bytes]]:
     try:
         if path.suffix == ".xz":
             return lzma.open(path, "rb")
@@ -203,7 +207,7 @@ def _lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
     with _open(path) as file:
         number = 0
         try:
-            for number, line in enumerate(file, start=1):  # noqa: B007  (named in the error below)
+            for number, line in enumerate(file, start=1):
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
@@ -325,9 +329,10 @@ def split_corpus(
 ) -> SplitCorpus:
     """Shares out conversations by their authors.
 
-    A conversation in which a validation or test author takes part is used for evaluating that author and for nothing
-    else. Of the others, the server keeps the donors' own messages only; each phone keeps its conversations whole.
-    Authors are capped at `max_words_per_author` own words, in the order of their conversations.
+    A conversation in which a validation or test author takes part is used for evaluating that author and for
+    nothing else. Of the others, the server keeps the donors' own messages only; each phone keeps its
+    conversations whole. Authors are capped at `max_words_per_author` own words, in the order of their
+    conversations.
     """
     server = list(server_sources)
     by_author: dict[Split, dict[str, list[Conversation]]] = {split: defaultdict(list) for split in Split}

@@ -1,6 +1,7 @@
 """The comparison table: several bundles, the same authors, intervals over authors.
 
-In: bundles and conversations of authors no stage has seen. Out: one row each, and paired differences. The walk ends here.
+In: bundles and conversations of authors no stage has seen. Out: one row each, and paired differences. The
+walk ends here.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 In: messages for nodes. Out: the replies of the same ClientApp that real phones run. Next stop:
 `fedkey_server.server_app`.
 
-Replies come one by one as the phones finish, so that a strategy which adds them up as they arrive holds one at a time.
-A phone that raises is answered for with an error message, as Flower's own engines do.
+Replies come one by one as the phones finish, so that a strategy which adds them up as they arrive holds one
+at a time. A phone that raises is answered for with an error message, as Flower's own engines do.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class InProcessGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Runs each phone when its reply is asked for; phones not reached within `timeout` seconds stay silent."""
+        """Runs each phone when its reply is asked for; phones not reached within `timeout` seconds stay
+        silent."""
         deadline = None if timeout is None else time.monotonic() + timeout
         for message in messages:
             if deadline is not None and time.monotonic() > deadline:

@@ -3,9 +3,9 @@
 In: packed rows of piece ids. Out: hidden states, whose product with the embedding are the logits. Next stop:
 `fedkey_server.train`.
 
-Parameter names are those of Llama checkpoints in the safetensors files of this field, so that other tools can read
-them. Shape suffixes: B = rows, T = positions in a row, D = model width, H = query heads, G = key/value heads,
-K = head size, F = hidden width of the feed-forward layer, N = graded positions, V = vocabulary.
+Parameter names are those of Llama checkpoints in the safetensors files of this field, so that other tools can
+read them. Shape suffixes: B = rows, T = positions in a row, D = model width, H = query heads, G = key/value
+heads, K = head size, F = hidden width of the feed-forward layer, N = graded positions, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -160,8 +160,9 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        # Projections that write into the residual stream start smaller, so that its variance does not grow with depth
-        # (GPT-2). The tied embedding starts at width^-0.5: logits of order one, inputs renormalised by the first layer.
+        # Projections that write into the residual stream start smaller, so that its variance does not grow
+        # with depth (GPT-2). The tied embedding starts at width^-0.5: logits of order one, inputs
+        # renormalised by the first layer.
         residual = 0.02 * (2 * self.config.num_layers) ** -0.5
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:

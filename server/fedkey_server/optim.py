@@ -46,7 +46,8 @@ def build(
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, warmup_steps: int, final_share: float) -> float:
-    """Linear warm-up to `peak`, then a cosine down to `final_share * peak` at the last step (steps count from 0)."""
+    """Linear warm-up to `peak`, then a cosine down to `final_share * peak` at the last step (steps count from
+    0)."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)

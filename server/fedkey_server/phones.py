@@ -3,8 +3,8 @@
 In: each author's conversations. Out: one `Documents` per phone, read quickly by any process. Next stop:
 `fedkey_server.rounds`.
 
-The file stands for the phones' own storage. Nothing of it is read by `prepare`'s vocabulary and tokenizer or by central
-training; a federated client opens it and takes its own part.
+The file stands for the phones' own storage. Nothing of it is read by `prepare`'s vocabulary and tokenizer or
+by central training; a federated client opens it and takes its own part.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/server.npz           the server's documents
     DATA/phones.npz           the simulated phones' own storage
     DATA/validation.npz       validation authors' documents
-    DATA/{validation,test}.jsonl   their conversations as text, one a line, for evaluation through the keyboard's engine
+    DATA/validation.jsonl, test.jsonl
+                              their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
     DATA/complete.json        the configuration; written last
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, windo
     num_authors = len(corpus.phones) + len(corpus.validation)
     with track("encode", len(corpus.server) + num_authors, "documents' owners") as advance:
 
-        @lru_cache(maxsize=None)  # both sides of a conversation hold each of its messages
+        @cache  # both sides of a conversation hold each of its messages
         def units_of(message: str) -> list[str]:
             return truecase_units(split(message), forms)
 
@@ -147,7 +148,8 @@ def _own_words(author: str, conversations: Iterable[Conversation]) -> int:
 
 
 def _write_text(held_out: Mapping[str, Sequence[Conversation]], path: Path) -> None:
-    """One conversation a line: {"id", "author", "messages": [{"user", "text"}]}; only `author`'s messages are graded."""
+    """One conversation a line: {"id", "author", "messages": [{"user", "text"}]}; only `author`'s messages are
+    graded."""
     beside = path.with_name(path.name + ".new")
     with beside.open("w", encoding="utf-8") as file:
         for author, conversations in held_out.items():

@@ -1,7 +1,7 @@
 """Progress of long work: bars on a terminal, plain lines elsewhere.
 
-In: how much there is to do, and what was just done. Out: lines on stderr with rate, remaining time and figures. Used
-by every stage; the next stop of the walk is `fedkey_server.model`.
+In: how much there is to do, and what was just done. Out: lines on stderr with rate, remaining time and
+figures. Used by every stage; the next stop of the walk is `fedkey_server.model`.
 """
 
 from __future__ import annotations

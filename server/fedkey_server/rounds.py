@@ -1,11 +1,12 @@
 """Federated averaging as pure functions over small states; reads like the paper's pseudocode.
 
-In: a model, one phone's documents, settings and seeds. Out: what the phone reports, and what the server makes of many
-reports. Next stop: `fedkey_server.client_app`.
+In: a model, one phone's documents, settings and seeds. Out: what the phone reports, and what the server makes
+of many reports. Next stop: `fedkey_server.client_app`.
 
-FedAvg (McMahan et al. 2017, 1602.05629): each round the server draws a cohort of phones; each phone trains from the
-server's weights on its own text for some epochs and reports how far it got; the server moves by the average of the
-reports, weighted by how much each phone had to learn from. One epoch in one full batch is FedSGD.
+FedAvg (McMahan et al. 2017, 1602.05629): each round the server draws a cohort of phones; each phone trains
+from the server's weights on its own text for some epochs and reports how far it got; the server moves by the
+average of the reports, weighted by how much each phone had to learn from. One epoch in one full batch is
+FedSGD.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def client_update(
     window = model.config.window
     rows = pack(documents, window, window)
     if config.max_rows:
-        rows = rows[np.sort(generator.permutation(len(rows))[: config.max_rows])]
+        rows = rows.take(np.sort(generator.permutation(len(rows))[: config.max_rows]))
     batch_rows = config.batch_rows or len(rows)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.client_learning_rate, momentum=config.client_momentum, foreach=True
@@ -105,7 +106,7 @@ def client_update(
     for _ in range(config.local_epochs):
         order = generator.permutation(len(rows))
         for start in range(0, len(rows), batch_rows):
-            batch = to_batch(rows[order[start : start + batch_rows]], device)
+            batch = to_batch(rows.take(order[start : start + batch_rows]), device)
             step_nll, step_targets = gradient_step(model, optimizer, batch, z_penalty, config.clip_norm)
             nll += step_nll
             num_targets += step_targets

@@ -1,10 +1,11 @@
 """The federation's server: rounds of FedAvg over any Flower engine, with checkpoints after each.
 
-In: a Grid of phones, a start model, settings. Out: a run folder like central training's. Next stop: `fedkey_export.graph`.
+In: a Grid of phones, a start model, settings. Out: a run folder like central training's. Next stop:
+`fedkey_export.graph`.
 
-The strategy is Flower's FedAvg where Flower speaks: messages, weights by "num-examples", replies with errors. It is
-extended where Flower is silent: cohorts drawn by (seed, round), reports added up as they arrive, too few reports leave
-the model alone, and rounds keep their numbers when a killed run goes on.
+The strategy is Flower's FedAvg where Flower speaks: messages, weights by "num-examples", replies with errors.
+It is extended where Flower is silent: cohorts drawn by (seed, round), reports added up as they arrive, too
+few reports leave the model alone, and rounds keep their numbers when a killed run goes on.
 """
 
 from __future__ import annotations
@@ -97,26 +98,32 @@ class SeededFedAvg(FedAvg):
             if reason is not None:
                 result.refused[reason] += 1
                 continue
-            metrics = reply.content[METRICS]
-            weight = float(metrics[self.weighted_by_key])
-            average.add(reply.content[ARRAYS].to_torch_state_dict(), weight)
+            weight, nll, num_steps = self._sums(reply)
+            average.add(reply.content.array_records[ARRAYS].to_torch_state_dict(), weight)
             result.reports += 1
-            result.nll += float(metrics["nll"])
+            result.nll += nll
             result.num_targets += int(weight)
-            result.num_steps += int(metrics["num-steps"])
+            result.num_steps += int(num_steps)
         if result.reports < self.config.min_reports:
             return None, None
         weights = server_update(self.reference, average.mean(), self.config.server_learning_rate)
         return ArrayRecord(weights), MetricRecord({"train-loss": result.nll / max(1, result.num_targets)})
+
+    def _sums(self, reply: Message) -> tuple[float, float, float]:
+        """Number of graded targets, their summed NLL and the local steps, as the phone reports them."""
+        metrics = reply.content.metric_records[METRICS]
+        targets, nll, num_steps = (
+            float(str(metrics[key])) for key in (self.weighted_by_key, "nll", "num-steps")
+        )
+        return targets, nll, num_steps
 
     def _fault(self, reply: Message) -> str | None:
         """Why a reply cannot be used, or None."""
         if reply.has_error():
             return str(reply.error.reason).partition(":")[0] or "error"
         try:
-            metrics = reply.content[METRICS]
-            weights = reply.content[ARRAYS].to_torch_state_dict()
-            weight, nll, num_steps = (float(metrics[key]) for key in (self.weighted_by_key, "nll", "num-steps"))
+            weights = reply.content.array_records[ARRAYS].to_torch_state_dict()
+            weight, nll, num_steps = self._sums(reply)
         except (KeyError, TypeError, ValueError, AttributeError):
             return "malformed reply"
         if {name: tensor.shape for name, tensor in weights.items()} != {
@@ -132,7 +139,8 @@ class SeededFedAvg(FedAvg):
 
 
 def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> dict[str, Any]:
-    """Runs the rounds of `config.rounds` and returns the final figures; goes on where an earlier process stopped.
+    """Runs the rounds of `config.rounds` and returns the final figures; goes on where an earlier process
+    stopped.
 
     Args:
         grid: the phones.
@@ -188,9 +196,14 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                 log.warning("%s", _complaint(round_number, result, rounds.min_reports))
     if totals["changed_rounds"] == 0:
         raise UserError(
-            f"No round of {run} changed the model: too few phones reported; see {run / 'metrics.jsonl'} for the reasons."
+            f"No round of {run} changed the model: too few phones reported; "
+            f"see {run / 'metrics.jsonl'} for the reasons."
         )
-    final = {"step": rounds.num_rounds, **totals, **validate(model, held_out, config.train.batch_rows, device)}
+    final = {
+        "step": rounds.num_rounds,
+        **totals,
+        **validate(model, held_out, config.train.batch_rows, device),
+    }
     checkpoint.write_json(run / "done.json", final)
     return final
 

@@ -1,7 +1,7 @@
 """Training SentencePiece on units.
 
-In: units of the server's text with their counts. Out: a serialised model that `fedkey.pieces` opens. Next stop:
-`fedkey_server.batches`.
+In: units of the server's text with their counts. Out: a serialised model that `fedkey.pieces` opens. Next
+stop: `fedkey_server.batches`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class TokenizerConfig:
 
 
 def count_units(messages: Iterable[Sequence[str]]) -> Counter[str]:
-    """How often each unit stands in the messages; marks and placeholders are left out, they have their own ids."""
+    """How often each unit stands in the messages; marks and placeholders are left out, they have their own
+    ids."""
     counts: Counter[str] = Counter()
     for units in messages:
         counts.update(units)

@@ -2,9 +2,9 @@
 
 In: a prepared data folder and a configuration. Out: a run folder. Next stop: `fedkey_server.checkpoint`.
 
-A run that was killed and started again ends with the very loss it would have had: the batch of a step is a pure
-function of (seed, step), sampled labels come from a generator seeded by (seed, step), and a checkpoint holds the weights
-and the whole optimizer state.
+A run that was killed and started again ends with the very loss it would have had: the batch of a step is a
+pure function of (seed, step), sampled labels come from a generator seeded by (seed, step), and a checkpoint
+holds the weights and the whole optimizer state.
 """
 
 from __future__ import annotations
@@ -107,11 +107,12 @@ def pick_device() -> torch.device:
 
 @torch.no_grad()
 def validate(model: Model, rows: PackedRows, batch_rows: int, device: torch.device) -> dict[str, float]:
-    """Mean NLL per piece in nats and top-1 accuracy per piece; sums first, so that the batch size does not matter."""
+    """Mean NLL per piece in nats and top-1 accuracy per piece; sums first, so that the batch size does not
+    matter."""
     nll = hits = num_targets = 0.0
     for start in range(0, len(rows), batch_rows):
         with precision(device):
-            losses = model.loss(*to_batch(rows[start : start + batch_rows], device))
+            losses = model.loss(*to_batch(rows.take(slice(start, start + batch_rows)), device))
         nll += float(losses.nll)
         hits += float(losses.hits)
         num_targets += losses.num_targets
@@ -255,7 +256,7 @@ def validation_rows(data: Path, window: int, num_rows: int, seed: int) -> Packed
     """The same seeded choice of packed validation rows for training and federation."""
     rows = pack(Documents.load(data / "validation.npz"), window, window)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:num_rows]
-    return rows[np.sort(chosen)]
+    return rows.take(np.sort(chosen))
 
 
 def _resume(

@@ -1,11 +1,11 @@
 """The words the keyboard knows, how often they are used, and how they are written.
 
-In: the units of the server's text and public word lists. Out: `lexicon.tsv`, and the forms that truecasing goes by. Next stop:
-`fedkey_server.tokenizer`.
+In: the units of the server's text and public word lists. Out: `lexicon.tsv`, and the forms that truecasing
+goes by. Next stop: `fedkey_server.tokenizer`.
 
-No phone's text is looked at here. Frequencies mix the server's own counts with `wordfreq` (data CC BY-SA 4.0), because
-the server's text is small and of its own kind; casing comes from the server's text inside sentences, where a capital
-means something.
+No phone's text is looked at here. Frequencies mix the server's own counts with `wordfreq` (data CC BY-SA
+4.0), because the server's text is small and of its own kind; casing comes from the server's text inside
+sentences, where a capital means something.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ OFFENSIVE = "offensive"
 
 # Frequent in `wordfreq` or in chat, unknown to spelling lists, and what people mean to type.
 CHAT_WORDS = frozenset(
-    "lol lmao omg haha hahaha yeah yep nope yup nah gonna wanna gotta kinda sorta dunno lemme gimme cuz btw idk tbh "
-    "imo ikr brb hmm hmmm ooh aww wow yay ugh meh okay ok hey hi bye thx pls plz dude bro bruh y'all ain't app apps "
-    "selfie emoji online wifi iphone youtube facebook instagram netflix google".split()
+    "lol lmao omg haha hahaha yeah yep nope yup nah gonna wanna gotta kinda sorta dunno lemme gimme cuz btw "
+    "idk tbh imo ikr brb hmm hmmm ooh aww wow yay ugh meh okay ok hey hi bye thx pls plz dude bro bruh y'all "
+    "ain't app apps selfie emoji online wifi iphone youtube facebook instagram netflix google".split()
 )
 
 # Written with a capital wherever they stand, whatever the server's text does.
@@ -37,8 +37,8 @@ PUBLIC_FORMS = {
     **{
         word: capitalise(word)
         for word in (
-            "monday tuesday wednesday thursday friday saturday sunday january february april june july august "
-            "september october november december america american english spanish french christmas"
+            "monday tuesday wednesday thursday friday saturday sunday january february april june july "
+            "august september october november december america american english spanish french christmas"
         ).split()
     },
 }
@@ -76,7 +76,8 @@ class Entry(NamedTuple):
 
 
 def count_words(messages: Iterable[Sequence[str]]) -> tuple[Counter[str], Counter[str]]:
-    """How often each lower-case word stands in the messages' units, and each surface form inside sentences."""
+    """How often each lower-case word stands in the messages' units, and each surface form inside
+    sentences."""
     surfaces: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for units in messages:
@@ -94,8 +95,8 @@ def count_words(messages: Iterable[Sequence[str]]) -> tuple[Counter[str], Counte
 def build(messages: Iterable[Sequence[str]], config: VocabularyConfig) -> list[Entry]:
     """The lexicon of messages given as units, most probable words first.
 
-    Kept are words that `wordfreq` lists and `pyspellchecker` does not call wrong, the project's chat words, and words
-    that the server's text uses often enough and that are no misspelling of a frequent one.
+    Kept are words that `wordfreq` lists and `pyspellchecker` does not call wrong, the project's chat words,
+    and words that the server's text uses often enough and that are no misspelling of a frequent one.
     """
     from spellchecker import SpellChecker
     from wordfreq import get_frequency_dict
@@ -141,7 +142,8 @@ def build(messages: Iterable[Sequence[str]], config: VocabularyConfig) -> list[E
 
 
 def _offensive_words() -> frozenset[str]:
-    """better-profanity's list as it stands in the package: its own matcher takes minutes for a whole lexicon."""
+    """better-profanity's list as it stands in the package: its own matcher takes minutes for a whole
+    lexicon."""
     listed = (files("better_profanity") / "profanity_wordlist.txt").read_text(encoding="utf-8")
     return frozenset(line.strip().lower() for line in listed.splitlines() if line.strip())
 
@@ -193,7 +195,8 @@ def read(path: Path) -> list[Entry]:
 
 
 def forms_of(entries: Iterable[Entry]) -> dict[str, str]:
-    """Lower-case word -> the form it is mostly written in: the first of its entries, which come by probability."""
+    """Lower-case word -> the form it is mostly written in: the first of its entries, which come by
+    probability."""
     forms: dict[str, str] = {}
     for entry in entries:
         forms.setdefault(entry.word.lower(), entry.word)

@@ -24,7 +24,9 @@ MIN_WORDS_FOR_DECILES = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("bundle", type=Path, help="bundle folder")
-    parser.add_argument("--text", type=Path, required=True, help=".jsonl conversations or .txt messages to type")
+    parser.add_argument(
+        "--text", type=Path, required=True, help=".jsonl conversations or .txt messages to type"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--max-words", type=int, metavar="N", help="grade about N words (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of conversations (default 0)")
@@ -117,7 +119,8 @@ def _print_tables(results: Mapping[str, Mapping[str, Scores]], graded: Mapping[s
     own = summaries["fedkey"]
     console.print(
         f"{own['words']:,} words of {own['authors']} authors, in {graded['stretches']:,} stretches of "
-        f"{graded['conversations']:,} conversations. Unknown words count as wrong; case is ignored unless said. [95 % interval over authors]",
+        f"{graded['conversations']:,} conversations. Unknown words count as wrong; case is ignored "
+        "unless said. [95 % interval over authors]",
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -141,7 +144,15 @@ def _print_tables(results: Mapping[str, Mapping[str, Scores]], graded: Mapping[s
     console.print(table)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for title in ("KSR ideal %", "KSR bounded %", "bits/char", "perplexity/word", "p50 ms", "p90 ms", "p99 ms"):
+    for title in (
+        "KSR ideal %",
+        "KSR bounded %",
+        "bits/char",
+        "perplexity/word",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+    ):
         table.add_column(title, justify="right")
     for name, numbers in summaries.items():
         bits, perplexity = numbers["bits_per_character"], numbers["perplexity_per_word"]

@@ -27,8 +27,12 @@ TITLES = {"top_1": "top-1 %", "top_3": "top-3 %", "ksr": "KSR %"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundles", nargs="+", metavar="NAME=BUNDLE", help="rows of the table; the last is compared")
-    parser.add_argument("--text", type=Path, required=True, help="conversations of unseen authors, e.g. test.jsonl")
+    parser.add_argument(
+        "bundles", nargs="+", metavar="NAME=BUNDLE", help="rows of the table; the last is compared"
+    )
+    parser.add_argument(
+        "--text", type=Path, required=True, help="conversations of unseen authors, e.g. test.jsonl"
+    )
     parser.add_argument("--max-words", type=int, metavar="N", help="grade about N words (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of conversations (default 0)")
     parser.add_argument(
@@ -85,11 +89,15 @@ def render(rows: Sequence[Row], num_chosen: int, num_conversations: int) -> str:
         f"({num_chosen:,} stretches of {num_conversations:,} conversations)",
         highlight=False,
     )
-    console.print("next word with nothing typed; unknown words wrong; [95 % bootstrap over authors]", highlight=False)
+    console.print(
+        "next word with nothing typed; unknown words wrong; [95 % bootstrap over authors]", highlight=False
+    )
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def _percent(interval: Interval, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    return f"{100 * interval.value:{sign}.1f} [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]"
+    return (
+        f"{100 * interval.value:{sign}.1f} [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]"
+    )

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "
         f"{final['reports']} reports, {final['failures']} failures, {final['local_steps']} local steps, "
-        f"validation loss {final['validation_loss']:.3f} nats per piece, top-1 {final['validation_top1']:.1%} of pieces"
+        f"validation loss {final['validation_loss']:.3f} nats per piece, "
+        f"top-1 {final['validation_top1']:.1%} of pieces"
     )
     return 0

@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         load_config(arguments), arguments.data, arguments.run, init=arguments.init, num_steps=num_steps
     )
     print(
-        f"{arguments.run}: {final['step']} steps, validation loss {final['validation_loss']:.3f} nats per piece, "
+        f"{arguments.run}: {final['step']} steps, "
+        f"validation loss {final['validation_loss']:.3f} nats per piece, "
         f"top-1 {final['validation_top1']:.1%} of pieces"
     )
     return 0

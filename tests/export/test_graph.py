@@ -1,0 +1,189 @@
+"""The graph against torch, for shapes that the presets do not have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, ModelEntry
+from fedkey.model import LanguageModel
+from fedkey_export.graph import build_graph
+from fedkey_server.bundle_weights import read_weights
+from fedkey_server.model import Model, ModelConfig
+
+SHAPES = {
+    "groups": ModelConfig(
+        vocab_size=50, width=64, num_layers=2, num_heads=4, num_key_value_heads=2, hidden_width=40, window=32
+    ),
+    "one head": ModelConfig(
+        vocab_size=33, width=16, num_layers=1, num_heads=1, num_key_value_heads=1, hidden_width=24, window=20
+    ),
+    "no groups": ModelConfig(
+        vocab_size=64, width=48, num_layers=3, num_heads=3, num_key_value_heads=3, hidden_width=50, window=40
+    ),
+    "wide heads": ModelConfig(
+        vocab_size=41, width=192, num_layers=1, num_heads=2, num_key_value_heads=1, hidden_width=64,
+        window=24, rope_base=500.0, norm_epsilon=1e-3,
+    ),
+}  # fmt: skip
+DIGEST = "0" * 64
+
+
+def lively(config: ModelConfig, seed: int = 0) -> Model:
+    """A model whose every weight matters: norms differ from one, and attention is far from uniform."""
+    model, generator = Model(config, seed=seed), torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.uniform_(0.5, 1.5, generator=generator)
+            elif "embed" not in name:
+                parameter.mul_(6.0)
+    return model
+
+
+def entry_of(config: ModelConfig, precision: str) -> ModelEntry:
+    return ModelEntry(
+        precision=precision, vocab_size=config.vocab_size, width=config.width, num_layers=config.num_layers,
+        num_heads=config.num_heads, num_key_value_heads=config.num_key_value_heads,
+        head_size=config.head_size, hidden_width=config.hidden_width, window=config.window,
+        cache_slots=config.window + 16,
+        rope_base=config.rope_base, norm_epsilon=config.norm_epsilon,
+    )  # fmt: skip
+
+
+def build(model: Model, precision: str) -> bytes:
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return build_graph(entry_of(model.config, precision), weights, DIGEST)
+
+
+def phone(model: Model, precision: str, graph: bytes | None = None) -> LanguageModel:
+    """The graph as the phone runs it, without the files around it."""
+    content = graph or build(model, precision)
+    manifest = SimpleNamespace(
+        model=entry_of(model.config, precision), files={TOKENIZER: SimpleNamespace(sha256=DIGEST)}
+    )
+    return LanguageModel(cast(Bundle, SimpleNamespace(manifest=manifest, model_bytes=lambda: content)))
+
+
+def torch_log_probs(model: Model, ids: list[int]) -> np.ndarray:
+    tokens = torch.tensor([ids])
+    with torch.no_grad():
+        hidden = model(tokens, torch.arange(len(ids))[None], torch.zeros_like(tokens))
+        return cast(np.ndarray, model.logits(hidden)[0].log_softmax(-1).numpy())
+
+
+def some_ids(config: ModelConfig, seed: int = 0) -> list[int]:
+    return cast(list[int], np.random.default_rng(seed).integers(0, config.vocab_size, config.window).tolist())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_float32_is_torch(shape: str) -> None:
+    model = lively(SHAPES[shape])
+    ids = some_ids(model.config)
+    found = phone(model, "float32").advance_each(phone(model, "float32").new_cache(), ids)
+    np.testing.assert_allclose(found, torch_log_probs(model, ids), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_float32_reads_on_as_torch_does(shape: str) -> None:
+    model = lively(SHAPES[shape], seed=2)
+    ids, running = some_ids(model.config, 1), phone(model, "float32")
+    cache, expected = running.new_cache(), torch_log_probs(model, ids)
+    for at in range(0, len(ids), 3):
+        np.testing.assert_allclose(
+            running.advance_each(cache, ids[at : at + 3]), expected[at : at + 3], atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_is_torch_with_rounded_weights_up_to_rounded_activations(shape: str) -> None:
+    model = lively(SHAPES[shape])
+    graph, ids = build(model, "int8"), some_ids(model.config)
+    rounded = Model(model.config)
+    rounded.load_state_dict(
+        {name: torch.from_numpy(array) for name, array in read_weights(graph, model.config).items()}
+    )
+    running = phone(model, "int8", graph)
+    found = running.advance_each(running.new_cache(), ids)
+    to_rounded = np.abs(found - torch_log_probs(rounded, ids)).mean()
+    to_exact = np.abs(found - torch_log_probs(model, ids)).mean()
+    assert to_rounded < 0.02
+    assert to_rounded < to_exact < 0.2
+
+
+def test_hidden_states_come_out() -> None:
+    model = lively(SHAPES["groups"])
+    entry, ids = entry_of(model.config, "float32"), some_ids(model.config)
+    session = onnxruntime.InferenceSession(build(model, "float32"), providers=["CPUExecutionProvider"])
+    count = len(ids)
+    cache = np.zeros((1, entry.num_key_value_heads, entry.cache_slots, entry.head_size), dtype=np.float32)
+    feeds: dict[str, Any] = {
+        "tokens": np.array([ids]), "positions": np.arange(count)[None],
+        "attention_bias": np.zeros((1, 1, count, count), dtype=np.float32),
+        "last_slot": np.array([count - 1], dtype=np.int32), "num_slots": np.array([count], dtype=np.int32),
+        "rows": np.zeros(0, dtype=np.int64), "score_rows": np.zeros(0, dtype=np.int64),
+        "score_pieces": np.zeros(0, dtype=np.int64),
+        **{entry.past(kind, layer): cache for kind in ("key", "value") for layer in range(entry.num_layers)},
+    }  # fmt: skip
+    (hidden,) = session.run(["hidden"], feeds)
+    tokens = torch.tensor([ids])
+    with torch.no_grad():
+        expected = model(tokens, torch.arange(count)[None], torch.zeros_like(tokens))[0].numpy()
+    np.testing.assert_allclose(hidden, expected, atol=1e-4)
+
+
+def test_positions_of_zeros_stay_numbers() -> None:
+    model = Model(SHAPES["groups"])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    running = phone(model, "int8")
+    log_probs = running.advance_each(running.new_cache(), [1, 2, 3])
+    np.testing.assert_allclose(log_probs, -np.log(model.config.vocab_size), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_equal_weights_give_equal_bytes(precision: str) -> None:
+    assert build(lively(SHAPES["groups"]), precision) == build(lively(SHAPES["groups"]), precision)
+    assert build(lively(SHAPES["groups"]), precision) != build(lively(SHAPES["groups"], seed=1), precision)
+
+
+def test_the_embedding_is_stored_once_and_is_most_of_the_file() -> None:
+    config = replace(SHAPES["groups"], vocab_size=4000)
+    graph = onnx.load_from_string(build(Model(config), "int8"))
+    matrices = [each for each in graph.graph.initializer if 4000 in each.dims and len(each.dims) == 2]
+    assert [each.name for each in matrices] == ["model.embed_tokens.weight.int8"]
+    num_weights = sum(parameter.numel() for parameter in Model(config).parameters())
+    assert len(graph.SerializeToString()) < 1.25 * num_weights
+
+
+def test_the_graph_is_valid_onnx_and_names_its_tokenizer() -> None:
+    graph = onnx.load_from_string(build(lively(SHAPES["groups"]), "int8"))
+    onnx.checker.check_model(graph)
+    assert {each.key: each.value for each in graph.metadata_props} == {TOKENIZER_KEY: DIGEST}
+    names = [node.name for node in graph.graph.node]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weights_can_be_read_back(shape: str) -> None:
+    model = lively(SHAPES[shape])
+    exact = read_weights(build(model, "float32"), model.config)
+    rounded = read_weights(build(model, "int8"), entry_of(model.config, "int8"))
+    assert set(exact) == set(rounded) == set(model.state_dict())
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(exact[name], tensor.numpy())
+        assert rounded[name].dtype == np.float32
+        assert rounded[name].flags.c_contiguous
+        if tensor.dim() == 1:
+            np.testing.assert_array_equal(rounded[name], tensor.numpy())
+        else:
+            step = np.abs(tensor.numpy()).max(axis=1, keepdims=True) / 64
+            assert (np.abs(rounded[name] - tensor.numpy()) <= step * 0.501).all()

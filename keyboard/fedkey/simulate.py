@@ -321,8 +321,12 @@ def _type_message(
                 (n for n in range(taken, len(unit)) if noticed[n] and look.rank_after(n) is not None), None
             )
         bounded.word(len(unit), taken)
+    after_0, after_1, after_2, after_3 = recalls
     return Scores(
-        *recalls,
+        after_0,
+        after_1,
+        after_2,
+        after_3,
         ideal=ideal.keystrokes(),
         bounded=bounded.keystrokes(),
         latency=Latency.of(milliseconds),

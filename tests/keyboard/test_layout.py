@@ -1,0 +1,126 @@
+"""Key geometry: places, neighbours, and the key under a point."""
+
+from __future__ import annotations
+
+import math
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedkey.errors import UserError
+from fedkey.layout import LAYOUTS, QWERTY, Key, Layout, layout_from_rows, layout_named
+
+anywhere = st.tuples(st.floats(-5, 15), st.floats(-5, 15))
+
+
+def characters(keys: tuple[Key, ...]) -> str:
+    """The one-character names among them, sorted."""
+    return "".join(sorted(key.name for key in keys if len(key.name) == 1))
+
+
+def test_qwerty_has_every_letter_once() -> None:
+    assert sorted(QWERTY.letters) == list(string.ascii_lowercase)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_keys_do_not_overlap_and_stay_within_the_keyboard(layout: Layout) -> None:
+    for key in layout.keys:
+        assert key.left >= 0
+        assert key.right <= layout.width
+        assert key.bottom <= layout.height
+        for other in layout.keys:
+            if other is not key:
+                x, y = other.center
+                assert key.distance(x, y) > 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_tap_on_the_centre_of_a_key_is_that_key(layout: Layout) -> None:
+    for key in layout.keys:
+        assert layout.nearest(*key.center) is key
+        assert layout[key.name] is key
+
+
+@given(anywhere)
+def test_the_nearest_key_is_no_farther_than_any_other(point: tuple[float, float]) -> None:
+    nearest = QWERTY.nearest(*point)
+    assert nearest.distance(*point) == min(key.distance(*point) for key in QWERTY.keys)
+
+
+@given(anywhere, st.sampled_from(QWERTY.keys))
+def test_distance_is_zero_exactly_on_the_key(point: tuple[float, float], key: Key) -> None:
+    x, y = point
+    is_on_key = key.left <= x <= key.right and key.top <= y <= key.bottom
+    assert (key.distance(x, y) == 0) == is_on_key
+
+
+def test_a_tap_beyond_the_edge_is_the_key_at_the_edge() -> None:
+    assert QWERTY.nearest(-3, 0.7).name == "q"
+    assert QWERTY.nearest(99, 99).name == "enter"
+    # Row two is indented; the gap before "a" belongs to it, not to the longer rows around.
+    assert QWERTY.nearest(0.2, 2.25).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "around"),
+    [("g", "bcfhtvy"), ("q", "aw"), ("p", "lo"), ("a", "qswz"), ("m", ".?jkln"), ("?", ".mn")],
+)
+def test_neighbours_are_the_keys_that_touch(name: str, around: str) -> None:
+    assert characters(QWERTY.neighbours(name)) == around
+
+
+def test_being_neighbours_is_mutual() -> None:
+    for key in QWERTY.keys:
+        assert key not in QWERTY.neighbours(key.name)
+        for other in QWERTY.neighbours(key.name):
+            assert key in QWERTY.neighbours(other.name)
+
+
+def test_rows_stagger_by_half_a_key() -> None:
+    assert QWERTY["a"].center[0] - QWERTY["q"].center[0] == 0.5
+    assert QWERTY["z"].center[0] - QWERTY["a"].center[0] == 1.0
+    assert [len(row) for row in QWERTY.rows] == [10, 9, 9, 6]
+    assert math.isclose(QWERTY.width, 10)
+
+
+@pytest.mark.parametrize(
+    ("character", "name"),
+    [("a", "a"), ("A", "a"), (" ", "space"), ("!", "?"), ('"', "'"), ("é", "e"), ("Ü", "u"), (";", ",")],
+)
+def test_a_character_is_found_on_the_key_that_types_it(character: str, name: str) -> None:
+    key = QWERTY.key_for(character)
+    assert key is not None
+    assert key.name == name
+
+
+@pytest.mark.parametrize("character", ["", "7", "ж", "🙂", "\n", "ß"])
+def test_a_character_no_key_types_has_no_key(character: str) -> None:
+    assert QWERTY.key_for(character) is None
+
+
+def test_keys_that_type_nothing_are_known_by_name() -> None:
+    assert [QWERTY[name].typed for name in ("shift", "backspace", "enter")] == ["", "", ""]
+    assert QWERTY["space"].typed == " "
+    assert QWERTY["q"].shifted == "Q"
+
+
+def test_another_layout_is_a_table_of_rows() -> None:
+    layout = layout_from_rows("small", ((0, "ä : b:2"), (0.5, "space:3")), shifted={":": "!"})
+    assert [key.name for key in layout.keys] == ["ä", ":", "b", "space"]
+    assert layout["ä"].shifted == "Ä"
+    assert layout[":"].shifted == "!"
+    assert layout.width == 4
+    assert characters(layout.neighbours("space")) == ":bä"
+
+
+def test_a_layout_that_names_a_key_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        layout_from_rows("odd", ((0, "a b a"),), shifted={})
+
+
+def test_an_unknown_layout_is_refused_in_one_sentence() -> None:
+    assert layout_named("qwerty") is QWERTY
+    with pytest.raises(UserError, match=r"'azerty'.*update the keyboard"):
+        layout_named("azerty")

@@ -52,8 +52,8 @@ def attention(
         document_ids_bt: integer [B, T]; equal numbers in a row are one document, -1 is padding.
         causal: whether a position sees only itself and what stands before it.
         bias_b1tt: the mask as `additive_mask` makes it, if the caller has it already (a model makes it once
-            for all its
-            layers).
+            for all its layers). It must say what `document_ids_bt` and `causal` say: the SDPA path goes by
+            it, the reference by them.
 
     Returns:
         [B, T, H, K] in q's dtype. Padding attends to itself; its output is finite and meaningless.
@@ -61,7 +61,7 @@ def attention(
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, naming the argument.
     """
-    _check(q_bthk, k_btgk, v_btgk, document_ids_bt)
+    _check(q_bthk, k_btgk, v_btgk, document_ids_bt, bias_b1tt)
     if chosen_path() == "reference":
         return reference.attention(q_bthk, k_btgk, v_btgk, document_ids_bt, causal=causal)
     if bias_b1tt is None:
@@ -70,7 +70,7 @@ def attention(
         q_bthk.transpose(1, 2),
         k_btgk.transpose(1, 2),
         v_btgk.transpose(1, 2),
-        attn_mask=bias_b1tt,
+        attn_mask=bias_b1tt.to(q_bthk.dtype),  # under autocast the mask is made in float32, q is bf16
         enable_gqa=q_bthk.shape[2] != k_btgk.shape[2],
     )
     return out_bhtk.transpose(1, 2)
@@ -83,9 +83,16 @@ def additive_mask(document_ids_bt: Tensor, dtype: torch.dtype, *, causal: bool =
     return bias_btt.masked_fill_(~mask_btt, float("-inf"))[:, None]
 
 
-def _check(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tensor) -> None:
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def _check(
+    q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tensor, bias_b1tt: Tensor | None
+) -> None:
     if q_bthk.dim() != 4:
         raise ValueError(f"q must be [B, T, H, K], not {tuple(q_bthk.shape)}")
+    if not q_bthk.dtype.is_floating_point:
+        raise ValueError(f"q must be floating point, not {q_bthk.dtype}")
     num_rows, num_positions, num_heads, head_size = q_bthk.shape
     for name, tensor in (("k", k_btgk), ("v", v_btgk)):
         if tensor.dim() != 4 or tensor.shape[:2] != q_bthk.shape[:2] or tensor.shape[3] != head_size:
@@ -97,15 +104,20 @@ def _check(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tens
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}, q is {q_bthk.dtype} on {q_bthk.device}"
             )
-        if num_heads % tensor.shape[2]:
+        if tensor.shape[2] == 0 or num_heads % tensor.shape[2]:
             raise ValueError(f"{name} has {tensor.shape[2]} heads, which do not divide q's {num_heads}")
     if k_btgk.shape != v_btgk.shape:
         raise ValueError(f"k {tuple(k_btgk.shape)} and v {tuple(v_btgk.shape)} differ in shape")
-    if not q_bthk.dtype.is_floating_point:
-        raise ValueError(f"q must be floating point, not {q_bthk.dtype}")
     if document_ids_bt.shape != (num_rows, num_positions):
         raise ValueError(
             f"document_ids must be [{num_rows}, {num_positions}], not {tuple(document_ids_bt.shape)}"
         )
-    if document_ids_bt.dtype.is_floating_point:
-        raise ValueError(f"document_ids must be integers, not {document_ids_bt.dtype}")
+    if document_ids_bt.dtype not in _INTEGERS or document_ids_bt.device != q_bthk.device:
+        raise ValueError(
+            f"document_ids must be integers on {q_bthk.device}, "
+            f"not {document_ids_bt.dtype} on {document_ids_bt.device}"
+        )
+    if bias_b1tt is not None and bias_b1tt.shape != (num_rows, 1, num_positions, num_positions):
+        raise ValueError(
+            f"bias must be [{num_rows}, 1, {num_positions}, {num_positions}], not {tuple(bias_b1tt.shape)}"
+        )

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CHUNK_LOGITS = 1 << 23
 """Logits held at once: 8 million, 32 MB in float32."""
@@ -25,13 +26,14 @@ def linear_cross_entropy(
     """`reference.linear_cross_entropy` without storing the logits.
 
     Args:
-        hidden_nd: [N, D] floating point.
+        hidden_nd: [N, D] floating point; N may be 0.
         weight_vd: [V, D], same dtype.
         targets_n: [N] int64 in 0..V-1 (leave ignored positions out before the call).
         z_penalty: weight of logZ^2.
 
     Returns:
-        Three scalars, sums over N: NLL + z_penalty * logZ^2 (differentiable), NLL, number of top-1 hits.
+        Three scalars, sums over N: NLL + z_penalty * logZ^2 (differentiable, once), NLL, number of top-1
+        hits. Sums are float32, or float64 if the inputs are.
 
     Raises:
         ValueError: shapes or dtypes that do not fit, naming the argument.
@@ -39,6 +41,10 @@ def linear_cross_entropy(
     if hidden_nd.dim() != 2 or weight_vd.dim() != 2 or hidden_nd.shape[1] != weight_vd.shape[1]:
         raise ValueError(
             f"hidden {tuple(hidden_nd.shape)} and weight {tuple(weight_vd.shape)} do not share a width"
+        )
+    if not hidden_nd.dtype.is_floating_point or weight_vd.dtype != hidden_nd.dtype:
+        raise ValueError(
+            f"hidden is {hidden_nd.dtype} and weight {weight_vd.dtype}; both must be one floating-point type"
         )
     if targets_n.shape != hidden_nd.shape[:1] or targets_n.dtype != torch.int64:
         raise ValueError(
@@ -54,7 +60,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden_nd: Tensor, weight_vd: Tensor, targets_n: Tensor, z_penalty: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        nll_sum = torch.zeros((), dtype=torch.float32, device=hidden_nd.device)
+        sum_dtype = torch.promote_types(hidden_nd.dtype, torch.float32)
+        nll_sum = torch.zeros((), dtype=sum_dtype, device=hidden_nd.device)
         z_sum = torch.zeros_like(nll_sum)
         hits = torch.zeros((), dtype=torch.int64, device=hidden_nd.device)
         grad_hidden_nd = torch.empty_like(hidden_nd) if needs_gradient else None
@@ -63,7 +70,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden_nd.shape[0], chunk):
             rows = slice(start, start + chunk)
             hidden_cd, targets_c = hidden_nd[rows], targets_n[rows]
-            logits_cv = (hidden_cd @ weight_vd.T).float()
+            logits_cv = (hidden_cd @ weight_vd.T).to(sum_dtype)
             top_c = logits_cv.amax(dim=-1, keepdim=True)
             target_logit_c = logits_cv.gather(1, targets_c[:, None])[:, 0]
             hits += (target_logit_c >= top_c[:, 0]).sum()
@@ -83,6 +90,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return nll_sum + z_penalty * z_sum, nll_sum, hits
 
     @staticmethod
+    @once_differentiable  # the saved gradients are constants: a second derivative would be silently wrong
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden_nd, grad_weight_vd = ctx.saved_tensors
         scale = grad_total.to(grad_hidden_nd.dtype)

@@ -47,6 +47,14 @@ class SophiaG(torch.optim.Optimizer):
         """Share of entries whose last step was clipped to plus or minus lr; the paper finds 10 to 50 %
         healthy."""
 
+    def _with_gradients(self, group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+        """The group's parameters that have a gradient, and the gradients; the others stay as they are."""
+        parameters = [p for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters]
+        if any(gradient.is_sparse for gradient in gradients):
+            raise RuntimeError("Sophia takes no sparse gradients; make the embedding with sparse=False.")
+        return parameters, gradients
+
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         state = self.state[parameter]
         if not state:
@@ -58,12 +66,11 @@ class SophiaG(torch.optim.Optimizer):
     def update_hessian(self) -> None:
         """h <- b2 h + (1 - b2) g_hat^2, with g_hat the gradients that now stand in `.grad`."""
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
+            parameters, gradients = self._with_gradients(group)
             if not parameters:
                 continue
             beta2 = group["betas"][1]
             hessians = [self._state_of(p)["hessian"] for p in parameters]
-            gradients = [p.grad for p in parameters]
             torch._foreach_mul_(hessians, beta2)
             torch._foreach_addcmul_(hessians, gradients, gradients, value=1 - beta2)
 
@@ -81,13 +88,13 @@ class SophiaG(torch.optim.Optimizer):
                 loss = closure()
         clipped = total = 0
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
+            parameters, gradients = self._with_gradients(group)
             if not parameters:
                 continue
             lr, beta1 = group["lr"], group["betas"][0]
             momenta = [self._state_of(p)["exp_avg"] for p in parameters]
             torch._foreach_mul_(momenta, beta1)
-            torch._foreach_add_(momenta, [p.grad for p in parameters], alpha=1 - beta1)
+            torch._foreach_add_(momenta, gradients, alpha=1 - beta1)
             torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
             scales = torch._foreach_mul(
                 [self.state[p]["hessian"] for p in parameters], group["rho"] * batch_size

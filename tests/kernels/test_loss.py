@@ -1,0 +1,156 @@
+"""Linear layer and cross entropy in one: the value and gradients of the plain computation, without its
+logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedkey_kernels import linear_cross_entropy, loss, reference
+
+# N, D, V: nothing graded, one of everything, odd sizes.
+SHAPES = [(0, 3, 5), (1, 1, 1), (7, 5, 11), (50, 16, 33)]
+SHAPE_IDS = [f"{n}x{d}x{v}" for n, d, v in SHAPES]
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """Fresh tensors are full of NaN, so that an entry nobody wrote cannot pass."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=["one chunk", "chunks of two"])
+def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "chunks of two":
+        monkeypatch.setattr(loss, "CHUNK_LOGITS", 70)  # 2 rows of V = 33, 6 of V = 11
+    return str(request.param)
+
+
+def inputs(
+    n: int, d: int, v: int, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, d, dtype=torch.float64, generator=generator).to(dtype).requires_grad_()
+    weight = torch.randn(v, d, dtype=torch.float64, generator=generator).to(dtype).requires_grad_()
+    return hidden, weight, torch.randint(v, (n,), generator=generator)
+
+
+def by_torch(hidden: Tensor, weight: Tensor, targets: Tensor, z_penalty: float) -> Tensor:
+    logits = hidden @ weight.T
+    nll = functional.cross_entropy(logits, targets, reduction="sum")
+    return nll + z_penalty * logits.logsumexp(dim=-1).square().sum()
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("z_penalty", [0.0, 0.3])
+@pytest.mark.parametrize("shape", SHAPES, ids=SHAPE_IDS)
+def test_value_and_gradients_are_those_of_reference_and_torch(
+    shape: tuple[int, int, int], z_penalty: float
+) -> None:
+    hidden, weight, targets = inputs(*shape)
+    total, nll, hits = linear_cross_entropy(hidden, weight, targets, z_penalty)
+    gradients = torch.autograd.grad(3 * total, (hidden, weight))
+    wanted_total, wanted_nll, wanted_hits = reference.linear_cross_entropy(hidden, weight, targets, z_penalty)
+    for other in (wanted_total, by_torch(hidden, weight, targets, z_penalty)):
+        torch.testing.assert_close(total, other, rtol=1e-12, atol=1e-12)
+        wanted = torch.autograd.grad(3 * other, (hidden, weight))
+        for gradient, want in zip(gradients, wanted, strict=True):
+            torch.testing.assert_close(gradient, want, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(nll, wanted_nll, rtol=1e-12, atol=1e-12)
+    assert hits == wanted_hits
+    assert not nll.requires_grad
+
+
+@pytest.mark.usefixtures("chunks")
+def test_gradients_are_the_slopes_of_the_value() -> None:
+    hidden, weight, targets = inputs(6, 4, 33)
+    assert torch.autograd.gradcheck(
+        lambda h, w: linear_cross_entropy(h, w, targets, 0.1)[0], (hidden, weight)
+    )
+
+
+@pytest.mark.parametrize("wanting", ["hidden", "weight", "neither"])
+def test_only_what_wants_a_gradient_gets_one(wanting: str) -> None:
+    hidden, weight, targets = inputs(5, 4, 9)
+    hidden.requires_grad_(wanting == "hidden")
+    weight.requires_grad_(wanting == "weight")
+    total, _, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
+    torch.testing.assert_close(total, by_torch(hidden, weight, targets, 0.1))
+    assert total.requires_grad == (wanting != "neither")
+    if wanting != "neither":
+        total.backward()
+    assert (hidden.grad is not None) == (wanting == "hidden")
+    assert (weight.grad is not None) == (wanting == "weight")
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    hidden, weight, targets = inputs(20, 4, 9)
+    with torch.no_grad():
+        without = linear_cross_entropy(hidden, weight, targets, 0.1)
+    again = linear_cross_entropy(hidden, weight, targets, 0.1)
+    assert not without[0].requires_grad
+    assert all(map(torch.equal, without, again))
+
+
+def test_huge_logits_overflow_nowhere() -> None:
+    hidden, weight, targets = inputs(4, 3, 5, torch.float32)
+    with torch.no_grad():
+        hidden *= 1e4
+    total, _, _ = linear_cross_entropy(hidden, weight, targets)
+    torch.testing.assert_close(total, by_torch(hidden, weight, targets, 0.0))
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(total, (hidden, weight)))
+
+
+def test_a_hit_is_a_target_that_no_logit_exceeds() -> None:
+    hidden = torch.tensor([[2.0], [2.0], [0.0]])
+    weight = torch.tensor([[1.0], [-1.0], [0.5]])
+    assert linear_cross_entropy(hidden, weight, torch.tensor([0, 2, 1]))[2] == 2  # at 0 all logits tie
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_sums_are_kept_in_float32_at_least(dtype: torch.dtype) -> None:
+    hidden, weight, targets = inputs(300, 8, 33, dtype)
+    total, nll, _ = linear_cross_entropy(hidden, weight, targets, 0.01)
+    assert total.dtype == nll.dtype == torch.float32
+    exact = by_torch(hidden.double(), weight.double(), targets, 0.01)
+    torch.testing.assert_close(total.double(), exact, rtol=2e-3, atol=0)
+    gradients = torch.autograd.grad(total, (hidden, weight))
+    for gradient, want in zip(gradients, torch.autograd.grad(exact, (hidden, weight)), strict=True):
+        assert gradient.dtype == dtype
+        error = (gradient.double() - want.double()).norm() / want.double().norm()
+        assert error < {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}[dtype]
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+    hidden, weight, targets = inputs(5, 4, 9)
+    total, _, _ = linear_cross_entropy(hidden, weight, targets)
+    (gradient,) = torch.autograd.grad(total.square(), hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("hidden", (torch.zeros(4, 3, 2), torch.zeros(5, 2), torch.zeros(4, dtype=torch.int64))),
+        ("hidden", (torch.zeros(4, 3), torch.zeros(5, 2), torch.zeros(4, dtype=torch.int64))),
+        ("weight", (torch.zeros(4, 3), torch.zeros(5, 3).double(), torch.zeros(4, dtype=torch.int64))),
+        (
+            "hidden",
+            (torch.zeros(4, 3).long(), torch.zeros(5, 3).long(), torch.zeros(4, dtype=torch.int64)),
+        ),
+        ("targets", (torch.zeros(4, 3), torch.zeros(5, 3), torch.zeros(3, dtype=torch.int64))),
+        ("targets", (torch.zeros(4, 3), torch.zeros(5, 3), torch.zeros(4, dtype=torch.int32))),
+        ("targets", (torch.zeros(4, 3), torch.zeros(5, 3), torch.zeros(4))),
+    ],
+)
+def test_bad_input_is_refused_by_name(name: str, arguments: tuple[Tensor, Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match=name):
+        linear_cross_entropy(*arguments)

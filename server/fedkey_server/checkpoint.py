@@ -3,7 +3,7 @@
 In: weights, optimizer state, counters. Out: folders that are complete or absent. Next stop:
 `fedkey_server.phones`.
 
-    RUN/config.json                 resolved configuration of the run
+    RUN/config.json                 resolved configuration of the run, and fingerprints of what it reads
     RUN/tokenizer.model, lexicon.tsv, sources.json
                                     copied from the data, so that a run is all an export needs
     RUN/metrics.jsonl               one JSON object per measurement
@@ -13,12 +13,14 @@ In: weights, optimizer state, counters. Out: folders that are complete or absent
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -51,7 +53,12 @@ class Checkpoint:
     def model(self) -> Model:
         """A model with these weights."""
         model = Model(self.model_config)
-        model.load_state_dict(self.weights)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.folder} does not hold the weights of the model that it describes; make it again."
+            ) from error
         return model
 
 
@@ -72,27 +79,71 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON; delete its folder and start again.") from error
 
 
-def start_run(run: Path, config: dict[str, Any], kind: str, data: Path) -> None:
-    """Makes a run folder, or checks that an existing one was made with the same configuration.
+def start_run(
+    run: Path, config: dict[str, Any], kind: str, data: Path, reads: Sequence[str], init: Path | None
+) -> None:
+    """Makes a run folder, or checks that an existing one was made of the same things.
+
+    Args:
+        config: the resolved configuration.
+        kind: "train" or "federate".
+        data: folder made by `fedkey_server.prepare`.
+        reads: files of `data` that the run reads beside those in `CARRIED`.
+        init: run or bundle that the run starts from.
 
     Raises:
-        UserError: the folder holds another run, or the data folder is not prepared.
+        UserError: the folder holds another run, the data folder is not prepared, or `init` is no start.
     """
-    described = {"kind": kind, "config": config}
-    config_path = run / "config.json"
-    if config_path.exists():
-        if read_json(config_path) != json.loads(json.dumps(described)):
-            raise UserError(f"{run} holds a run with other settings; give another --run or delete it.")
-        return
-    missing = [name for name in CARRIED if not (data / name).exists()]
+    needed = [*CARRIED, *reads]
+    missing = [name for name in needed if not (data / name).exists()]
     if missing:
         raise UserError(f"{data} lacks {', '.join(missing)}; run 'fedkey-server prepare' first.")
-    run.mkdir(parents=True, exist_ok=True)
+    described = {
+        "kind": kind,
+        "config": config,
+        "data": {name: _sha256(data / name) for name in needed},
+        "init": None if init is None else _sha256(_weights_file(init)),
+    }
+    config_path = run / "config.json"
+    if config_path.exists():
+        difference = _difference(read_json(config_path), json.loads(json.dumps(described)))
+        if difference is not None:
+            raise UserError(
+                f"{run} holds a run with other settings ({difference}); give another --run or delete it."
+            )
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the run folder {run}: {error.strerror}.") from error
     for name in CARRIED:
         beside = run / (name + ".new")
         shutil.copyfile(data / name, beside)
         os.replace(beside, run / name)
     write_json(config_path, described)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str | None:
+    """The first place where two JSON values differ, in words."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            found = _difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            if found is not None:
+                return found
+        return None
+    if old == new:
+        return None
+    top, _, name = path.partition(".")
+    if top == "data":
+        return f"its {name} was another"
+    if top == "init":
+        return "it started from other weights"
+    return f"{name or top} was {old!r} and is now {new!r}"
 
 
 def save(
@@ -153,16 +204,32 @@ def latest(run: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Weights, optimizer state and counters of one checkpoint folder."""
+class Saved(NamedTuple):
+    """What `save` wrote."""
+
+    step: int
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+    counters: dict[str, Any]
+    model_config: ModelConfig
+
+
+def read(folder: Path) -> Saved:
+    """Reads one checkpoint folder; `UserError` if it is damaged."""
     try:
-        weights = load_file(folder / "model.safetensors")
-        state = load_file(folder / "state.safetensors")
-    except (OSError, SafetensorError) as error:
+        info = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return Saved(
+            info["step"],
+            load_file(folder / "model.safetensors"),
+            load_file(folder / "state.safetensors"),
+            info["counters"],
+            ModelConfig(**info["model"]),
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"The checkpoint {folder} cannot be read ({error}); delete it to go on from the one before."
-        ) from (error)
-    return weights, state, read_json(folder / "state.json")["counters"]
+            f"The checkpoint {folder} cannot be read ({reason}); delete it to go on from the one before."
+        ) from error
 
 
 def load(source: Path) -> Checkpoint:
@@ -173,17 +240,24 @@ def load(source: Path) -> Checkpoint:
     """
     if (source / "manifest.json").exists():
         return _load_bundle(source)
-    if not (source / "config.json").exists():
+    folder = _weights_file(source).parent
+    described = read_json(source / "config.json")
+    saved = read(folder)
+    return Checkpoint(
+        saved.model_config, saved.weights, described["config"], saved.step, described["kind"], source
+    )
+
+
+def _weights_file(source: Path) -> Path:
+    """The file in a run or bundle folder that holds its weights."""
+    if (source / "manifest.json").exists():
+        return source / "model.onnx"
+    if not (source / "config.json").exists() or "kind" not in read_json(source / "config.json"):
         raise UserError(f"{source} is neither a run folder nor a bundle.")
     folder = latest(source)
     if folder is None:
         raise UserError(f"The run {source} has no checkpoint yet; let it train first.")
-    described = read_json(source / "config.json")
-    weights, _, _ = read_state(folder)
-    info = read_json(folder / "state.json")
-    return Checkpoint(
-        ModelConfig(**info["model"]), weights, described["config"], info["step"], described["kind"], source
-    )
+    return folder / "model.safetensors"
 
 
 def _load_bundle(source: Path) -> Checkpoint:
@@ -191,10 +265,12 @@ def _load_bundle(source: Path) -> Checkpoint:
     from fedkey_server.bundle_weights import read_weights
 
     bundle = open_bundle(source)
-    model_config = ModelConfig(**bundle.manifest.provenance["config"]["model"])
-    arrays = read_weights(bundle.model_bytes(), model_config)
+    entry = bundle.manifest.model
+    model_config = ModelConfig(**{field.name: getattr(entry, field.name) for field in fields(ModelConfig)})
+    arrays = read_weights(bundle.model_bytes(), entry)
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Checkpoint(model_config, weights, bundle.manifest.provenance["config"], 0, "bundle", source)
+    config = bundle.manifest.provenance.get("config", {})
+    return Checkpoint(model_config, weights, config, 0, "bundle", source)
 
 
 def append_metrics(run: Path, row: dict[str, Any]) -> None:

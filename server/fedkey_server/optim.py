@@ -6,7 +6,7 @@ In: a model and settings. Out: an optimizer with its schedule. Next stop: `fedke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +46,13 @@ def build(
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, warmup_steps: int, final_share: float) -> float:
-    """Linear warm-up to `peak`, then a cosine down to `final_share * peak` at the last step (steps count from
-    0)."""
+    """Linear warm-up to `peak`, then a cosine down to `final_share * peak` at the last step.
+
+    Steps count from 0; `peak` is reached at the last step of the warm-up.
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    progress = (step - warmup_steps) / max(1, num_steps - 1 - warmup_steps)
     return peak * (final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
@@ -65,13 +67,7 @@ def flat_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 def restore_state(model: nn.Module, optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
     """Puts back what `flat_state` took."""
-    by_parameter = dict(model.named_parameters())
-    for name, key, tensor in _entries(flat):
-        optimizer.state[by_parameter[name]][key] = tensor.clone()
-
-
-def _entries(flat: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
+    by_name = dict(model.named_parameters())
     for path, tensor in flat.items():
-        if "/" in path:
-            name, key = path.rsplit("/", 1)
-            yield name, key, tensor
+        name, _, key = path.rpartition("/")
+        optimizer.state[by_name[name]][key] = tensor.clone()

@@ -28,7 +28,7 @@ from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, flatten
 from fedkey_server.model import Model
 from fedkey_server.progress import track
 from fedkey_server.rounds import Average, RoundsConfig, Weights, cohort, server_update
-from fedkey_server.train import initial_model, pick_device, validate, validation_rows
+from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device, validate, validation_rows
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -155,7 +155,8 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
     from fedkey_server.config import to_dict
 
     rounds = config.rounds
-    checkpoint.start_run(run, to_dict(config) | {"init": init.name}, "federate", data)
+    described = to_dict(config) | {"init": init.name}
+    checkpoint.start_run(run, described, "federate", data, (VALIDATION_TEXT,), init)
     if (run / "done.json").exists():
         return dict(checkpoint.read_json(run / "done.json"))
     device = pick_device()
@@ -244,12 +245,12 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> tuple[Model, i
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
         return initial_model(config, data, init), 0, totals
-    weights, _, counters = checkpoint.read_state(folder)
+    saved = checkpoint.read(folder)
     model = Model(config.model)
-    model.load_state_dict(weights)
-    checkpoint.trim_metrics(run, int(folder.name))
-    totals.update(counters)
-    return model, int(folder.name), totals
+    model.load_state_dict(saved.weights)
+    checkpoint.trim_metrics(run, saved.step)
+    totals.update(saved.counters)
+    return model, saved.step, totals
 
 
 @app.main()

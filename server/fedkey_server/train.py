@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SERVER_TEXT, VALIDATION_TEXT = "server.npz", "validation.npz"
+"""Files of the data folder."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -53,7 +56,7 @@ class TrainConfig:
     hessian_every: int = 10
     """Steps between Sophia's curvature estimates."""
     clip_norm: float = 1.0
-    """Largest norm of a step's gradient."""
+    """Largest norm of a step's gradient; 0 leaves gradients as they are."""
     z_penalty: float = 1e-3
     """Weight of logZ^2, which makes logits readable as log probabilities on the phone."""
     validate_every: int = 200
@@ -77,6 +80,15 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "rho"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} must be more than 0, not {getattr(self, name)}")
+        for name in ("warmup_steps", "final_share", "weight_decay", "clip_norm", "z_penalty"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must not be negative, but it is {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be from 0 up to 1, not {getattr(self, name)}")
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -122,14 +134,15 @@ def validate(model: Model, rows: PackedRows, batch_rows: int, device: torch.devi
 def gradient_step(
     model: Model, optimizer: torch.optim.Optimizer, batch: Batch, z_penalty: float, clip_norm: float
 ) -> tuple[float, int]:
-    """One step of an ordinary optimizer on one batch; returns (summed NLL, number of targets)."""
+    """One step of the optimizer on one batch; returns (summed NLL, number of targets)."""
     optimizer.zero_grad(set_to_none=True)
     with precision(batch[0].device):
         losses = model.loss(*batch, z_penalty=z_penalty)
     if losses.num_targets == 0:
         return 0.0, 0
     (losses.total / losses.num_targets).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if clip_norm:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     if isinstance(optimizer, SophiaG):
         optimizer.step(batch_size=losses.num_targets)
     else:
@@ -176,9 +189,9 @@ def train(
     from fedkey_server.config import to_dict
 
     settings = config.train
-    num_steps = num_steps or settings.num_steps
+    num_steps = settings.num_steps if num_steps is None else num_steps
     described = to_dict(config) | {"num_steps": num_steps, "init": None if init is None else init.name}
-    checkpoint.start_run(run, described, "train", data)
+    checkpoint.start_run(run, described, "train", data, (SERVER_TEXT, VALIDATION_TEXT), init)
     if (run / "done.json").exists():
         final: dict[str, float] = checkpoint.read_json(run / "done.json")
         return final
@@ -196,7 +209,7 @@ def train(
     start, nll, targets = _resume(run, model, optimizer, device)
     window = config.model.window
     stream = BatchStream(
-        pack(Documents.load(data / "server.npz"), window, window), settings.batch_rows, settings.seed
+        pack(Documents.load(data / SERVER_TEXT), window, window), settings.batch_rows, settings.seed
     )
     held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
     pieces_per_step = settings.batch_rows * window
@@ -254,7 +267,7 @@ def initial_model(config: Config, data: Path, init: Path | None) -> Model:
 
 def validation_rows(data: Path, window: int, num_rows: int, seed: int) -> PackedRows:
     """The same seeded choice of packed validation rows for training and federation."""
-    rows = pack(Documents.load(data / "validation.npz"), window, window)
+    rows = pack(Documents.load(data / VALIDATION_TEXT), window, window)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:num_rows]
     return rows.take(np.sort(chosen))
 
@@ -267,10 +280,9 @@ def _resume(
     if folder is None:
         checkpoint.trim_metrics(run, 0)
         return 0, 0.0, 0.0
-    weights, state, counters = checkpoint.read_state(folder)
-    model.load_state_dict(weights)
-    optim.restore_state(model, optimizer, {name: tensor.to(device) for name, tensor in state.items()})
-    step = int(folder.name)
-    checkpoint.trim_metrics(run, step)
-    log.info("going on after step %d of %s", step, run)
-    return step, counters["nll"], counters["targets"]
+    saved = checkpoint.read(folder)
+    model.load_state_dict(saved.weights)
+    optim.restore_state(model, optimizer, {name: tensor.to(device) for name, tensor in saved.state.items()})
+    checkpoint.trim_metrics(run, saved.step)
+    log.info("going on after step %d of %s", saved.step, run)
+    return saved.step, saved.counters["nll"], saved.counters["targets"]

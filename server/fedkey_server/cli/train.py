@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 
@@ -31,9 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey_server.train import train
 
     use_threads(arguments)
-    num_steps = None
-    if arguments.steps_of is not None:
-        num_steps = int(checkpoint.read_json(arguments.steps_of / "done.json")["local_steps"])
+    num_steps = None if arguments.steps_of is None else _local_steps(arguments.steps_of)
     final = train(
         load_config(arguments), arguments.data, arguments.run, init=arguments.init, num_steps=num_steps
     )
@@ -43,3 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"top-1 {final['validation_top1']:.1%} of pieces"
     )
     return 0
+
+
+def _local_steps(federated: Path) -> int:
+    """How many steps the phones of a finished federated run took together."""
+    done = federated / "done.json"
+    figures = checkpoint.read_json(done) if done.exists() else {}
+    if "local_steps" not in figures:
+        raise UserError(
+            f"{federated} is no finished federated run; let 'fedkey-server federate' finish it first."
+        )
+    return int(figures["local_steps"])

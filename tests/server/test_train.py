@@ -1,0 +1,366 @@
+"""Central training: it learns, and no kill changes what it learns."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey_kernels import SophiaG
+from fedkey_server import checkpoint, optim
+from fedkey_server.batches import Documents, pack
+from fedkey_server.cli import SUBCOMMANDS
+from fedkey_server.config import Config, load
+from fedkey_server.model import Model
+from fedkey_server.train import (
+    Batch,
+    TrainConfig,
+    curvature_step,
+    gradient_step,
+    to_batch,
+    train,
+    validate,
+    validation_rows,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(small_overrides: list[str]) -> Config:
+    return load("tiny", small_overrides)
+
+
+@pytest.fixture
+def batch(tiny_data: Path, config: Config) -> Batch:
+    window = config.model.window
+    return to_batch(pack(Documents.load(tiny_data / "server.npz"), window, window).take(slice(0, 4)), CPU)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums of floats depend on the number of threads that share them; the killed runs have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fedkey_server(*arguments: str | Path) -> int:
+    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
+
+
+def with_overrides(overrides: list[str], *more: str) -> list[str]:
+    return [part for each in [*overrides, *more] for part in ("--set", each)]
+
+
+def test_training_lowers_the_loss_on_authors_it_never_saw(
+    tiny_run: Path, tiny_data: Path, config: Config
+) -> None:
+    held_out = validation_rows(
+        tiny_data, config.model.window, config.train.validation_rows, config.train.seed
+    )
+    untrained = validate(Model(config.model, seed=config.train.seed), held_out, 16, CPU)
+    done = checkpoint.read_json(tiny_run / "done.json")
+    assert done["validation_loss"] < 0.6 * untrained["validation_loss"]
+    assert done["validation_top1"] > 0.3 > 5 * untrained["validation_top1"]
+    lines = (tiny_run / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == done["step"] == config.train.num_steps
+
+
+def test_validation_does_not_depend_on_the_batch_size(
+    tiny_run: Path, tiny_data: Path, config: Config
+) -> None:
+    model = checkpoint.load(tiny_run).model()
+    held_out = validation_rows(tiny_data, config.model.window, 10, 1)
+    whole, parts = validate(model, held_out, 10, CPU), validate(model, held_out, 3, CPU)
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_finished_run_is_left_alone(tiny_run: Path, tiny_data: Path, config: Config) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    assert train(config, tiny_data, tiny_run) == checkpoint.read_json(tiny_run / "done.json")
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+
+
+def test_the_gradient_is_clipped_to_its_norm_and_zero_leaves_it_alone(config: Config, batch: Batch) -> None:
+    def moved(clip_norm: float) -> dict[str, torch.Tensor]:
+        model = Model(config.model)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        nll, num_targets = gradient_step(
+            model, torch.optim.SGD(model.parameters(), lr=1.0), batch, 0.0, clip_norm
+        )
+        assert nll / num_targets > 1
+        return {name: before[name] - tensor for name, tensor in model.state_dict().items()}
+
+    def norm(step: dict[str, torch.Tensor]) -> float:
+        return math.sqrt(sum(float(tensor.square().sum()) for tensor in step.values()))
+
+    free, clipped = moved(0.0), moved(0.01)
+    assert norm(free) > 0.1
+    assert norm(clipped) == pytest.approx(0.01, rel=1e-3)
+    model = Model(config.model)
+    losses = model.loss(*batch)
+    (losses.total / losses.num_targets).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(free[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_without_targets_changes_nothing(config: Config, batch: Batch) -> None:
+    tokens, targets, positions, document_ids = batch
+    model = Model(config.model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    silent = (tokens, torch.full_like(targets, -100), positions, document_ids)
+    assert gradient_step(model, optimizer, silent, 0.0, 1.0) == (0.0, 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_curvature_is_estimated_from_the_models_own_labels(config: Config, batch: Batch) -> None:
+    def hessian(seed: int, targets: torch.Tensor) -> torch.Tensor:
+        model = Model(config.model)
+        optimizer = optim.build(
+            "sophia", model, learning_rate=1e-3, weight_decay=0.1, beta1=0.9, beta2=0.5, rho=0.05
+        )
+        assert isinstance(optimizer, SophiaG)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        generator = torch.Generator().manual_seed(seed)
+        curvature_step(model, optimizer, (batch[0], targets, *batch[2:]), generator)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        return optim.flat_state(model, optimizer)["model.norm.weight/hessian"]
+
+    targets = batch[1]
+    other_words = torch.where(targets >= 0, (targets + 7) % config.model.vocab_size, targets)
+    drawn = hessian(1, targets)
+    assert (drawn > 0).any()
+    assert torch.equal(drawn, hessian(1, targets))
+    assert torch.equal(drawn, hessian(1, other_words))  # where is graded matters, what stands there does not
+    assert not torch.equal(drawn, hessian(2, targets))
+
+
+KILLED_AT = """
+# `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
+import os, signal, sys
+event, ending = sys.argv[1:3]
+
+def kill(name, details):
+    if name == event and any(str(detail).endswith(ending) for detail in details):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+sys.argv = ["fedkey-server", *sys.argv[3:]]
+from fedkey_server.cli import main
+sys.exit(main())
+"""
+
+
+def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> subprocess.Popen[str]:
+    if killed_at is None:
+        program = [str(Path(sys.executable).with_name("fedkey-server"))]
+    else:
+        program = [sys.executable, "-c", KILLED_AT, *killed_at]
+    return subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when_there(process: subprocess.Popen[str], path: Path) -> None:
+    """Sends SIGKILL as soon as the path exists."""
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+
+
+SHORT = (
+    "train.num_steps=44",
+    "train.batch_rows=4",
+    "train.warmup_steps=5",
+    "train.validate_every=11",
+    "train.validation_rows=4",
+    "train.checkpoint_every=4",
+    "train.hessian_every=5",
+)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kills"),
+    [
+        # While a checkpoint waits to be renamed; when everything is done but the final figures.
+        ("adamw", [("os.rename", "00000016.new"), ("os.rename", "done.json")]),
+        # After a line of metrics, before the checkpoint of the same step; in the middle of its files.
+        ("sophia", [("os.mkdir", "00000044.new"), ("open", "00000044.new/state.json.new")]),
+    ],
+)
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    one_thread: None,
+    optimizer: str,
+    kills: list[tuple[str, str]],
+) -> None:
+    overrides = [*small_overrides, *SHORT, f"train.optimizer={optimizer}"]
+    unkilled, run = tmp_path / "unkilled", tmp_path / "run"
+    expected = train(load("tiny", overrides), tiny_data, unkilled)
+    arguments = ["train", "tiny", "--data", str(tiny_data), "--run", str(run), "--threads", "1"]
+    arguments += with_overrides(overrides)
+
+    kill_when_there(start(arguments), run / "checkpoints" / "00000004")
+    for killed_at in kills:
+        process = start(arguments, killed_at)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, errors
+        assert not (run / "done.json").exists()
+    finished = start(arguments)
+    output, errors = finished.communicate(timeout=120)
+    assert finished.returncode == 0, errors
+    assert f"44 steps, validation loss {expected['validation_loss']:.3f} nats" in output
+
+    assert checkpoint.read_json(run / "done.json") == expected
+    assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
+    for name in ("model.safetensors", "state.safetensors"):
+        found = load_file(run / "checkpoints" / "00000044" / name)
+        for key, tensor in load_file(unkilled / "checkpoints" / "00000044" / name).items():
+            assert torch.equal(found.pop(key), tensor), key
+        assert not found
+
+
+def test_a_run_can_start_from_a_run_or_a_bundle(
+    tiny_run: Path,
+    tiny_bundle: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    still = with_overrides(small_overrides, "train.num_steps=1", "train.learning_rate=1e-9")
+    found = {}
+    for init in (tiny_run, tiny_bundle):
+        run = tmp_path / f"from-{init.name}"
+        assert fedkey_server(
+            "train", "tiny", "--data", tiny_data, "--run", run, "--init", init, *still
+        ) == 0  # fmt: skip
+        assert "1 steps, validation loss" in capsys.readouterr().out
+        found[init] = checkpoint.read_json(run / "done.json")["validation_loss"]
+        assert checkpoint.read_json(run / "config.json")["config"]["init"] == init.name
+    expected = checkpoint.read_json(tiny_run / "done.json")["validation_loss"]
+    assert found[tiny_run] == pytest.approx(expected, rel=1e-5)
+    # Seven bits cost the phone a little, and a run that starts from its bundle starts from just that.
+    assert found[tiny_bundle] == pytest.approx(expected, rel=0.02)
+    assert found[tiny_bundle] != found[tiny_run]
+
+
+def test_as_many_steps_as_a_federated_run_took(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    federated = tmp_path / "federated"
+    few = with_overrides(
+        small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=3", "rounds.min_reports=1",
+        "rounds.batch_rows=1", "train.validation_rows=4",
+    )  # fmt: skip
+    folders = ["--data", str(tiny_data), "--init", str(tiny_run)]
+    longer = ["train", "tiny", "--run", tmp_path / "longer", "--steps-of", federated, *folders, *few]
+    assert fedkey_server(*longer) == EXIT_MISTAKE
+    assert "is no finished federated run" in capsys.readouterr().err
+    assert fedkey_server("federate", "tiny", "--run", federated, *folders, *few) == 0
+    assert fedkey_server(*longer) == 0
+    local_steps = checkpoint.read_json(federated / "done.json")["local_steps"]
+    assert local_steps >= 3
+    assert checkpoint.read_json(tmp_path / "longer" / "done.json")["step"] == local_steps
+
+
+def test_steps_of_a_central_run_are_refused(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = fedkey_server(
+        "train", "tiny", "--data", tiny_data, "--run", tmp_path / "run", "--steps-of", tiny_run,
+        *with_overrides(small_overrides),
+    )  # fmt: skip
+    assert status == EXIT_MISTAKE
+    assert "is no finished federated run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (
+            "no data",
+            "absent lacks tokenizer.model, lexicon.tsv, sources.json, server.npz, validation.npz;",
+        ),
+        (
+            "other shape",
+            "holds a model of another shape than the preset; choose the preset it",
+        ),
+        ("other tokenizer", "was made with another tokenizer than"),
+        ("no start", "is neither a run folder nor a bundle."),
+        ("other settings", "holds a run with other settings (train.seed was 1 and is now 2); give another"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(
+    mistake: str,
+    message: str,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, run, init, more = tiny_data, tmp_path / "run", tiny_run, "train.seed=2"
+    if mistake == "no data":
+        data = tmp_path / "absent"
+    elif mistake == "other shape":
+        more = "model.num_layers=1"
+    elif mistake == "other tokenizer":
+        data = tmp_path / "data"
+        shutil.copytree(tiny_data, data)
+        (data / "tokenizer.model").write_bytes(b"another")
+    elif mistake == "no start":
+        init = tiny_data
+    options = ["--data", str(data), *with_overrides(small_overrides, more)]
+    if mistake == "other settings":
+        options += ["--run", str(tiny_run)]
+    else:
+        options += ["--run", str(run), "--init", str(init)]
+    assert fedkey_server("train", "tiny", *options) == EXIT_MISTAKE
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.startswith("fedkey-server: ")
+    assert errors.count("\n") == 1
+    assert not (run / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "sgd"}, "train.optimizer must be one of adamw, sophia, not 'sgd'"),
+        ({"num_steps": 0}, "train.num_steps must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "train.learning_rate must be more than 0"),
+        ({"clip_norm": -1.0}, "train.clip_norm must not be negative"),
+        ({"beta2": 1.0}, "train.beta2 must be from 0 up to 1, not 1.0"),
+        ({"warmup_steps": -3}, "train.warmup_steps must not be negative, but it is -3"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**change)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ two numbers per node say all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,23 +38,28 @@ class Row(NamedTuple):
 def read_rows(path: Path) -> list[Row]:
     """Reads `lexicon.tsv`; `UserError` names the first line that is not a row."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the lexicon {path}: {error}.") from error
-    if not lines or lines[0] != HEADER:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise UserError(f"Cannot read the lexicon {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The lexicon {path} is not UTF-8 text; prepare the data again.") from error
+    if lines[0] != HEADER:
         raise UserError(
             f"The lexicon {path} does not begin with the line {HEADER!r}; prepare the data again."
         )
-    rows = []
+    rows: dict[str, Row] = {}
     for number, line in enumerate(lines[1:], 2):
         try:
-            word, log_prob, flags = line.split("\t")
-            rows.append(Row(word, float(log_prob), "offensive" in flags.split(",")))
+            word, text, flags = line.split("\t")
+            log_prob = float(text)
+            if not word or word in rows or not math.isfinite(log_prob):
+                raise ValueError(word)
         except ValueError as error:
             raise UserError(
-                f"Line {number} of the lexicon {path} is not a row; prepare the data again."
+                f"Line {number} of the lexicon {path} is not a row, or repeats one; prepare the data again."
             ) from error
-    return rows
+        rows[word] = Row(word, log_prob, "offensive" in flags.split(","))
+    return list(rows.values())
 
 
 def build_arrays(rows: Iterable[tuple[str, float, bool]], spell: Callable[[str], Sequence[int]]) -> Arrays:

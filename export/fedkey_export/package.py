@@ -38,80 +38,111 @@ from fedkey.text import TEXT_RULES_VERSION
 from fedkey_export.graph import build_graph
 from fedkey_export.lexicon_arrays import build_arrays, read_rows
 from fedkey_export.quantize import Floats
-from fedkey_export.verify import Figures, verify
+from fedkey_export.verify import Figures, verify, verify_words
 from fedkey_server.checkpoint import Checkpoint, load, read_json
+from fedkey_server.model import Model
 
 TREE_SLOTS = 64
 """Room behind the window for candidates; twice the largest tree that the decoder builds."""
 
+LEXICON = "lexicon.tsv"
+REPLACED = "replaced"
 LANGUAGES = ("en",)
 LAYOUT = "qwerty"
 
 
-def export(run: Path, bundle: Path, *, precision: str = "int8", data: Path | None = None) -> Bundle:
+def export(
+    run: Path, bundle: Path, *, precision: str = "int8", data: Path | None = None, replace: bool = False
+) -> Bundle:
     """Exports the newest checkpoint of a run.
 
     Args:
         run: a run folder of `fedkey-server train` or `federate`.
-        bundle: where the bundle goes; an older bundle there is replaced once the new one is verified.
+        bundle: where the bundle goes.
         precision: "int8" or "float32".
-        data: the prepared data folder, for conversations to verify with. Without it the run's own
-            `validation.jsonl` is used, and if there is none, text that the model itself generates.
+        data: the prepared data folder, for conversations to verify with. Without it the bundle is verified on
+            text that the model itself generates.
+        replace: whether an older bundle may stand at `bundle`; it gives way once the new one is verified.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        UserError: the run is not usable, something else stands at `bundle`, or the bundle does not
-            reproduce the checkpoint. Nothing is left behind then.
+        UserError: the run is not usable, the place is taken, or the bundle does not reproduce the checkpoint.
+            Nothing is left behind then, and an older bundle is as it was.
     """
     checkpoint = load(run)
     if checkpoint.kind == "bundle":
         raise UserError(f"{run} is a bundle already; give the run folder it was exported from.")
-    if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
+    bundle = Path(os.path.abspath(bundle))  # "." has no name to write beside
+    beside = bundle.with_name(f".{bundle.name}.new")
+    conversations = find_conversations(data)
+    model = _model(checkpoint, run)
+    try:
+        _restore(beside, bundle)
+        _check_place(bundle, replace)
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            # The float32 graph is verified in any case: it tells a wrong graph from a coarse quantisation.
+            written = _write(beside / "float32", checkpoint, "float32")
+            figures = _verify(written, checkpoint, model, conversations)
+            if precision == "int8":
+                written = _write(beside / "int8", checkpoint, "int8")
+                figures = _verify(written, checkpoint, model, conversations)
+            metrics = {
+                "verification": _rounded(asdict(figures)),
+                "training": _rounded(_training_figures(checkpoint)),
+            }
+            _write_manifest(written.path, dataclasses.replace(written.manifest, metrics=metrics))
+            open_bundle(written.path)
+            _move(written.path, bundle)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"Cannot write the bundle {bundle}: {error.strerror}.") from error
+    return open_bundle(bundle)
+
+
+def _check_place(bundle: Path, replace: bool) -> None:
+    """`UserError` if something stands at `bundle` that must not be deleted."""
+    if not os.path.lexists(bundle) or _is_empty_folder(bundle):
+        return
+    # Other programs have a manifest.json too; a graph beside it is what makes it ours.
+    if not ((bundle / MANIFEST).is_file() and (bundle / MODEL).is_file()):
         raise UserError(f"{bundle} exists and is no bundle; give another place, or delete it.")
+    if not replace:
+        raise UserError(f"{bundle} holds a bundle already; add --replace, or give another place.")
+
+
+def _model(checkpoint: Checkpoint, run: Path) -> Model:
     if not all(tensor.isfinite().all() for tensor in checkpoint.weights.values()):
         raise UserError(f"The newest checkpoint of {run} holds weights that are no numbers; train it again.")
-    conversations = find_conversations(run, data)
-    model = checkpoint.model()
-    bundle.parent.mkdir(parents=True, exist_ok=True)
-    beside = bundle.with_name(f".{bundle.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        # The float32 graph is verified in any case: it tells a wrong graph from a coarse quantisation.
-        exact = _write(beside / "float32", checkpoint, "float32")
-        figures = verify(exact, model, conversations)
-        written = exact
-        if precision == "int8":
-            written = _write(beside / "int8", checkpoint, "int8")
-            figures = verify(written, model, conversations)
-        metrics = {
-            "verification": _rounded(asdict(figures)),
-            "training": _rounded(_training_figures(checkpoint)),
-        }
-        _write_manifest(written.path, dataclasses.replace(written.manifest, metrics=metrics))
-        open_bundle(written.path)
-        _move(written.path, bundle)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return open_bundle(bundle)
+    return checkpoint.model()
+
+
+def _verify(bundle: Bundle, checkpoint: Checkpoint, model: Model, conversations: Path | None) -> Figures:
+    verify_words(bundle, read_rows(checkpoint.folder / LEXICON))
+    return verify(bundle, model, conversations)
 
 
 def verify_against_run(bundle: Path, run: Path, *, data: Path | None = None) -> Figures:
     """Compares a bundle with the newest checkpoint of a run; `UserError` if it is of another, or differs."""
     opened, checkpoint = open_bundle(bundle), load(run)
+    conversations = find_conversations(data)
     made_from = opened.manifest.provenance.get("weights_sha256")
     if made_from != weights_sha256(checkpoint):
         raise UserError(f"{bundle} was not made from the newest checkpoint of {run}; export the run again.")
-    return verify(opened, checkpoint.model(), find_conversations(run, data))
+    return _verify(opened, checkpoint, _model(checkpoint, run), conversations)
 
 
-def find_conversations(run: Path, data: Path | None) -> Path | None:
-    """The `validation.jsonl` to verify with."""
-    if data is not None and not (data / "validation.jsonl").is_file():
+def find_conversations(data: Path | None) -> Path | None:
+    """The `validation.jsonl` of a prepared data folder, to verify with."""
+    if data is None:
+        return None
+    if not (data / "validation.jsonl").is_file():
         raise UserError(f"{data} is no prepared data folder: it holds no validation.jsonl.")
-    file = (data or run) / "validation.jsonl"
-    return file if file.is_file() else None
+    return data / "validation.jsonl"
 
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
@@ -134,7 +165,7 @@ def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
             f"The tokenizer of {checkpoint.folder} has {pieces.vocab_size} pieces, its model "
             f"{entry.vocab_size}; train the run again."
         )
-    rows = read_rows(checkpoint.folder / "lexicon.tsv")
+    rows = read_rows(checkpoint.folder / LEXICON)
     for name, array in build_arrays(rows, pieces.encode_unit).items():
         np.save(folder / lexicon_file(name), array, allow_pickle=False)
     (folder / TOKENIZER).write_bytes(pieces.serialised)
@@ -245,8 +276,8 @@ def _is_empty_folder(path: Path) -> bool:
 
 def _move(made: Path, bundle: Path) -> None:
     """Renames a finished bundle into place; the one it replaces goes first, and goes whole."""
-    old = made.with_name("replaced")
-    if bundle.exists():
+    old = made.with_name(REPLACED)
+    if not _is_empty_folder(bundle) and os.path.lexists(bundle):
         os.rename(bundle, old)
     try:
         os.rename(made, bundle)
@@ -254,3 +285,9 @@ def _move(made: Path, bundle: Path) -> None:
         if old.exists():
             os.rename(old, bundle)
         raise
+
+
+def _restore(beside: Path, bundle: Path) -> None:
+    """Puts back the older bundle if an export was killed between the two renames of `_move`."""
+    if (beside / REPLACED).exists() and not os.path.lexists(bundle):
+        os.rename(beside / REPLACED, bundle)

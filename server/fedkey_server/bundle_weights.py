@@ -10,7 +10,8 @@ computes with.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +25,16 @@ Floats = npt.NDArray[np.float32]
 
 
 class Shape(Protocol):
-    """What of a model's shape is needed: how wide the packed parts are."""
+    """What of a model's shape its weights have."""
+
+    @property
+    def vocab_size(self) -> int: ...
 
     @property
     def width(self) -> int: ...
+
+    @property
+    def num_layers(self) -> int: ...
 
     @property
     def head_size(self) -> int: ...
@@ -39,6 +46,10 @@ class Shape(Protocol):
     def hidden_width(self) -> int: ...
 
 
+PACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+"""Stored weight -> the Llama parameters that lie side by side in it."""
+
+
 def read_weights(model_onnx: bytes, shape: Shape) -> dict[str, Floats]:
     """The weights of a graph that `fedkey_export` wrote.
 
@@ -47,45 +58,86 @@ def read_weights(model_onnx: bytes, shape: Shape) -> dict[str, Floats]:
         shape: a `ModelConfig` or a manifest's `ModelEntry`.
 
     Raises:
-        UserError: the graph was not written by fedkey, or has another shape.
+        UserError: the graph was not written by fedkey, has another shape, or holds no numbers.
     """
     try:
         initialisers = onnx.load_from_string(model_onnx).graph.initializer
-    except DecodeError as error:
+        # A tensor kept outside would have onnx read whatever file it names.
+        stored = {
+            each.name: numpy_helper.to_array(each)
+            for each in initialisers
+            if each.data_location != onnx.TensorProto.EXTERNAL
+        }
+    except (DecodeError, ValueError, TypeError) as error:
         raise UserError("The bundle's model.onnx is no ONNX graph; export the bundle again.") from error
-    arrays = {each.name: numpy_helper.to_array(each) for each in initialisers}
+    shapes = expected_shapes(shape)
     weights: dict[str, Floats] = {}
-    for name, array in arrays.items():
-        if name.endswith("norm.weight"):
-            weights[name] = array.astype(np.float32)
-        elif name.endswith(".weight.float"):
-            weights |= _unpack(name.removesuffix(".float"), array, shape)
-        elif name.endswith(".weight.int8"):
-            parameter = name.removesuffix(".int8")
-            weights |= _unpack(parameter, array * arrays[f"{parameter}.scale"], shape)
-    if "model.embed_tokens.weight" not in weights:
-        raise UserError(
-            "The bundle's model.onnx was not written by fedkey-export; it cannot be a starting point."
-        )
+    for parameter, parts in _stored_as(shapes).items():
+        array = _stored_array(stored, parameter)
+        expected_rows = sum(shapes[part][0] for part in parts)
+        if array.shape != (expected_rows, *shapes[parts[0]][1:]):
+            raise UserError(
+                "The bundle's model.onnx has another shape than its manifest says; export it again."
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                "The bundle's model.onnx holds weights that are no numbers; it cannot be a starting point."
+            )
+        ends = np.cumsum([shapes[part][0] for part in parts])[:-1]
+        for part, rows in zip(parts, np.split(array, ends), strict=True):
+            weights[part] = np.array(rows, order="C")  # torch takes no read-only memory
     return weights
 
 
-def _unpack(parameter: str, weight_io: Floats, shape: Shape) -> dict[str, Floats]:
-    """One stored weight [in, out] as the Llama parameters [out, in] it consists of."""
+def expected_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Llama parameter name -> shape, [out, in] for matrices."""
+    width, hidden_width = shape.width, shape.hidden_width
     key_value_width = shape.num_key_value_heads * shape.head_size
-    parts = {
-        "qkv_proj": {"q_proj": shape.width, "k_proj": key_value_width, "v_proj": key_value_width},
-        "gate_up_proj": {"gate_proj": shape.hidden_width, "up_proj": shape.hidden_width},
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (shape.vocab_size, width),
+        "model.norm.weight": (width,),
     }
-    for packed, widths in parts.items():
-        if f".{packed}." in parameter:
-            if sum(widths.values()) != weight_io.shape[1]:
-                raise UserError(
-                    "The bundle's model.onnx has another shape than its manifest says; export it again."
-                )
-            pieces = np.split(weight_io, np.cumsum([*widths.values()])[:-1], axis=1)
-            return {
-                parameter.replace(packed, name): np.ascontiguousarray(piece.T, dtype=np.float32)
-                for name, piece in zip(widths, pieces, strict=True)
-            }
-    return {parameter: np.ascontiguousarray(weight_io.T, dtype=np.float32)}
+    for layer in range(shape.num_layers):
+        of_layer = {
+            "input_layernorm": (width,),
+            "self_attn.q_proj": (width, width),
+            "self_attn.k_proj": (key_value_width, width),
+            "self_attn.v_proj": (key_value_width, width),
+            "self_attn.o_proj": (width, width),
+            "post_attention_layernorm": (width,),
+            "mlp.gate_proj": (hidden_width, width),
+            "mlp.up_proj": (hidden_width, width),
+            "mlp.down_proj": (width, hidden_width),
+        }
+        shapes |= {f"model.layers.{layer}.{name}.weight": each for name, each in of_layer.items()}
+    return shapes
+
+
+def _stored_as(parameters: Iterable[str]) -> dict[str, list[str]]:
+    """Stored weight -> its parameters, in order along the output axis."""
+    packed_by_part = {part: packed for packed, parts in PACKED.items() for part in parts}
+    stored: dict[str, list[str]] = {}
+    for parameter in parameters:
+        *_, part, _ = parameter.split(".")
+        name = parameter.replace(part, packed_by_part[part]) if part in packed_by_part else parameter
+        stored.setdefault(name, []).append(parameter)
+    return stored
+
+
+def _stored_array(stored: Mapping[str, npt.NDArray[Any]], parameter: str) -> Floats:
+    """One stored weight as float32 [out, in], or [width] of a norm."""
+    exact = stored.get(parameter, stored.get(f"{parameter}.float"))
+    if exact is not None and exact.dtype == np.float32:
+        return exact.T
+    values, scale = stored.get(f"{parameter}.int8"), stored.get(f"{parameter}.scale")
+    if (
+        values is not None
+        and scale is not None
+        and (values.dtype, scale.dtype) == (np.int8, np.float32)
+        and values.shape[-1:] == scale.shape
+    ):
+        with np.errstate(invalid="ignore"):  # zero times an infinite scale; the caller looks for it
+            return np.asarray(values * scale, dtype=np.float32).T
+    raise UserError(
+        "The bundle's model.onnx was not written by fedkey-export; it cannot be a starting point."
+    )

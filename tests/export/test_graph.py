@@ -16,7 +16,7 @@ import torch
 from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, ModelEntry
 from fedkey.model import LanguageModel
 from fedkey_export.graph import build_graph
-from fedkey_export.quantize import ACTIVATION_LEVELS
+from fedkey_export.rounding import round_activations, rounded_twin
 from fedkey_server.bundle_weights import read_weights
 from fedkey_server.model import Model, ModelConfig
 
@@ -109,34 +109,28 @@ def test_float32_reads_on_as_torch_does(shape: str) -> None:
         )
 
 
-def as_int8(x: torch.Tensor) -> torch.Tensor:
-    """What the graph multiplies with in place of `x`: each position rounded to 127 steps of its largest."""
-    largest = x.abs().amax(dim=-1, keepdim=True)
-    return torch.round(x / largest * ACTIVATION_LEVELS) / ACTIVATION_LEVELS * largest
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_int8_is_torch_with_weights_and_activations_rounded(shape: str) -> None:
     """Rounding costs the more the wider the model is, so how far int8 is from float32 depends on the shape;
     how far it is from the same rounding done in torch does not."""
     model = lively(SHAPES[shape])
-    graph, ids = build(model, "int8"), some_ids(model.config)
-    running = phone(model, "int8", graph)
+    ids, running = some_ids(model.config), phone(model, "int8")
     found = running.advance_each(running.new_cache(), ids)
-
-    rounded = Model(model.config)
-    rounded.load_state_dict(
-        {name: torch.from_numpy(array) for name, array in read_weights(graph, model.config).items()}
-    )
-    for module in rounded.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(lambda _, inputs: (as_int8(inputs[0]),))
-    expected = rounded.logits(as_int8(torch_hidden(rounded, ids))).log_softmax(-1).detach().numpy()
+    twin = rounded_twin(model)
+    expected = twin.logits(round_activations(torch_hidden(twin, ids))).log_softmax(-1).detach().numpy()
     difference = np.abs(found - expected)
     # Where a value lies on the edge between two steps, either is right, and what follows moves with it.
     assert difference.mean() < 1e-3
     assert np.median(difference) < 1e-5
     assert 1e-3 < np.abs(found - torch_log_probs(model, ids)).mean() < 0.2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_weights_that_come_back_from_int8_are_the_twins(shape: str) -> None:
+    model = lively(SHAPES[shape])
+    twin, stored = rounded_twin(model).state_dict(), read_weights(build(model, "int8"), model.config)
+    for name, tensor in twin.items():
+        np.testing.assert_array_equal(stored[name], tensor.numpy())
 
 
 def test_hidden_states_come_out() -> None:

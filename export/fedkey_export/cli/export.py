@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="prepared data, for conversations to verify with"
     )
+    parser.add_argument("--replace", action="store_true", help="let an older bundle at BUNDLE give way")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,6 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey_export.package import export
 
     precision = "float32" if arguments.float else "int8"
-    bundle = export(arguments.run, arguments.output, precision=precision, data=arguments.data)
+    bundle = export(
+        arguments.run,
+        arguments.output,
+        precision=precision,
+        data=arguments.data,
+        replace=arguments.replace,
+    )
     print(describe(bundle))
     return 0

@@ -21,5 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Opens the bundle as the phone does, and prints."""
     bundle = open_bundle(arguments.bundle)
-    print(bundle.manifest.to_json() if arguments.json else describe(bundle))
+    print(bundle.manifest.to_json() if arguments.json else f"{describe(bundle)}\n", end="")
     return 0

@@ -1,0 +1,373 @@
+"""A run becomes a bundle that reproduces it, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fedkey import Engine
+from fedkey.bundle import MANIFEST, MODEL, TOKENIZER, BundleError, open_bundle
+from fedkey.errors import UserError
+from fedkey_export import package
+from fedkey_export.package import export
+from fedkey_server import checkpoint
+from fedkey_server.model import Model
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run to tamper with."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A folder for bundles, in which nothing but bundles may be left."""
+    (tmp_path / "shelf").mkdir()
+    return tmp_path / "shelf"
+
+
+def refusal(run: Path, bundle: Path, **options: Any) -> str:
+    """The one sentence with which an export is refused."""
+    with pytest.raises(UserError) as refused:
+        export(run, bundle, **options)
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+# ------------------------------------------------------------------------------------------ what comes out
+
+
+def test_two_exports_are_byte_identical(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Whichever process exports, under whatever hash seed, and wherever the run lies."""
+    moved = Path(shutil.copytree(tiny_run, tmp_path / "elsewhere" / "run"))
+    program = [sys.executable, "-c", "import sys; from fedkey_export.cli import main; sys.exit(main())"]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"}
+    arguments = [str(moved), "-o", str(tmp_path / "there")]
+    subprocess.run([*program, *arguments], env=environment, check=True, capture_output=True)
+    assert contents(tmp_path / "there") == contents(tiny_bundle)
+
+
+def test_two_float_exports_are_byte_identical(tiny_run: Path, shelf: Path) -> None:
+    one = export(tiny_run, shelf / "one", precision="float32")
+    export(tiny_run, shelf / "two", precision="float32")
+    assert one.manifest.model.precision == "float32"
+    assert contents(shelf / "one") == contents(shelf / "two")
+
+
+def test_a_bundle_is_exactly_the_files_its_manifest_names(tiny_bundle: Path) -> None:
+    manifest = open_bundle(tiny_bundle).manifest
+    assert set(contents(tiny_bundle)) == {*manifest.files, MANIFEST}
+    assert len(Engine.open(tiny_bundle).suggest("see you ", "").words) == 3
+
+
+def test_a_manifest_says_where_the_model_comes_from_and_nobodys_folders(
+    tiny_bundle: Path, tiny_run: Path, chat_file: Path
+) -> None:
+    manifest = open_bundle(tiny_bundle).manifest
+    origin = manifest.provenance
+    assert (origin["kind"], origin["steps"]) == ("train", 60)
+    assert origin["config"]["corpus"]["phones"] == chat_file.name
+    assert {source["name"] for source in origin["sources"]["lists"]} >= {"wordfreq"}
+    assert all(source["licence"] for kind in origin["sources"].values() for source in kind)
+    assert manifest.metrics["training"]["validation_loss"] > 0
+    assert manifest.metrics["verification"]["contexts"] == "sampled"
+    assert str(chat_file.parent) not in manifest.to_json()
+    assert str(tiny_run.parent) not in manifest.to_json()
+
+
+def test_a_federated_run_tells_its_rounds(run: Path, shelf: Path) -> None:
+    described = checkpoint.read_json(run / "config.json")
+    checkpoint.write_json(run / "config.json", {**described, "kind": "federate"})
+    origin = export(run, shelf / "bundle").manifest.provenance
+    assert (origin["kind"], origin["rounds"]) == ("federate", 60)
+    assert "steps" not in origin
+
+
+def test_real_conversations_are_verified_with_when_they_are_given(
+    tiny_run: Path, tiny_data: Path, shelf: Path
+) -> None:
+    figures = export(tiny_run, shelf / "bundle", data=tiny_data).manifest.metrics["verification"]
+    assert figures["contexts"] == "conversations"
+    assert figures["num_positions"] > 1000
+
+
+# ------------------------------------------------------------------------------------- what must not come out
+
+
+def damaged(change: Callable[[dict[str, np.ndarray]], None], only: str = "") -> Callable[..., bytes]:
+    """`build_graph` with a slip: other weights than the checkpoint's go into the graph."""
+    real = package.build_graph
+
+    def build(entry: Any, weights: Mapping[str, np.ndarray], tokenizer_sha256: str) -> bytes:
+        copies = {name: array.copy() for name, array in weights.items()}
+        if only in ("", entry.precision):
+            change(copies)
+        return real(entry, copies, tokenizer_sha256)
+
+    return build
+
+
+def swap_keys_and_values(weights: dict[str, np.ndarray]) -> None:
+    name = "model.layers.0.self_attn.{}_proj.weight"
+    weights[name.format("k")], weights[name.format("v")] = (
+        weights[name.format("v")],
+        weights[name.format("k")],
+    )
+
+
+def one_weight(weights: dict[str, np.ndarray]) -> None:
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] += 1.0
+
+
+def a_tenth_too_large(weights: dict[str, np.ndarray]) -> None:
+    weights["model.norm.weight"] *= 1.1
+
+
+@pytest.mark.parametrize("change", [one_weight, a_tenth_too_large, swap_keys_and_values])
+def test_a_graph_that_is_not_the_checkpoint_is_not_shipped(
+    tiny_run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(package, "build_graph", damaged(change))
+    assert "does not reproduce its checkpoint" in refusal(tiny_run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [one_weight, a_tenth_too_large, swap_keys_and_values])
+def test_a_slip_in_the_int8_graph_alone_is_found(
+    tiny_run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(package, "build_graph", damaged(change, only="int8"))
+    assert "does not reproduce its checkpoint" in refusal(tiny_run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def test_a_lexicon_that_is_not_the_runs_is_not_shipped(
+    tiny_run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = package.build_arrays
+    monkeypatch.setattr(package, "build_arrays", lambda rows, _: real(rows, lambda word: [40]))
+    assert "does not reproduce its lexicon" in refusal(tiny_run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def edit_weights(run: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    folder = checkpoint.latest(run)
+    assert folder is not None
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(run: Path, shelf: Path, bad: float) -> None:
+    edit_weights(run, lambda weights: weights["model.norm.weight"].__setitem__(0, bad))
+    assert "weights that are no numbers" in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda weights: weights.pop("model.norm.weight"),
+        lambda weights: weights.update({"model.norm.weight": torch.ones(3)}),
+        lambda weights: weights.update({"model.extra.weight": torch.ones(3)}),
+    ],
+    ids=["missing", "another shape", "one too many"],
+)
+def test_weights_of_another_model_are_refused(run: Path, shelf: Path, edit: Callable[..., object]) -> None:
+    edit_weights(run, edit)
+    assert "does not hold the weights of the model that it describes" in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda run: truncate(checkpoint.latest(run) / "model.safetensors"), "cannot be read"),  # type: ignore[operator]
+        (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet"),
+        (lambda run: (run / TOKENIZER).unlink(), "Cannot read the tokenizer"),
+        (lambda run: (run / TOKENIZER).write_bytes(b"hello"), "not a SentencePiece model"),
+        (lambda run: (run / "lexicon.tsv").unlink(), "Cannot read the lexicon"),
+        (lambda run: (run / "lexicon.tsv").write_text("word\tlog_prob\tflags\n"), "holds no words"),
+        (lambda run: (run / "sources.json").unlink(), "sources.json"),
+        (lambda run: (run / "sources.json").write_text("{"), "not valid JSON"),
+        (lambda run: shutil.rmtree(run), "neither a run folder nor a bundle"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused(
+    run: Path, shelf: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    spoil(run)
+    assert said in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def with_model(run: Path, **changes: int) -> None:
+    """Puts an untrained model of another shape into the run."""
+    before = checkpoint.load(run)
+    config = replace(before.model_config, **changes)
+    checkpoint.save(run, before.step + 1, Model(config).state_dict(), {}, {}, config)
+
+
+def test_a_head_size_that_phones_cannot_run_is_refused(run: Path, shelf: Path) -> None:
+    with_model(run, num_heads=8)
+    assert "head size 8 is not a multiple of 16" in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def test_a_tokenizer_of_another_size_is_refused(run: Path, shelf: Path) -> None:
+    with_model(run, vocab_size=500)
+    assert "has 400 pieces, its model 500" in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
+def test_a_bundle_is_no_run(tiny_bundle: Path, shelf: Path) -> None:
+    assert "is a bundle already" in refusal(tiny_bundle, shelf / "bundle")
+
+
+def test_a_folder_that_is_no_prepared_data_is_refused(tiny_run: Path, shelf: Path) -> None:
+    assert "no prepared data folder" in refusal(tiny_run, shelf / "bundle", data=shelf)
+    (shelf / "validation.jsonl").write_text('{"text": "hello"}\n')
+    assert "'fedkey-server prepare' wrote" in refusal(tiny_run, shelf / "bundle", data=shelf)
+    (shelf / "validation.jsonl").write_text("")
+    assert "holds no conversation" in refusal(tiny_run, shelf / "bundle", data=shelf)
+    assert [path.name for path in shelf.iterdir()] == ["validation.jsonl"]
+
+
+# -------------------------------------------------------------------------------------------- where it goes
+
+
+def test_an_older_bundle_gives_way_only_when_told(tiny_run: Path, tiny_bundle: Path, shelf: Path) -> None:
+    old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    before = contents(old)
+    assert "add --replace" in refusal(tiny_run, old, precision="float32")
+    assert contents(old) == before
+    export(tiny_run, old, precision="float32", replace=True)
+    assert open_bundle(old).manifest.model.precision == "float32"
+    assert [path.name for path in shelf.iterdir()] == ["bundle"]
+
+
+def test_an_older_bundle_stays_when_the_new_one_is_bad(
+    tiny_run: Path, tiny_bundle: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    monkeypatch.setattr(package, "build_graph", damaged(one_weight))
+    refusal(tiny_run, old, replace=True)
+    assert contents(old) == contents(tiny_bundle)
+    assert [path.name for path in shelf.iterdir()] == ["bundle"]
+
+
+def test_what_is_no_bundle_is_never_deleted(tiny_run: Path, shelf: Path) -> None:
+    (shelf / "file").write_text("precious")
+    (shelf / "folder").mkdir()
+    (shelf / "folder" / "thesis.txt").write_text("precious")
+    (shelf / "website").mkdir()
+    (shelf / "website" / MANIFEST).write_text("{}")
+    (shelf / "link").symlink_to(shelf / "nowhere")
+    before = contents(shelf)
+    for name in ("file", "folder", "website", "link"):
+        assert "exists and is no bundle" in refusal(tiny_run, shelf / name, replace=True)
+    assert "Cannot write the bundle" in refusal(tiny_run, shelf / "file" / "bundle")
+    assert contents(shelf) == before
+    assert len(list(shelf.iterdir())) == 4
+
+
+def test_an_empty_folder_and_a_new_one_are_places(
+    tiny_run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shelf / "empty").mkdir()
+    monkeypatch.chdir(shelf / "empty")
+    export(tiny_run, Path())
+    Engine.open(shelf / "empty")
+    monkeypatch.chdir(shelf)
+    export(tiny_run, Path("new/deep/bundle"))
+    Engine.open(shelf / "new" / "deep" / "bundle")
+    assert sorted(path.name for path in shelf.iterdir()) == ["empty", "new"]
+
+
+# ------------------------------------------------------------------------------------------------------ kills
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fedkey_export import package
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+{slip}
+package.export(Path(sys.argv[1]), Path(sys.argv[2]), replace=True)
+"""
+
+
+def killed(slip: str, run: Path, bundle: Path) -> None:
+    """Exports in a process that a real SIGKILL ends where `slip` puts it."""
+    program = [sys.executable, "-c", KILLED.format(slip=slip), str(run), str(bundle)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_kill_before_the_rename_leaves_the_old_bundle_whole(
+    tiny_run: Path, tiny_bundle: Path, shelf: Path
+) -> None:
+    old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    killed("package._move = die", tiny_run, old)
+    assert contents(old) == contents(tiny_bundle)
+    export(tiny_run, old, replace=True)
+    assert [path.name for path in shelf.iterdir()] == ["bundle"], "the next export tidies up"
+
+
+def test_the_manifest_is_written_last(tiny_run: Path, shelf: Path) -> None:
+    killed("package._write_manifest = die", tiny_run, shelf / "bundle")
+    assert not (shelf / "bundle").exists()
+    (half,) = (path.parent for path in shelf.rglob(MODEL))
+    assert TOKENIZER in contents(half)
+    assert MANIFEST not in contents(half)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        open_bundle(half)
+
+
+def test_a_kill_between_the_renames_loses_nothing(
+    tiny_run: Path, tiny_bundle: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    slip = "rename = os.rename\nos.rename = lambda a, b: rename(a, b) if 'replaced' in str(b) else die()"
+    killed(slip, tiny_run, old)
+    assert not old.exists()
+    monkeypatch.setattr(package, "build_graph", damaged(one_weight))
+    refusal(tiny_run, old, replace=True)
+    assert contents(old) == contents(tiny_bundle), "even a bad export puts it back first"
+    assert [path.name for path in shelf.iterdir()] == ["bundle"]
+
+
+def test_the_manifest_is_the_same_text_whoever_reads_it(tiny_bundle: Path) -> None:
+    text = (tiny_bundle / MANIFEST).read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert json.loads(text)["files"][MODEL]["bytes"] == (tiny_bundle / MODEL).stat().st_size

@@ -1,0 +1,312 @@
+"""Writing as a value: type these keys, expect this text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fedkey import draft as writing
+from fedkey.draft import Draft, accept, backspace, context, insert, place, send
+from fedkey.text import is_word, normalise, units_with_places
+
+KEYS: dict[str, Callable[[Draft], Draft]] = {
+    "back": backspace,
+    "del": writing.delete,
+    "left": writing.left,
+    "right": writing.right,
+    "home": writing.home,
+    "end": writing.end,
+    "word left": writing.word_left,
+    "word right": writing.word_right,
+    "delete word": writing.delete_word,
+    "clear": writing.clear,
+}
+
+
+def type_keys(keys: str, draft: Draft | None = None) -> Draft:
+    """`{back}` presses a key, `{=word}` accepts a suggestion, anything else is typed character by
+    character."""
+    draft = draft or Draft()
+    for key in re.findall(r"\{[^}]+\}|.", keys, re.DOTALL):
+        if key.startswith("{="):
+            draft = accept(draft, key[2:-1])
+        elif len(key) > 1:
+            draft = KEYS[key[1:-1]](draft)
+        else:
+            draft = insert(draft, key)
+    return draft
+
+
+def shown(draft: Draft) -> str:
+    """The text with a bar for the caret."""
+    return f"{draft.text[: draft.caret]}|{draft.text[draft.caret :]}"
+
+
+GOLDEN = [
+    # Plain typing is left alone.
+    ("hello", "hello|"),
+    ("hello , you", "hello , you|"),
+    ("a  b", "a  b|"),
+    ("see (this)", "see (this)|"),
+    # An accepted word brings its space.
+    ("tha{=thanks}", "thanks |"),
+    ("{=Hello}", "Hello |"),
+    ("tha{=thanks}for", "thanks for|"),
+    ("tha{=thanks}{=for}{=the}", "thanks for the |"),
+    ("tha{=thanks} for", "thanks for|"),
+    ("tha{=thanks}  for", "thanks  for|"),
+    ("no tha{=thanks}", "no thanks |"),
+    ("in 2{=2nd}", "in 2nd |"),
+    # The space gives way to punctuation and comes back before the next word.
+    ("tha{=thanks},", "thanks,|"),
+    ("tha{=thanks},but", "thanks, but|"),
+    ("tha{=thanks}, but", "thanks, but|"),
+    ("tha{=thanks}.", "thanks.|"),
+    ("tha{=thanks}!!", "thanks!!|"),
+    ("tha{=thanks}?!no", "thanks?! no|"),
+    ("tha{=thanks}...well", "thanks... well|"),
+    ("tha{=thanks};so", "thanks; so|"),
+    ("tha{=thanks}: so", "thanks: so|"),
+    ("tha{=thanks},{=but}", "thanks, but |"),
+    ("tha{=thanks},{=but},{=no}", "thanks, but, no |"),
+    ("(tha{=thanks}).now", "(thanks). now|"),
+    ("100{=percent}%", "percent%|"),
+    # Opening brackets and quotes stand apart from the word and close to the next one; closing ones do not.
+    ("tha{=thanks}(a", "thanks (a|"),
+    ('he sa{=said}"yes', 'he said "yes|'),
+    ('he said "ye{=yes}"', 'he said "yes"|'),
+    ('he said "ye{=yes}"and', 'he said "yes" and|'),
+    ('he said "{=yes}', 'he said "yes |'),
+    # Apostrophes, hyphens and slashes make one word of two; a dash on its own does not.
+    ("it{=it}'s", "it's|"),
+    ("it{=it}’s", "it’s|"),
+    ("do{=dogs}' ears", "dogs' ears|"),
+    ("we{=well}-known", "well-known|"),
+    ("an{=and}/or", "and/or|"),
+    ("we{=well} - ok", "well - ok|"),
+    ("we{=well}- ok", "well - ok|"),
+    # Emoticons and emoji are no closing punctuation.
+    ("tha{=thanks}:)", "thanks :)|"),
+    ("tha{=thanks}:)so", "thanks :) so|"),
+    ("tha{=thanks}:D so", "thanks :D so|"),
+    ("no{=note}:Dad", "note: Dad|"),
+    ("tha{=thanks}<3", "thanks <3|"),
+    ("tha{=thanks}🙂ok", "thanks 🙂 ok|"),
+    # Backspace takes back one thing at a time.
+    ("hello{back}", "hell|"),
+    ("{back}", "|"),
+    ("tha{=thanks}{back}", "thanks|"),
+    ("tha{=thanks}{back},", "thanks,|"),
+    ("tha{=thanks}{back}giving", "thanksgiving|"),
+    ("tha{=thanks},{back}", "thanks |"),
+    ("tha{=thanks},{back}but", "thanks but|"),
+    ("tha{=thanks}:){back}", "thanks:|"),
+    ("tha{=thanks}?!{back}.", "thanks?.|"),
+    ("tha{=thanks}{back}{=thanking}", "thanking |"),
+    ("ok 👍🏽{back}", "ok |"),
+    ("ok 🇩🇪{back}", "ok |"),
+    ("ok 👩‍🚀{back}", "ok |"),
+    # The caret goes anywhere.
+    ("hello{left}{left}p", "help|lo"),
+    ("hello{home}{del}y", "y|ello"),
+    ("hello{home}{left}{back}", "|hello"),
+    ("hello{right}{del}", "hello|"),
+    ("one two three{word left}{word left}{back}", "one|two three"),
+    ("one, two{home}{word right}{word right}{word right}", "one, two|"),
+    ("one, two{home}{word right}{word right}", "one,| two"),
+    ("see you tomorow{delete word}later", "see you later|"),
+    ("see you later {delete word}", "see you |"),
+    ("see you later{word left}{clear}", "|later"),
+    ("🇩🇪🇫🇷{left}a", "🇩🇪a|🇫🇷"),
+    # Accepting in the middle: the whole word is replaced, spaces are neither doubled nor lost.
+    ("thnks you{home}{right}{right}{=thanks}", "thanks| you"),
+    ("thnks you{home}{right}{right}{=thanks}to", "thanks to| you"),
+    ("thnks you{home}{right}{right}{=thanks} to ", "thanks to |you"),
+    ("thnks you{home}{right}{right}{=thanks}{=to}", "thanks to| you"),
+    ("thnks you{home}{right}{right}{=thanks},to", "thanks, to| you"),
+    ("thnks you{home}{right}{right}{=thanks}, to ", "thanks, to |you"),
+    ("thnks you{home}{right}{right}{=thanks},{back}", "thanks| you"),
+    ("thnks you{home}{right}{right}{=thanks}{back}", "thank| you"),
+    ("thnks, you{home}{right}{right}{=thanks}", "thanks|, you"),
+    ("thnks, you{home}{right}{right}{=thanks}so", "thanks so|, you"),
+    ("(thnk){left}{=thanks}", "(thanks|)"),
+    ("one three{word left}{=two}", "one two| three"),
+    ("one three{word left}tw{=two}", "one two| three"),
+    ("one three{word left}tw{=two},{=and}", "one two, and| three"),
+    ("one three{word left}it'{=it's}", "one it's| three"),
+    ("one three{word left}two {=and}", "one two and| three"),
+    # After punctuation that was typed by hand an accepted word finds its space, too.
+    ("well,{=then}", "well, then |"),
+    ("well, {=then}", "well, then |"),
+    ("(well{back}{back}{back}{back}{=so}", "(so |"),
+    ("well-{=known}", "well-known |"),
+    # Nothing but characters that can be shown gets in.
+    ("a\tb\nc\x1b[0m", "a b c[0m|"),
+]
+
+
+@pytest.mark.parametrize(("keys", "expected"), GOLDEN, ids=[keys for keys, _ in GOLDEN])
+def test_keys_give_the_text(keys: str, expected: str) -> None:
+    assert shown(type_keys(keys)) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "before", "typed"),
+    [
+        ("", "", ""),
+        ("hel", "", "hel"),
+        ("say hel", "say ", "hel"),
+        ("say ", "say ", ""),
+        ("(hel", "(", "hel"),
+        ("don'", "", "don'"),
+        ("don’t", "", "don’t"),
+        ("well-kno", "well-", "kno"),
+        ("so :)", "so :) ", ""),
+        ("hello you{left}{left}", "hello ", "y"),
+        ("hello you{word left}", "hello ", ""),
+        ("hello{home}", "", ""),
+        # A word accepted here would bring a space, so the engine is asked with it.
+        ("well,", "well, ", ""),
+        ("wel{=well},", "well, ", ""),
+        ("we{=well}-", "well-", ""),
+        ("(", "(", ""),
+        ('"', '"', ""),
+        # The accepted word is finished; what is suggested follows it.
+        ("wel{=well}", "well ", ""),
+        ("wl you{home}{right}{=well}", "well ", ""),
+        ("wel{=well}{back}", "", "well"),
+    ],
+)
+def test_the_engine_is_asked_for_the_word_at_the_caret(keys: str, before: str, typed: str) -> None:
+    draft = type_keys(keys)
+    assert (draft.before, draft.typed) == (before, typed)
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ("hello", "hello"),
+        ("say hello", "hello"),
+        ("dogs'", "dogs"),
+        ("don't", "don't"),
+        ("one two{word left}new", "new"),
+        ("hello ", None),
+        ("hello{left}", None),
+        ("hel{=hello}", None),
+        ("2024", None),
+        (":)", None),
+        ("", None),
+    ],
+)
+def test_a_finished_word_is_one_that_was_typed_to_its_end(keys: str, word: str | None) -> None:
+    assert type_keys(keys).finished_word == word
+
+
+def test_sending_moves_the_draft_to_the_conversation() -> None:
+    messages, draft = send(("hello",), type_keys("how are you{=you}"))
+    assert messages == ("hello", "how are you")
+    assert draft == Draft()
+    assert context(messages, type_keys("fine tha")) == "hello\nhow are you\nfine "
+
+
+@pytest.mark.parametrize("keys", ["", " ", "   "])
+def test_there_is_no_empty_message(keys: str) -> None:
+    draft = type_keys(keys)
+    assert send((), draft) == ((), draft)
+
+
+# ------------------------------------------------------------------------------------- properties
+
+words = st.sampled_from(["thanks", "I'm", "well", "a", "Zürich", "2nd"])
+keys = st.one_of(
+    st.sampled_from([f"{{{key}}}" for key in KEYS]),
+    words.map(lambda word: f"{{={word}}}"),
+    st.sampled_from(list("abé1 ,.!?:;)(\"'-/<3DP🙂🏽\u0301\u200d🇩’\t")),
+)
+drafts = st.lists(keys, max_size=25).map(lambda pressed: type_keys("".join(pressed)))
+
+
+@given(st.lists(keys, max_size=40))
+def test_the_caret_stays_within_the_text_whatever_is_pressed(pressed: list[str]) -> None:
+    draft = Draft()
+    for key in pressed:
+        draft = type_keys(key, draft)
+        assert 0 <= draft.caret <= len(draft.text)
+        assert draft.text[: draft.caret].endswith(draft.typed)
+        assert draft.text.isprintable() or "\u200d" in draft.text
+
+
+@given(drafts, words)
+def test_accepting_neither_doubles_nor_loses_a_space(draft: Draft, word: str) -> None:
+    after = accept(draft, word)
+    start = draft.caret - len(draft.typed)
+    before, rest = after.text[: after.accepted_end], after.text[after.caret :]
+    assert before.endswith(word)
+    # What stood before the word still does, with at most one space more and none of it after a space.
+    assert before.removesuffix(word) in (draft.text[:start], draft.text[:start] + " ")
+    assert not (before.removesuffix(word) != draft.text[:start] and draft.text[:start].endswith(" "))
+    # What stood behind the word still does, one space apart if it is a word.
+    assert draft.text.endswith(rest.removeprefix(" "))
+    if rest and rest[0].isalnum():
+        pytest.fail("the accepted word ran into the next one")
+    if not rest:
+        assert after.text == before + " "
+
+
+@given(drafts, words, words)
+def test_accepted_words_stay_words(draft: Draft, one: str, other: str) -> None:
+    draft = Draft(draft.text, draft.caret)
+    after = accept(accept(place(insert(draft, " "), draft.caret + 1), one), other)
+    found = [unit for unit, _ in units_with_places(after.text[: after.accepted_end])]
+    assert found[-2:] == [one, other]
+
+
+@given(drafts, st.sampled_from(list("aé1,.!)-🙂")))
+def test_backspace_undoes_insert(draft: Draft, character: str) -> None:
+    plain = place(draft, draft.caret)
+    assume(not plain.text[: plain.caret].endswith("\u200d"))  # it would join the character
+    undone = backspace(insert(plain, character))
+    assert (undone.text, undone.caret) == (plain.text, plain.caret)
+
+
+@given(words, st.lists(st.sampled_from(list(",.!?:;)'-\"(🙂")), max_size=5))
+def test_backspace_undoes_punctuation_after_an_accepted_word(word: str, marks: list[str]) -> None:
+    steps = [accept(Draft(), word)]
+    for mark in marks:
+        steps.append(insert(steps[-1], mark))
+    while len(steps) > 1:
+        undone = backspace(steps.pop())
+        assert undone == steps[-1]
+
+
+@given(drafts)
+def test_left_undoes_right(draft: Draft) -> None:
+    draft = place(draft, draft.caret)
+    if draft.caret < len(draft.text):
+        assert writing.left(writing.right(draft)).caret == draft.caret
+
+
+@given(st.text(max_size=30))
+def test_typing_letter_by_letter_or_pasting_gives_the_same_text(text: str) -> None:
+    pasted = insert(Draft(), text)
+    typed = Draft()
+    for character in text:
+        typed = insert(typed, character)
+    assert (typed.text, typed.caret) == (pasted.text, pasted.caret)
+
+
+@given(st.lists(words, min_size=1, max_size=4), st.integers(0, 30))
+def test_every_prefix_of_a_word_is_typed_as_the_simulated_typist_types_it(
+    pieces: list[str], cut: int
+) -> None:
+    # `fedkey.simulate` asks with the message before a word and the word's first letters; so does the draft.
+    message = normalise(" ".join(pieces))
+    for unit, start in units_with_places(message):
+        if is_word(unit):
+            letters = min(cut, len(unit))
+            draft = place(Draft(message), start + letters)
+            assert (draft.before, draft.typed) == (message[:start], unit[:letters])

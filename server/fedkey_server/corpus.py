@@ -6,20 +6,23 @@ split by author. Next stop: `fedkey_server.vocabulary`.
 
 from __future__ import annotations
 
+import codecs
 import enum
 import gzip
 import hashlib
 import io
 import json
 import lzma
+import math
+import os
 import re
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from fedkey.errors import UserError
 from fedkey.text import normalise
@@ -28,6 +31,10 @@ VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
 SHOWN_REJECTS = 5
 """Rejected lines shown for each reason; all are counted."""
+MAX_LINE_BYTES = 1 << 20
+"""Longer lines are no messages; the bound keeps a file without line breaks out of memory."""
+MIN_REPEAT_LENGTH = 20
+"""Longer exact repeats inside a conversation are double sends or spam; "ok" and "haha yes" are just talk."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class CorpusConfig:
     donor_share: float = 0.15
     """Share of that source's authors who give their own messages to the server."""
     max_words_per_author: int = 5000
-    """Words kept of one author, so that nobody speaks for everybody (two chitchat senders hold 18 % of its
-    words)."""
+    """An author with so many own words keeps no further conversation, so that nobody speaks for everybody
+    (two chitchat senders hold 18 % of its words)."""
     min_words_per_phone: int = 100
     """Authors with fewer own words are no phones."""
 
@@ -53,6 +60,10 @@ class CorpusConfig:
             raise ValueError(
                 f"corpus.max_words_per_author must be at least 1, not {self.max_words_per_author}"
             )
+        sources = (*self.server, self.phones)
+        for source in sources:
+            if sources.count(source) > 1:
+                raise ValueError(f"corpus.server and corpus.phones together name {source!r} more than once")
 
 
 class Split(enum.Enum):
@@ -181,61 +192,101 @@ def _assemble(rows: Iterable[_Raw], report: Report) -> list[Conversation]:
     return conversations
 
 
-MIN_REPEAT_LENGTH = 20
-"""Longer exact repeats inside a conversation are double sends or spam; "ok" and "haha yes" are just talk."""
-
-
-def _open(path: Path) -> AbstractContextManager[Iterable[bytes]]:
-    try:
-        if path.suffix == ".xz":
-            return lzma.open(path, "rb")
-        if path.suffix == ".gz":
-            return gzip.open(path, "rb")
-        if path.suffix == ".zst":
-            import zstandard
-
-            return io.BufferedReader(
-                zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
-            )
-        return path.open("rb")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-
-
-def _lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
-    """Decoded, non-empty lines with their numbers; undecodable ones are rejected."""
-    with _open(path) as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    report.reject(f"not UTF-8 ({error.reason})", f"{path}:{number}")
-                    continue
-                if text.strip():
-                    yield number, text
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            raise UserError(f"{path} is damaged after line {number} ({error}); fetch it again.") from error
-        except Exception as error:  # zstandard.ZstdError, whose module is only there when it is needed
-            if type(error).__name__ != "ZstdError":
-                raise
-            raise UserError(f"{path} is damaged after line {number} ({error}); fetch it again.") from error
-
-
 def _read_file(path: Path, report: Report) -> Iterator[_Raw]:
-    if not path.exists():
-        raise UserError(f"There is no file {path}.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{path} is a folder; give the files in it.")
-    name = path.name
-    for suffix in (".xz", ".gz", ".zst"):
-        name = name.removesuffix(suffix)
+    name = path.stem if path.suffix in _OPENERS else path.name
     if name.endswith(".jsonl"):
         return _read_json_lines(path, name.removesuffix(".jsonl"), report)
     if name.endswith(".txt"):
         return _read_plain(path, name, report)
     raise UserError(f"{path} must end in .jsonl or .txt (perhaps with .xz, .gz or .zst after it).")
+
+
+def _lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
+    """Decoded lines with their numbers; empty, overlong and undecodable ones are rejected."""
+    try:
+        file = _OPENERS.get(path.suffix, open)(path, "rb")
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    with file:
+        number = 0
+        try:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                where = f"{path}:{number}"
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise UserError(f"{path} is UTF-16 or UTF-32, not UTF-8; save it as UTF-8.")
+                if len(line) > MAX_LINE_BYTES:
+                    report.reject(f"longer than {MAX_LINE_BYTES:,} bytes", where)
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(MAX_LINE_BYTES)
+                    continue
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    report.reject(f"not UTF-8 ({error.reason})", where)
+                    continue
+                if "\0" in text:
+                    report.reject("holds a NUL byte, as no text does", where)
+                elif not text.strip():
+                    report.reject("empty line", where)
+                else:
+                    yield number, text
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            raise UserError(f"{path} is damaged after line {number} ({error}); fetch it again.") from error
+
+
+class _ZstdFile(io.RawIOBase):
+    """Decompresses frame by frame; zstandard's own reader takes the end of a truncated file for the end of
+    the text."""
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._error: type[Exception] = zstandard.ZstdError
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._frame: Any = None
+        self._compressed = self._text = b""
+        self._file = path.open("rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._text:
+            self._compressed = self._compressed or self._file.read(io.DEFAULT_BUFFER_SIZE)
+            if not self._compressed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a compressed frame")
+                return 0
+            self._frame = self._frame or self._decompressor.decompressobj()
+            try:
+                self._text = self._frame.decompress(self._compressed)
+            except self._error as error:
+                raise OSError(str(error)) from error
+            self._compressed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(buffer), len(self._text))
+        buffer[:size], self._text = self._text[:size], self._text[size:]
+        return size
+
+
+def _open_zstd(path: Path, _mode: str) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_ZstdFile(path)))
+
+
+_OPENERS: dict[str, Callable[[Path, str], Any]] = {
+    ".xz": lzma.open, ".gz": gzip.open, ".zst": _open_zstd,
+}  # fmt: skip
 
 
 def _read_plain(path: Path, name: str, report: Report) -> Iterator[_Raw]:
@@ -269,11 +320,12 @@ def _fault(row: Any) -> str | None:
             return f"field {key!r} is missing"
     if not isinstance(row["text"], str):
         return "field 'text' is not a string"
-    if not isinstance(row["turn"], int | float) or isinstance(row["turn"], bool):
+    turn = row["turn"]
+    if type(turn) not in (int, float) or (isinstance(turn, float) and not math.isfinite(turn)):
         return "field 'turn' is not a number"
-    if not isinstance(row["user"], str | int | None):
+    if type(row["user"]) not in (str, int, type(None)):
         return "field 'user' is neither a string nor null"
-    if not isinstance(row["dialog"], str | int):
+    if type(row["dialog"]) not in (str, int):
         return "field 'dialog' is not a string"
     return None
 
@@ -331,9 +383,14 @@ def split_corpus(
 
     A conversation in which a validation or test author takes part is used for evaluating that author and for
     nothing else. Of the others, the server keeps the donors' own messages only; each phone keeps its
-    conversations whole. Authors are capped at `max_words_per_author` own words, in the order of their
-    conversations.
+    conversations whole. Conversations are given out in their order, each whole, until an author's own words
+    reach `max_words_per_author`; the last one may run over.
+
+    Raises:
+        UserError: an author of `chats` stands in the server's sources too, where the split cannot protect
+            them.
     """
+    _refuse_authors_on_both_sides(server_sources, chats)
     server = list(server_sources)
     by_author: dict[Split, dict[str, list[Conversation]]] = {split: defaultdict(list) for split in Split}
     own_words: Counter[str] = Counter()
@@ -369,3 +426,17 @@ def split_corpus(
         dict(sorted(by_author[Split.VALIDATION].items())),
         dict(sorted(by_author[Split.TEST].items())),
     )
+
+
+def _refuse_authors_on_both_sides(
+    server_sources: Iterable[Conversation], chats: Iterable[Conversation]
+) -> None:
+    def authors(conversations: Iterable[Conversation]) -> set[str | None]:
+        return {message.author for conversation in conversations for message in conversation.messages}
+
+    shared = (authors(server_sources) & authors(chats)) - {None}
+    if shared:
+        raise UserError(
+            f"The author {min(map(str, shared))!r} stands in a source of corpus.server and in corpus.phones; "
+            "take them out of one, or rename one file if these are two people."
+        )

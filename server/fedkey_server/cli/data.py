@@ -12,7 +12,9 @@ import sys
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey_server.corpus import Report, read
 
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reads every file; returns 1 if one of them held nothing usable."""
+    """Reads every file and tells of all that can be read; a mistake if one of them held nothing usable."""
     reports: list[Report] = []
     num_failed = 0
     for source in arguments.files:
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(json.dumps(_plain(report)))
     elif reports:
         _print_table(reports)
-    return 1 if num_failed else 0
+    return EXIT_MISTAKE if num_failed else 0
 
 
 def _plain(report: Report) -> dict[str, object]:
@@ -64,7 +66,7 @@ def _plain(report: Report) -> dict[str, object]:
 def _print_table(reports: list[Report]) -> None:
     console = Console()
     table = Table(box=None, pad_edge=False)
-    table.add_column("source")
+    table.add_column("source", overflow="fold")
     for title in ("authors", "conversations", "messages", "words", "rejected"):
         table.add_column(title, justify="right")
     for report in reports:
@@ -75,10 +77,13 @@ def _print_table(reports: list[Report]) -> None:
             report.num_words,
             report.rejected.total(),
         )
-        table.add_row(report.source, *(f"{number:,}" for number in numbers))
+        table.add_row(Text(report.source), *(f"{number:,}" for number in numbers))
     console.print(table)
     for report in reports:
         for reason, count in report.rejected.most_common():
             where = ", ".join(report.examples[reason])
             more = ", ..." if count > len(report.examples[reason]) else ""
-            console.print(f"{report.source}: {count:,} rejected: {reason} ({where}{more})", highlight=False)
+            # As plain text in one line: a path may hold brackets, which rich takes for its markup.
+            console.print(
+                Text(f"{report.source}: {count:,} rejected: {reason} ({where}{more})"), soft_wrap=True
+            )

@@ -3,8 +3,10 @@
 In: the server's weights and settings in a message. Out: the phone's weights and sums in the reply. Next stop:
 `fedkey_server.server_app`.
 
-The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone: its `partition-id`
-says which. Hyperparameters come with the message, so that phones need no configuration of their own.
+The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone, and its
+`partition-id` says which. In a simulation every node can reach every phone's text, and the message says which
+phone to be: Ray's node ids are random, and a seed shall draw the same phones on every engine.
+Hyperparameters come with the message too, so that phones need no configuration of their own.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
-from fedkey_server.phones import Phones
+from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.rounds import RoundsConfig, client_update
+from fedkey_server.train import pick_device
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 """Names of the records in a message."""
@@ -33,7 +37,12 @@ def train(message: Message, context: Context) -> Message:
     """One round on this phone: start from the server's weights, train on its own text, report."""
     settings = message.content.config_records[CONFIG]
     phones = _phones(str(context.run_config["data"]))
-    phone = int(str(context.node_config["partition-id"])) % len(phones)
+    is_simulated = bool(context.run_config["simulation"])
+    phone = int(str(settings["phone"] if is_simulated else context.node_config["partition-id"]))
+    if phone >= len(phones):
+        raise UserError(
+            f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
+        )
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds")
     model = _model(unflatten(ModelConfig, settings, "model"))
@@ -54,13 +63,13 @@ def train(message: Message, context: Context) -> Message:
 
 @lru_cache(maxsize=4)
 def _phones(data: str) -> Phones:
-    return Phones.load(Path(data) / "phones.npz")
+    return Phones.load(Path(data) / PHONES_TEXT)
 
 
 @lru_cache(maxsize=1)
 def _model(config: ModelConfig) -> Model:
     """One model per process; every message loads its weights anew."""
-    return Model(config)
+    return Model(config).to(pick_device())
 
 
 def flatten(config: Any, section: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class InProcessGrid(Grid):
         self._client = client
         self._run_config = run_config
         self._num_nodes = num_nodes
+        self._contexts: dict[int, Context] = {}
         # Messages ask the process who they come from; under a SuperLink Flower answers that, here we do.
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 0, 0, SERVER_NODE
 
@@ -90,15 +91,20 @@ class InProcessGrid(Grid):
 
     def _reply(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
-        context = Context(
-            run_id=0,
-            node_id=node,
-            node_config={"partition-id": node - 1, "num-partitions": self._num_nodes},
-            state=RecordDict(),
-            run_config=self._run_config,
-        )
         try:
-            return self._client(message, context)
+            return self._client(message, self._context_of(node))
         except Exception as error:  # whatever a phone's code raises must not stop the round
             log.info("phone %d failed", node, exc_info=True)
             return Message(Error(CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+
+    def _context_of(self, node: int) -> Context:
+        """What a phone knows of itself; its `state` lasts as long as this grid."""
+        if node not in self._contexts:
+            self._contexts[node] = Context(
+                run_id=0,
+                node_id=node,
+                node_config={"partition-id": node - 1, "num-partitions": self._num_nodes},
+                state=RecordDict(),
+                run_config=dict(self._run_config),
+            )
+        return self._contexts[node]

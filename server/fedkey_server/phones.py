@@ -10,6 +10,7 @@ by central training; a federated client opens it and takes its own part.
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ import numpy.typing as npt
 
 from fedkey.errors import UserError
 from fedkey_server.batches import Documents
+
+PHONES_TEXT = "phones.npz"
+"""File of the data folder that stands for all phones' storage."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ class Phones:
     def load(cls, path: Path) -> Phones:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 documents = Documents(arrays["ids"], arrays["loss"], arrays["offsets"])
                 names = tuple(str(name) for name in arrays["names"])
                 return cls(names, arrays["num_words"], documents, arrays["phone_offsets"])
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; run 'fedkey-server prepare' first.") from error
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again."
             ) from error

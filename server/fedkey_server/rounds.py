@@ -5,8 +5,8 @@ of many reports. Next stop: `fedkey_server.client_app`.
 
 FedAvg (McMahan et al. 2017, 1602.05629): each round the server draws a cohort of phones; each phone trains
 from the server's weights on its own text for some epochs and reports how far it got; the server moves by the
-average of the reports, weighted by how much each phone had to learn from. One epoch in one full batch is
-FedSGD.
+average of the reports, weighted by how much each phone had to learn from. One epoch in one full batch,
+unclipped, is FedSGD: the average of such reports is one step along the gradient of all the cohort's text.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RoundsConfig:
     server_learning_rate: float = 1.0
     """1 is plain averaging."""
     clip_norm: float = 1.0
-    """Largest norm of a local step's gradient."""
+    """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
     seed: int = 1
     validate_every: int = 2
     """Rounds between two looks at the validation authors."""
@@ -62,8 +62,14 @@ class RoundsConfig:
             raise ValueError(
                 f"rounds.min_reports {self.min_reports} is more than phones_per_round {self.phones_per_round}"
             )
-        if self.batch_rows < 0 or self.max_rows < 0:
-            raise ValueError("rounds.batch_rows and rounds.max_rows must not be negative (0 means all)")
+        for name in ("batch_rows", "max_rows", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"rounds.{name} must not be negative, but it is {getattr(self, name)}")
+        for name in ("client_learning_rate", "server_learning_rate", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"rounds.{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 <= self.client_momentum < 1:
+            raise ValueError(f"rounds.client_momentum must be from 0 up to 1, not {self.client_momentum}")
 
 
 class PhoneReport(NamedTuple):

@@ -7,9 +7,7 @@ import math
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +32,7 @@ from fedkey_server.train import (
     validation_rows,
 )
 
+Process = subprocess.Popen[str]
 CPU = torch.device("cpu")
 
 
@@ -46,15 +45,6 @@ def config(small_overrides: list[str]) -> Config:
 def batch(tiny_data: Path, config: Config) -> Batch:
     window = config.model.window
     return to_batch(pack(Documents.load(tiny_data / "server.npz"), window, window).take(slice(0, 4)), CPU)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums of floats depend on the number of threads that share them; the killed runs have one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fedkey_server(*arguments: str | Path) -> int:
@@ -149,41 +139,6 @@ def test_curvature_is_estimated_from_the_models_own_labels(config: Config, batch
     assert not torch.equal(drawn, hessian(2, targets))
 
 
-KILLED_AT = """
-# `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
-import os, signal, sys
-event, ending = sys.argv[1:3]
-
-def kill(name, details):
-    if name == event and any(str(detail).endswith(ending) for detail in details):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(kill)
-sys.argv = ["fedkey-server", *sys.argv[3:]]
-from fedkey_server.cli import main
-sys.exit(main())
-"""
-
-
-def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> subprocess.Popen[str]:
-    if killed_at is None:
-        program = [str(Path(sys.executable).with_name("fedkey-server"))]
-    else:
-        program = [sys.executable, "-c", KILLED_AT, *killed_at]
-    return subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def kill_when_there(process: subprocess.Popen[str], path: Path) -> None:
-    """Sends SIGKILL as soon as the path exists."""
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
-
-
 SHORT = (
     "train.num_steps=44",
     "train.batch_rows=4",
@@ -209,6 +164,8 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     small_overrides: list[str],
     tmp_path: Path,
     one_thread: None,
+    start: Callable[..., Process],
+    kill_when_there: Callable[[Process, Path], None],
     optimizer: str,
     kills: list[tuple[str, str]],
 ) -> None:

@@ -23,18 +23,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Federates and says how it went."""
     from fedkey_server.client_app import app
     from fedkey_server.grid import InProcessGrid
-    from fedkey_server.phones import Phones
+    from fedkey_server.phones import PHONES_TEXT, Phones
     from fedkey_server.server_app import federate
 
     use_threads(arguments)
     config = load_config(arguments)
-    phones = Phones.load(arguments.data / "phones.npz")
-    grid = InProcessGrid(app, len(phones), {"data": str(arguments.data)})
+    phones = Phones.load(arguments.data / PHONES_TEXT)
+    grid = InProcessGrid(app, len(phones), {"data": str(arguments.data), "simulation": True})
     final = federate(grid, config, arguments.data, arguments.run, arguments.init)
     print(
         f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "
-        f"{final['reports']} reports, {final['failures']} failures, {final['local_steps']} local steps, "
+        f"{final['reports']} reports, {_failures(final['failures'])}, {final['local_steps']} local steps, "
         f"validation loss {final['validation_loss']:.3f} nats per piece, "
         f"top-1 {final['validation_top1']:.1%} of pieces"
     )
     return 0
+
+
+def _failures(reasons: dict[str, int]) -> str:
+    """How many phones failed, and why."""
+    total = f"{sum(reasons.values())} failures"
+    return total + (f" ({', '.join(f'{n} {reason}' for reason, n in reasons.items())})" if reasons else "")

@@ -1,0 +1,137 @@
+"""Flower's Grid in one process, with ClientApps made for the occasion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedkey_server.grid import CLIENT_RAISED, InProcessGrid
+
+Train = Callable[[Message, Context], Message]
+
+
+def grid_of(train: Train, num_nodes: int = 4, **run_config: str) -> InProcessGrid:
+    app = ClientApp()
+    app.train()(train)
+    return InProcessGrid(app, num_nodes, dict(run_config))
+
+
+def messages(grid: InProcessGrid, nodes: list[int] | None = None) -> list[Message]:
+    return [
+        Message(RecordDict({"config": ConfigRecord({"to": node})}), node, MessageType.TRAIN, group_id="1")
+        for node in (grid.get_node_ids() if nodes is None else nodes)
+    ]
+
+
+def answer(message: Message, **metrics: int) -> Message:
+    return Message(RecordDict({"metrics": MetricRecord(dict(metrics))}), reply_to=message)
+
+
+def metrics_of(reply: Message) -> dict[str, object]:
+    return dict(reply.content.metric_records["metrics"])
+
+
+def test_every_phone_knows_its_number_and_gets_its_own_message() -> None:
+    def train(message: Message, context: Context) -> Message:
+        assert context.run_config["data"] == "somewhere"
+        assert context.node_config["num-partitions"] == 4
+        to = int(message.content.config_records["config"]["to"])
+        return answer(message, to=to, node=context.node_id, phone=int(context.node_config["partition-id"]))
+
+    grid = grid_of(train, data="somewhere")
+    replies = list(grid.send_and_receive(messages(grid, [3, 1, 4])))
+    assert [metrics_of(reply) for reply in replies] == [
+        {"to": 3, "node": 3, "phone": 2}, {"to": 1, "node": 1, "phone": 0}, {"to": 4, "node": 4, "phone": 3},
+    ]  # fmt: skip
+
+
+def test_a_phones_state_is_its_own_and_lasts() -> None:
+    def train(message: Message, context: Context) -> Message:
+        seen = context.state.metric_records.setdefault("seen", MetricRecord({"times": 0}))
+        seen["times"] = int(seen["times"]) + 1
+        context.run_config["data"] = f"changed by {context.node_id}"
+        return answer(message, times=int(seen["times"]))
+
+    grid = grid_of(train, data="somewhere")
+    times = [
+        metrics_of(reply)["times"] for reply in grid.send_and_receive(messages(grid, [1, 2, 1, 1, 2, 3]))
+    ]
+    assert times == [1, 1, 2, 3, 2, 1]
+
+
+def test_an_exception_on_a_phone_becomes_an_error_reply_and_the_others_go_on() -> None:
+    def train(message: Message, context: Context) -> Message:
+        if context.node_id == 2:
+            raise RuntimeError("the battery is empty")
+        return answer(message, ok=1)
+
+    grid = grid_of(train)
+    replies = list(grid.send_and_receive(messages(grid)))
+    assert [reply.has_error() for reply in replies] == [False, True, False, False]
+    assert replies[1].error.code == CLIENT_RAISED
+    assert replies[1].error.reason == "RuntimeError: the battery is empty"
+
+
+def test_a_message_the_app_does_not_know_becomes_an_error_reply() -> None:
+    grid = grid_of(lambda message, context: answer(message))
+    unknown = Message(RecordDict(), 1, MessageType.EVALUATE, group_id="1")
+    (reply,) = grid.send_and_receive([unknown])
+    assert reply.has_error()
+
+
+def test_phones_run_one_by_one_as_their_replies_are_asked_for() -> None:
+    ran: list[int] = []
+
+    def train(message: Message, context: Context) -> Message:
+        ran.append(context.node_id)
+        return answer(message, ok=1)
+
+    grid = grid_of(train)
+    replies = grid.send_and_receive(messages(grid))
+    assert ran == []
+    next(replies)
+    assert ran == [1]
+    next(replies)
+    assert ran == [1, 2]
+
+
+def test_phones_not_reached_in_time_stay_silent() -> None:
+    def train(message: Message, context: Context) -> Message:
+        if context.node_id == 2:
+            while time.monotonic() <= deadline:  # a slow phone: still at work when the round's time is over
+                time.sleep(0.001)
+        return answer(message, node=context.node_id)
+
+    grid = grid_of(train)
+    asked = messages(grid)
+    deadline = time.monotonic() + 1.0
+    nodes = [metrics_of(reply)["node"] for reply in grid.send_and_receive(asked, timeout=0.5)]
+    assert nodes == [1, 2]
+
+
+def test_a_phone_cannot_change_the_bytes_that_others_receive() -> None:
+    def train(message: Message, context: Context) -> Message:
+        arrays = message.content.array_records["arrays"]
+        weights = arrays.to_numpy_ndarrays()[0]
+        weights += 1
+        return answer(message, total=int(weights.sum()))
+
+    grid = grid_of(train)
+    arrays = ArrayRecord([np.zeros(3)])
+    asked = [Message(RecordDict({"arrays": arrays}), node, MessageType.TRAIN) for node in (1, 2, 3)]
+    assert [metrics_of(reply)["total"] for reply in grid.send_and_receive(asked)] == [3, 3, 3]
+
+
+def test_there_is_no_mailbox() -> None:
+    grid = grid_of(lambda message, context: answer(message))
+    with pytest.raises(RuntimeError, match="use send_and_receive"):
+        grid.push_messages(messages(grid))
+    with pytest.raises(RuntimeError, match="use send_and_receive"):
+        grid.pull_messages(["1"])
+    made = grid.create_message(RecordDict(), MessageType.TRAIN, 2, "7")
+    assert (made.metadata.dst_node_id, made.metadata.group_id) == (2, "7")

@@ -1,0 +1,222 @@
+"""Federated averaging, computed by hand and against central training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fedkey_server.batches import Documents, pack
+from fedkey_server.model import Model, ModelConfig
+from fedkey_server.rounds import Average, PhoneReport, RoundsConfig, client_update, cohort, server_update
+from fedkey_server.train import gradient_step, to_batch
+
+SMALL = ModelConfig(
+    vocab_size=60, width=32, num_layers=2, num_heads=4, num_key_value_heads=2, hidden_width=48, window=32
+)
+FEDSGD = RoundsConfig(batch_rows=0, client_momentum=0.0, clip_norm=0.0, client_learning_rate=10.0)
+PLAIN = RoundsConfig(batch_rows=2, client_learning_rate=0.1)
+
+
+def documents(seed: int, num_documents: int = 9) -> Documents:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, SMALL.window + 1, num_documents)
+    total = int(lengths.sum())
+    return Documents(
+        rng.integers(4, SMALL.vocab_size, total).astype(np.int32),
+        rng.random(total) < 0.6,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+def num_targets(texts: Documents) -> int:
+    """Graded ids that have something before them in their document."""
+    return sum(int(texts.loss[start + 1 : end].sum()) for start, end in pairwise(texts.offsets))
+
+
+def update(texts: Documents, config: RoundsConfig, seed: int = 0, z_penalty: float = 1e-3) -> PhoneReport:
+    report = client_update(Model(SMALL), texts, config, z_penalty, np.random.default_rng(seed))
+    return report._replace(weights={name: tensor.clone() for name, tensor in report.weights.items()})
+
+
+def averaged(reports: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
+    average = Average()
+    for weights, weight in reports:
+        average.add(weights, weight)
+    return average.mean()
+
+
+def test_federated_averaging_on_three_numbers() -> None:
+    phones = [(1.0, 1), (2.0, 2), (4.0, 5)]
+    mean = averaged([({"w": torch.tensor([value])}, weight) for value, weight in phones])
+    assert mean["w"].tolist() == [(1 * 1 + 2 * 2 + 4 * 5) / 8]  # 3.125
+    server = {"w": torch.tensor([2.125])}
+    assert server_update(server, mean, 1.0)["w"].tolist() == [3.125]
+    assert server_update(server, mean, 0.5)["w"].tolist() == [2.625]
+    assert server["w"].tolist() == [2.125]
+
+
+def test_an_average_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no report carries any weight"):
+        Average().mean()
+
+
+REPORTS = st.lists(
+    st.tuples(st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4), st.integers(1, 100_000)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(reports=REPORTS, order=st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_the_order_of_reports_does_not_matter(
+    reports: list[tuple[list[float], int]], order: np.random.Generator
+) -> None:
+    given_order = [({"w": torch.tensor(values)}, float(weight)) for values, weight in reports]
+    shuffled = list(given_order)
+    order.shuffle(shuffled)  # type: ignore[arg-type]
+    torch.testing.assert_close(averaged(given_order), averaged(shuffled), rtol=2e-7, atol=1e-12)
+
+
+@given(reports=REPORTS)
+@settings(deadline=None)
+def test_the_average_is_numpys_weighted_mean(reports: list[tuple[list[float], int]]) -> None:
+    mean = averaged([({"w": torch.tensor(values)}, float(weight)) for values, weight in reports])["w"]
+    values, weights = np.array([values for values, _ in reports]), [weight for _, weight in reports]
+    expected = np.average(values, axis=0, weights=weights)
+    np.testing.assert_allclose(mean.numpy(), expected, rtol=1e-6, atol=1e-9)
+    assert mean.dtype == torch.float32
+
+
+def test_the_average_does_not_hold_on_to_a_report() -> None:
+    weights = {"w": torch.tensor([1.0])}
+    average = Average()
+    average.add(weights, 1)
+    weights["w"].fill_(100)
+    average.add({"w": torch.tensor([3.0])}, 1)
+    assert average.mean()["w"].tolist() == [2.0]
+
+
+@given(
+    seed=st.integers(0, 1000),
+    round_number=st.integers(1, 1000),
+    num_phones=st.integers(1, 300),
+    size=st.integers(1, 100),
+)
+def test_a_cohort_is_drawn_without_replacement_by_its_arguments_alone(
+    seed: int, round_number: int, num_phones: int, size: int
+) -> None:
+    drawn = cohort(seed, round_number, num_phones, size)
+    assert drawn == cohort(seed, round_number, num_phones, size)
+    assert len(drawn) == len(set(drawn)) == min(size, num_phones)
+    assert all(0 <= phone < num_phones for phone in drawn)
+
+
+def test_cohorts_change_from_round_to_round_and_reach_every_phone() -> None:
+    rounds = [cohort(1, number, 50, 10) for number in range(1, 101)]
+    assert len({tuple(drawn) for drawn in rounds}) == 100
+    counts = np.bincount(np.concatenate(rounds), minlength=50)
+    assert counts.min() >= 8  # 20 on average
+    assert rounds[0] != cohort(2, 1, 50, 10)
+
+
+def test_fedsgd_with_every_phone_is_one_central_gradient_step() -> None:
+    phones = [documents(seed, num_documents) for seed, num_documents in ((1, 3), (2, 12), (3, 7))]
+    reports = [update(texts, FEDSGD) for texts in phones]
+    assert [report.num_steps for report in reports] == [1, 1, 1]
+    federated = averaged([(report.weights, report.num_targets) for report in reports])
+
+    together = Documents(
+        np.concatenate([texts.ids for texts in phones]),
+        np.concatenate([texts.loss for texts in phones]),
+        np.cumsum(np.concatenate([[0], *(texts.lengths for texts in phones)])),
+    )
+    model = Model(SMALL)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=FEDSGD.client_learning_rate)
+    rows = pack(together, SMALL.window, SMALL.window)
+    nll, targets = gradient_step(model, optimizer, to_batch(rows, torch.device("cpu")), 1e-3, 0.0)
+
+    assert sum(report.num_targets for report in reports) == targets
+    assert sum(report.nll for report in reports) == pytest.approx(nll, rel=1e-5)
+    for name, tensor in model.state_dict().items():
+        moved = tensor - start[name]
+        assert moved.abs().max() > 1e-4, name
+        torch.testing.assert_close(federated[name] - start[name], moved, rtol=1e-3, atol=2e-7)
+
+
+def test_local_steps_are_not_one_central_step() -> None:
+    # What sets FedAvg apart: with several local steps the average is another model than FedSGD's.
+    phones = [documents(seed, 12) for seed in (1, 2)]
+    many = [update(texts, replace(FEDSGD, batch_rows=1)) for texts in phones]
+    one = [update(texts, FEDSGD) for texts in phones]
+    averages = [averaged([(report.weights, 1.0) for report in reports]) for reports in (many, one)]
+    assert not torch.allclose(averages[0]["model.norm.weight"], averages[1]["model.norm.weight"])
+
+
+def test_a_phones_work_is_a_function_of_weights_text_and_seed() -> None:
+    first, again, other = (update(documents(4), PLAIN, seed) for seed in (5, 5, 6))
+    assert first._replace(weights={}) == again._replace(weights={})
+    for name, tensor in first.weights.items():
+        assert torch.equal(tensor, again.weights[name])
+    assert any(not torch.equal(tensor, other.weights[name]) for name, tensor in first.weights.items())
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("batch_rows", [0, 2, 100])
+def test_a_phone_makes_its_epochs_in_batches(epochs: int, batch_rows: int) -> None:
+    texts = documents(7, 14)
+    num_rows = len(pack(texts, SMALL.window, SMALL.window))
+    report = update(texts, replace(PLAIN, local_epochs=epochs, batch_rows=batch_rows))
+    assert report.num_targets == epochs * num_targets(texts)
+    assert report.num_steps == epochs * -(-num_rows // (batch_rows or num_rows))
+
+
+def test_local_training_lowers_the_phones_own_loss() -> None:
+    texts = documents(8, 14)
+    once, later = update(texts, PLAIN), update(texts, replace(PLAIN, local_epochs=5))
+    first_epoch = once.nll / once.num_targets
+    other_epochs = (later.nll - once.nll) / (later.num_targets - once.num_targets)
+    assert other_epochs < 0.9 * first_epoch
+
+
+def test_a_phone_with_much_text_takes_another_part_of_it_each_round() -> None:
+    texts = documents(9, 30)
+    few = replace(PLAIN, max_rows=3, batch_rows=1)
+    reports = [update(texts, few, seed) for seed in range(4)]
+    assert [report.num_steps for report in reports] == [3] * 4
+    assert len({report.num_targets for report in reports}) > 1
+    assert all(report.num_targets < num_targets(texts) for report in reports)
+
+
+@given(seed=st.integers(0, 100))
+@settings(max_examples=5, deadline=None)
+def test_a_phone_without_graded_text_reports_that_it_has_nothing(seed: int) -> None:
+    texts = documents(seed, 3)
+    report = update(Documents(texts.ids, np.zeros_like(texts.loss), texts.offsets), PLAIN)
+    assert report.num_targets == 0
+    for name, tensor in Model(SMALL).state_dict().items():
+        assert torch.equal(report.weights[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_rounds": 0}, "rounds.num_rounds must be at least 1, not 0"),
+        ({"min_reports": 5, "phones_per_round": 4}, "min_reports 5 is more than phones_per_round 4"),
+        ({"batch_rows": -1}, "rounds.batch_rows must not be negative, but it is -1"),
+        ({"client_learning_rate": 0.0}, "rounds.client_learning_rate must be more than 0"),
+        ({"client_momentum": 1.0}, "rounds.client_momentum must be from 0 up to 1"),
+        ({"timeout": -1.0}, "rounds.timeout must be more than 0"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RoundsConfig(**change)  # type: ignore[arg-type]

@@ -1,0 +1,380 @@
+"""The federation through its public faces: `federate`, and the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from safetensors.torch import load_file
+
+from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.errors import UserError
+from fedkey_server import checkpoint
+from fedkey_server.cli import SUBCOMMANDS
+from fedkey_server.client_app import ARRAYS, METRICS, app
+from fedkey_server.config import Config, load
+from fedkey_server.grid import InProcessGrid
+from fedkey_server.phones import Phones
+from fedkey_server.rounds import cohort
+from fedkey_server.server_app import federate
+
+ROUNDS = (
+    "rounds.num_rounds=3",
+    "rounds.phones_per_round=5",
+    "rounds.min_reports=3",
+    "rounds.batch_rows=2",
+    "rounds.max_rows=4",
+    "rounds.validate_every=2",
+    "train.validation_rows=8",
+)
+
+
+@pytest.fixture
+def config(small_overrides: list[str]) -> Config:
+    return load("tiny", [*small_overrides, *ROUNDS])
+
+
+Process = subprocess.Popen[str]
+Client = Callable[[Message, Context], Message]
+
+
+def grid_over(data: Path, client: Client = app) -> InProcessGrid:
+    phones = Phones.load(data / "phones.npz")
+    return InProcessGrid(client, len(phones), {"data": str(data), "simulation": True})
+
+
+def rounds_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(run).weights
+
+
+def assert_equal_weights(first: Path, second: Path) -> None:
+    found = weights_of(second)
+    for name, tensor in weights_of(first).items():
+        assert torch.equal(tensor, found[name]), name
+
+
+def fedkey_server(*arguments: str | Path) -> int:
+    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
+
+
+def with_overrides(*overrides: str) -> list[str]:
+    return [part for each in overrides for part in ("--set", each)]
+
+
+def test_rounds_on_the_phones_lower_the_loss_on_authors_nobody_trains_on(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    final = federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    start, first, second, third = rounds_of(run)
+    assert start["step"] == 0
+    assert final["validation_loss"] < start["validation_loss"] - 0.05
+    assert final["validation_loss"] == third["validation_loss"]
+    assert ["validation_loss" in row for row in (first, second, third)] == [False, True, True]
+    assert final["step"] == final["changed_rounds"] == 3
+    assert final["reports"] == 15
+    assert final["failures"] == {}
+    assert final["local_steps"] == first["local_steps"] + second["local_steps"] + third["local_steps"]
+    assert all(row["asked"] == row["reports"] == 5 and row["changed"] for row in (first, second, third))
+    assert checkpoint.load(run).kind == "federate"
+    assert checkpoint.load(run).step == 3
+
+
+def test_a_federation_can_start_from_a_bundle(
+    tiny_bundle: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    final = federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", tiny_bundle)
+    assert final["validation_loss"] < rounds_of(tmp_path / "run")[0]["validation_loss"]
+
+
+def test_the_phones_asked_are_those_the_seed_draws(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def noting(message: Message, context: Context) -> Message:
+        asked.append(int(str(context.node_config["partition-id"])))
+        return app(message, context)
+
+    federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    assert asked == [phone for number in (1, 2, 3) for phone in cohort(1, number, num_phones, 5)]
+
+
+def test_the_order_in_which_phones_answer_does_not_matter(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    class Backwards(InProcessGrid):
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            return super().send_and_receive(reversed(list(messages)), timeout=timeout)
+
+    config = replace(config, rounds=replace(config.rounds, num_rounds=1))
+    phones = Phones.load(tiny_data / "phones.npz")
+    backwards = Backwards(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    federate(grid_over(tiny_data), config, tiny_data, tmp_path / "forwards", tiny_run)
+    federate(backwards, config, tiny_data, tmp_path / "backwards", tiny_run)
+    forwards = weights_of(tmp_path / "forwards")
+    for name, tensor in weights_of(tmp_path / "backwards").items():
+        torch.testing.assert_close(tensor, forwards[name], rtol=2e-7, atol=1e-9)
+
+
+def test_a_phone_that_spoils_its_message_spoils_no_other(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    def spoiling(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        message.content.array_records[ARRAYS].clear()
+        message.content.config_records["config"]["phone"] = 0
+        return reply
+
+    federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", tiny_run)
+    federate(grid_over(tiny_data, spoiling), config, tiny_data, tmp_path / "spoiled", tiny_run)
+    assert_equal_weights(tmp_path / "run", tmp_path / "spoiled")
+
+
+def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    one_thread: None,
+    start: Callable[..., Process],
+    kill_when_there: Callable[[Process, Path], None],
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, "rounds.num_rounds=8"]
+    unkilled, run = tmp_path / "unkilled", tmp_path / "run"
+    expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
+    arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
+    arguments += ["--threads", "1", *with_overrides(*overrides)]
+
+    kill_when_there(start(arguments), run / "checkpoints" / "00000002")
+    # While a checkpoint waits to be renamed, after that round's line of metrics was written.
+    process = start(arguments, ("os.rename", "00000006.new"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
+    assert not (run / "checkpoints" / "00000006").exists()
+    finished = start(arguments)
+    output, errors = finished.communicate(timeout=120)
+    assert finished.returncode == 0, errors
+    assert "8 rounds (8 changed the model), 40 reports, 0 failures, " in output
+    assert "validation loss" in errors + output
+
+    assert checkpoint.read_json(run / "done.json") == expected
+    assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
+    assert_equal_weights(unkilled, run)
+    newest = run / "checkpoints" / "00000008"
+    assert load_file(newest / "model.safetensors").keys() == weights_of(unkilled).keys()
+
+
+Fault = Callable[[Message, Context], Message]
+
+
+def raises(message: Message, context: Context) -> Message:
+    raise ConnectionError("the phone went into a tunnel")
+
+
+def changed_reply(change: Callable[[RecordDict], None]) -> Fault:
+    def train(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        change(reply.content)
+        return reply
+
+    return train
+
+
+def set_weights(content: RecordDict, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = content.array_records[ARRAYS].to_torch_state_dict()
+    change(weights)
+    content[ARRAYS] = ArrayRecord(weights)
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "an exception": (raises, "client app raised exception"),
+    "a weight that is no number": (
+        changed_reply(lambda c: set_weights(c, lambda w: w["model.norm.weight"].fill_(float("nan")))),
+        "not finite",
+    ),
+    "an infinite loss": (
+        changed_reply(lambda c: c.metric_records[METRICS].update({"nll": float("inf")})),
+        "not finite",
+    ),
+    "a missing parameter": (
+        changed_reply(lambda c: set_weights(c, lambda w: w.pop("model.norm.weight"))),
+        "wrong shapes",
+    ),
+    "a parameter of another size": (
+        changed_reply(lambda c: set_weights(c, lambda w: w.update({"model.norm.weight": torch.ones(3)}))),
+        "wrong shapes",
+    ),
+    "a negative weight in the average": (
+        changed_reply(lambda c: c.metric_records[METRICS].update({"num-examples": -5})),
+        "nothing to train on",
+    ),
+    "no weights": (changed_reply(lambda c: c.pop(ARRAYS)), "malformed reply"),
+    "no sums": (changed_reply(lambda c: c.pop(METRICS)), "malformed reply"),
+    "a list for a number": (
+        changed_reply(lambda c: c.metric_records[METRICS].update({"nll": [1.0, 2.0]})),
+        "malformed reply",
+    ),
+    "bytes that are no array": (
+        changed_reply(lambda c: setattr(c.array_records[ARRAYS]["model.norm.weight"], "data", b"PK\x03\x04")),
+        "malformed reply",
+    ),
+    "empty metrics": (changed_reply(lambda c: c.update({METRICS: MetricRecord()})), "malformed reply"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_phone_is_counted_by_reason_and_left_out(
+    fault: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    config = replace(config, rounds=replace(config.rounds, num_rounds=1))
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    bad = cohort(config.rounds.seed, 1, num_phones, 5)[2]
+    client, reason = FAULTS[fault]
+
+    def train(message: Message, context: Context) -> Message:
+        return (client if context.node_config["partition-id"] == bad else app)(message, context)
+
+    final = federate(grid_over(tiny_data, train), config, tiny_data, tmp_path / "run", tiny_run)
+    row = rounds_of(tmp_path / "run")[-1]
+    assert (row["asked"], row["reports"], row["refused"], row["silent"]) == (5, 4, {reason: 1}, 0)
+    assert final["failures"] == {reason: 1}
+    assert row["changed"]
+    assert all(tensor.isfinite().all() for tensor in weights_of(tmp_path / "run").values())
+    assert row["validation_loss"] < rounds_of(tmp_path / "run")[0]["validation_loss"]
+
+
+def test_what_a_bad_phone_says_is_told_once(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(message: Message, context: Context) -> Message:
+        return (raises if message.content.config_records["config"]["phone"] % 4 == 1 else app)(
+            message, context
+        )
+
+    config = replace(config, rounds=replace(config.rounds, min_reports=1))
+    final = federate(grid_over(tiny_data, train), config, tiny_data, tmp_path / "run", tiny_run)
+    assert final["failures"]["client app raised exception"] > 1
+    (told,) = [record.getMessage() for record in caplog.records if "did without some phones" in record.msg]
+    assert "client app raised exception: ConnectionError: the phone went into a tunnel" in told
+
+
+def test_a_round_with_too_few_reports_changes_nothing_and_the_run_goes_on(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(message: Message, context: Context) -> Message:
+        is_second_round = message.content.config_records["config"]["server-round"] == 2
+        return (raises if is_second_round else app)(message, context)
+
+    run = tmp_path / "run"
+    final = federate(grid_over(tiny_data, train), config, tiny_data, run, tiny_run)
+    _, first, second, third = rounds_of(run)
+    assert [row["changed"] for row in (first, second, third)] == [True, False, True]
+    assert second["refused"] == {"client app raised exception": 5}
+    assert (final["changed_rounds"], final["reports"]) == (2, 10)
+    after_first, after_second = (tmp_path / name / "run" for name in ("one", "two"))
+    for folder, num_rounds in ((after_first, 1), (after_second, 2)):
+        shorter = replace(config, rounds=replace(config.rounds, num_rounds=num_rounds))
+        federate(grid_over(tiny_data, train), shorter, tiny_data, folder, tiny_run)
+    assert_equal_weights(after_first, after_second)
+    assert (
+        "round 2 changed nothing: 0 of 5 phones reported, 3 are needed "
+        "(5 client app raised exception; client app raised exception: "
+        "ConnectionError: the phone went into a tunnel)"
+    ) in caplog.messages
+
+
+def test_phones_that_stay_silent_are_counted(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    class Losing(InProcessGrid):
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            return super().send_and_receive(list(messages)[2:], timeout=timeout)
+
+    phones = Phones.load(tiny_data / "phones.npz")
+    grid = Losing(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    assert final["failures"] == {"silent": 6}
+    assert [row["silent"] for row in rounds_of(tmp_path / "run")[1:]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("rounds.timeout=1e-9", "15 silent"),
+        ("rounds.client_learning_rate=1e38", "15 not finite"),
+    ],
+)
+def test_a_federation_in_which_all_fail_ends_in_one_sentence_and_status_2(
+    setting: str,
+    reason: str,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["federate", "tiny", "--data", tiny_data, "--run", tmp_path / "run", "--init", tiny_run]
+    arguments += with_overrides(*small_overrides, *ROUNDS, setting)
+    for _ in range(2):  # starting it again does not turn it into a success
+        assert fedkey_server(*arguments) == EXIT_MISTAKE
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("fedkey-server: No round of ")
+        assert f"because too few phones reported ({reason}); mend that" in last
+    assert not (tmp_path / "run" / "done.json").exists()
+
+
+def test_fewer_phones_than_reports_needed_is_refused_at_once(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    grid = InProcessGrid(app, 2, {"data": str(tiny_data), "simulation": True})
+    with pytest.raises(UserError, match=r"There are 2 phones, and rounds.min_reports asks for 3 reports"):
+        federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changed", ["phones.npz", "validation.npz", "tokenizer.model"])
+def test_a_run_does_not_go_on_with_other_data(
+    changed: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(tiny_data, data)
+    short = replace(config, rounds=replace(config.rounds, num_rounds=1))
+    federate(grid_over(data), short, data, run, tiny_run)
+    (run / "done.json").unlink()
+    grid = grid_over(data)
+    (data / changed).write_bytes(b"other text")
+    with pytest.raises(UserError, match=rf"other settings \(its {changed} was another\)"):
+        federate(grid, short, data, run, tiny_run)
+
+
+def test_no_message_of_a_phone_reaches_the_run_folder(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    names = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
+    assert names == {
+        "config.json", "tokenizer.model", "lexicon.tsv", "sources.json", "metrics.jsonl", "checkpoints",
+        "done.json",
+    }  # fmt: skip
+    written = (run / "metrics.jsonl").read_text() + (run / "done.json").read_text()
+    assert not any(name in written for name in Phones.load(tiny_data / "phones.npz").names)

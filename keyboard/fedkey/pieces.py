@@ -34,7 +34,8 @@ class Pieces:
         """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey."""
         self.serialised = model
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            # Of no bytes at all SentencePiece makes a processor that answers every call with a complaint.
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model or b"none")
         except (RuntimeError, TypeError) as error:
             raise UserError(
                 "The tokenizer is not a SentencePiece model; export or train it again."
@@ -60,6 +61,8 @@ class Pieces:
         )
         """Per id: whether a unit is complete after this piece."""
         self._cache: dict[str, tuple[int, ...]] = {unit: (i,) for unit, i in self._special.items()}
+        if not self.ends_unit[self.encode_unit("a")[-1]]:
+            raise UserError("The tokenizer was not trained by fedkey-server: its words do not end in a mark.")
 
     @classmethod
     def open(cls, path: Path) -> Pieces:

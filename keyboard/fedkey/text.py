@@ -48,9 +48,9 @@ _FOLD = str.maketrans(
     }
 )  # fmt: skip
 
-_LINK = re.compile(r"(?:https?://|www\.)[^\s\ue000-\ue003]+", re.IGNORECASE)
+_LINK = re.compile(r"(?:https?://|www\.(?=\w))[^\s\ue000-\ue003]+", re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NAME = re.compile(r"(?<![\w@])@\w[\w.-]*\w|(?<![\w@])@\w")
+_NAME = re.compile(r"(?<![\w@\ue000-\ue003])@(?:\w[\w.-]*\w|\w)")
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 
 # ASCII text without any of these is normal but for its white space: nine chat messages in ten.
@@ -58,12 +58,15 @@ _NEEDS_WORK = re.compile(r"[\x00-\x08\x0e-\x1b\x7f@`]|://|www\.|\d[\d.,]*\d[\d.,
 
 # Emoticons stay whole, or ":)" would be a colon, which hugs the word before it, and a stray bracket.
 _EMOTICON = r"(?:[:;=]'?-?[()\[\]DPpOo/\\|3*]+(?!\w)|<3+(?!\w))"
-# Letters, digits and their combining marks, joined by apostrophes inside. U+E000-E003 match no \w.
-_WORD = r"\w+(?:'\w+)*"
+# Letters, digits and the diacritics that no single character has, joined by apostrophes inside. U+E000-E003
+# match no \w.
+_LETTERS = r"\w[\w\u0300-\u036f]*"
+_WORD = rf"{_LETTERS}(?:'{_LETTERS})*"
+_FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
 # Anything else: a run of one repeated character, or an emoji with its joiners, variation selectors and skin
 # tones.
 _RUN = r"(?P<first>[^\s\w])(?:(?P=first)|[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]|\u200d(?![\s\w\ue000-\ue003]).)*"
-_UNITS = re.compile(rf"{_WORD}|{_EMOTICON}|[\ue000-\ue003]|{_RUN}")
+_UNITS = re.compile(rf"{_WORD}|{_EMOTICON}|[\ue000-\ue003]|{_FLAG}|{_RUN}")
 _WHOLE_WORD = re.compile(_WORD)
 
 _CLOSING = frozenset(".,!?;:)]}%'")
@@ -89,8 +92,12 @@ def normalise(text: str) -> str:
             continue
         else:
             kept.append(character)
-    text = unicodedata.normalize("NFC", "".join(kept).translate(_FOLD))
-    text = _MAIL.sub(MAIL, text)
+    # Before folding, since some characters become an apostrophe by it; after, since what folding drops may
+    # have stood between a letter and its accent.
+    text = unicodedata.normalize("NFC", "".join(kept)).translate(_FOLD)
+    text = unicodedata.normalize("NFC", text)
+    if "@" in text:
+        text = _MAIL.sub(MAIL, text)
     text = _LINK.sub(LINK, text)
     text = _NAME.sub(NAME, text)
     text = _NUMBER.sub(_number_or_placeholder, text)
@@ -212,8 +219,8 @@ def truecase_units(units: Sequence[str], forms: Mapping[str, str]) -> list[str]:
         form = forms.get(lower)
         if form is None or not is_word(unit):
             continue
-        is_first_person = lower == "i" or lower.startswith("i'")
-        if is_first_person or (starts and unit == capitalise(lower)):
+        is_first_person = unit == "i" or unit.startswith("i'")
+        if is_first_person or (starts and unit in (capitalise(lower), capitalise(form))):
             cased[index] = form
     return cased
 

@@ -5,7 +5,8 @@ In: text files. Out: run folders. Next stop: `fedkey_server.corpus`.
 
 import os
 
-# Before anything imports flwr: no usage reports, no look-up of newer versions, no installing at run time.
+# Before anything imports flwr or ray: no usage reports, no look-up of newer versions, no installing.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 os.environ["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

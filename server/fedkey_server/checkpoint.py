@@ -65,7 +65,7 @@ class Checkpoint:
 def write_json(path: Path, value: Any) -> None:
     """Writes beside and renames, so that a reader sees the old file or the new one."""
     beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(beside, path)
 
 

@@ -7,12 +7,19 @@ walk ends here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fedkey.engine import Engine
 from fedkey.metrics import Interval, bootstrap, paired_bootstrap
-from fedkey.simulate import UNIGRAM, GradedConversation, Scores, grade_bundle
+from fedkey.simulate import (
+    UNIGRAM,
+    GradedConversation,
+    Scores,
+    grade_bundle,
+    read_conversations,
+    sample,
+)
 
 Counts = tuple[list[float], list[float]]
 """Numerators and denominators, one entry per author."""
@@ -42,6 +49,13 @@ class Row:
         return bootstrap(*self.counts(metric))
 
 
+def read_sample(text: Path, max_words: int | None, seed: int) -> tuple[list[GradedConversation], int]:
+    """Stretches of a text's conversations with about `max_words` graded words (None: all conversations), and
+    how many conversations there are."""
+    conversations = read_conversations(text)
+    return sample(conversations, max_words, seed), len(conversations)
+
+
 def compare(
     bundles: Sequence[tuple[str, Path]],
     conversations: Sequence[GradedConversation],
@@ -49,7 +63,13 @@ def compare(
     processes: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Row]:
-    """The unigram baseline (of the last bundle's lexicon), then each bundle, on the same text."""
+    """The unigram baseline (of the last bundle's lexicon), then each bundle, on the same text.
+
+    Raises:
+        BundleError: one of the bundles cannot be opened; told before anything is graded.
+    """
+    for _, bundle in bundles:
+        Engine.open(bundle)
     rows = [
         Row(
             UNIGRAM,
@@ -64,20 +84,30 @@ def compare(
     return rows
 
 
-def gains(rows: Sequence[Row], metric: str) -> dict[str, Interval]:
-    """By how much the last row beats each other one, with paired intervals over authors."""
-    *others, last = rows
-    return {row.name: paired_bootstrap(last.counts(metric), row.counts(metric)) for row in others}
+@dataclass(frozen=True)
+class Comparison:
+    """The table as numbers; `dataclasses.asdict` makes it JSON."""
 
+    authors: int
+    words: int
+    rows: dict[str, dict[str, Interval]]
+    """System -> metric -> value, in the order of the table."""
+    gains_of_last: dict[str, dict[str, Interval]]
+    """Metric -> other system -> by how much the last row beats it, with intervals paired over authors."""
 
-def as_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """The table as plain numbers."""
-    first = rows[0].by_author
-    return {
-        "authors": len(first),
-        "words": sum(scores.after_0.positions for scores in first.values()),
-        "rows": {row.name: {metric: asdict(row.interval(metric)) for metric in METRICS} for row in rows},
-        "gains_of_last": {
-            metric: {name: asdict(gain) for name, gain in gains(rows, metric).items()} for metric in METRICS
-        },
-    }
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Comparison:
+        """Sums become ratios and intervals."""
+        *others, last = rows
+        scores = last.by_author.values()
+        return cls(
+            len(last.by_author),
+            sum(each.after_0.positions for each in scores),
+            {row.name: {metric: row.interval(metric) for metric in METRICS} for row in rows},
+            {
+                metric: {
+                    row.name: paired_bootstrap(last.counts(metric), row.counts(metric)) for row in others
+                }
+                for metric in METRICS
+            },
+        )

@@ -7,22 +7,24 @@ In: NAME=BUNDLE pairs and a text. Out: a table on screen, optionally in a file a
 from __future__ import annotations
 
 import argparse
-import io
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
-from fedkey.simulate import read_conversations, sample
 from fedkey_server import checkpoint
-from fedkey_server.evaluate import METRICS, Row, as_json, compare, gains
+from fedkey_server.evaluate import UNIGRAM, Comparison, compare, read_sample
 from fedkey_server.progress import track
 
 TITLES = {"top_1": "top-1 %", "top_3": "top-3 %", "ksr": "KSR %"}
+
+NOTES = """\
+top-1, top-3: the word meant is first, or among the first three, before any of
+its letters is typed; words that the keyboard does not know count as wrong.
+KSR: keys saved by a typist who takes every word as soon as it is shown.
+[ , ]: 95 % interval, from a bootstrap over authors; paired in the differences."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,14 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Grades every bundle and prints the table."""
-    bundles = [_named(text) for text in arguments.bundles]
-    everything = read_conversations(arguments.text)
-    chosen = sample(everything, arguments.max_words, arguments.seed)
+    for option, value in (("--max-words", arguments.max_words), ("--processes", arguments.processes)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} must be at least 1, not {value}.")
+    bundles = _named(arguments.bundles)
+    chosen, num_conversations = read_sample(arguments.text, arguments.max_words, arguments.seed)
     with track("evaluate", len(chosen) * (len(bundles) + 1), "stretches") as advance:
         rows = compare(bundles, chosen, processes=arguments.processes, on_progress=advance)
+    comparison = Comparison.of(rows)
     if arguments.json is not None:
-        checkpoint.write_json(arguments.json, as_json(rows))
-    text = render(rows, len(chosen), len(everything))
+        checkpoint.write_json(arguments.json, asdict(comparison))
+    text = render(comparison, len(chosen), num_conversations)
     if arguments.table is not None:
         beside = arguments.table.with_name(arguments.table.name + ".new")
         beside.write_text(text, encoding="utf-8")
@@ -60,44 +65,49 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _named(text: str) -> tuple[str, Path]:
-    name, separator, path = text.partition("=")
-    if not separator or not name or not path:
-        raise UserError(f"{text!r} is not of the form NAME=BUNDLE.")
-    return name, Path(path)
+def _named(arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    bundles: dict[str, Path] = {}
+    for text in arguments:
+        name, separator, path = text.partition("=")
+        if not separator or not name or not path:
+            raise UserError(f"{text!r} is not of the form NAME=BUNDLE.")
+        if name in bundles or name == UNIGRAM:
+            raise UserError(f"There would be two rows called {name!r}; give each bundle a name of its own.")
+        bundles[name] = Path(path)
+    return list(bundles.items())
 
 
-def render(rows: Sequence[Row], num_chosen: int, num_conversations: int) -> str:
-    """The table as text."""
-    numbers = as_json(rows)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for title in TITLES.values():
-        table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(row.name, *(_percent(row.interval(metric)) for metric in METRICS))
-    table.add_section()
-    for other in rows[:-1]:
-        table.add_row(
-            f"{rows[-1].name} - {other.name}",
-            *(_percent(gains(rows, metric)[other.name], signed=True) for metric in METRICS),
-        )
-    file = io.StringIO()
-    console = Console(file=file, width=100)
-    console.print(
-        f"{numbers['words']:,} words of {numbers['authors']} authors no stage has seen "
-        f"({num_chosen:,} stretches of {num_conversations:,} conversations)",
-        highlight=False,
+def render(comparison: Comparison, num_chosen: int, num_conversations: int) -> str:
+    """The table as text: what was typed, each system's figures, the last one's gains, and what they mean."""
+    *others, last = comparison.rows
+    metrics = list(comparison.gains_of_last)
+    lines = [("", [TITLES[metric] for metric in metrics])]
+    for name, row in comparison.rows.items():
+        lines.append((name, [_percent(row[metric]) for metric in metrics]))
+    lines.append((f"\n{last} compared with", []))
+    for name in others:
+        gains = [comparison.gains_of_last[metric][name] for metric in metrics]
+        lines.append((f"  {name}", [_percent(gain, "+") for gain in gains]))
+    width = max(len(name) for name, cells in lines if cells)
+    widths = [max(len(cells[i]) for _, cells in lines if cells) for i in range(len(metrics))]
+    table = [
+        "  ".join(
+            [name.ljust(width), *(cell.rjust(w) for cell, w in zip(cells, widths, strict=False))]
+        ).rstrip()
+        for name, cells in lines
+    ]
+    return "\n".join(
+        [
+            f"{comparison.words:,} words of {comparison.authors} authors no stage has seen",
+            f"({num_chosen:,} stretches of {num_conversations:,} conversations)",
+            "",
+            *table,
+            "",
+            NOTES,
+            "",
+        ]
     )
-    console.print(
-        "next word with nothing typed; unknown words wrong; [95 % bootstrap over authors]", highlight=False
-    )
-    console.print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _percent(interval: Interval, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    return (
-        f"{100 * interval.value:{sign}.1f} [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]"
-    )
+def _percent(interval: Interval, sign: str = "") -> str:
+    return f"{100 * interval.value:{sign}.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

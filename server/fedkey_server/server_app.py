@@ -205,6 +205,7 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
     settings = ConfigRecord(
         flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
     )
+    measured: dict[str, float] = {}
     if start == 0:
         row = {"step": 0} | validate(model, held_out, config.train.batch_rows, device)
         checkpoint.append_metrics(run, row)
@@ -231,8 +232,9 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                 log.warning("round %d did without some phones: %s", round_number, _reasons(result))
             failures += result.failures
             if round_number % rounds.validate_every == 0 or round_number == rounds.num_rounds:
-                row |= validate(model, held_out, config.train.batch_rows, device)
-                advance(0, validation=row["validation_loss"])
+                measured = validate(model, held_out, config.train.batch_rows, device)
+                row |= measured
+                advance(0, validation=measured["validation_loss"])
             checkpoint.append_metrics(run, row)
             counters = {**totals, "failures": failures}
             checkpoint.save(run, round_number, model.state_dict(), {}, counters, config.model)
@@ -241,12 +243,8 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
             f"No round of {run} changed the model, because too few phones reported ({_in_words(failures)}); "
             "mend that, delete the run and start again."
         )
-    final = {
-        "step": rounds.num_rounds,
-        **totals,
-        "failures": failures,
-        **validate(model, held_out, config.train.batch_rows, device),
-    }
+    final = {"step": rounds.num_rounds, **totals, "failures": failures}
+    final |= measured or validate(model, held_out, config.train.batch_rows, device)
     checkpoint.write_json(run / "done.json", final)
     return final
 

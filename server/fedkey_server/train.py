@@ -213,6 +213,7 @@ def train(
     )
     held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
     pieces_per_step = settings.batch_rows * window
+    measured: dict[str, float] = {}
 
     with track(
         f"train {run.name}", num_steps * pieces_per_step, "pieces", start=start * pieces_per_step
@@ -234,17 +235,18 @@ def train(
             advance(pieces_per_step, loss=step_nll / max(1, step_targets))
             done = step + 1
             if done % settings.validate_every == 0 or done == num_steps:
+                measured = validate(model, held_out, settings.batch_rows, device)
                 row = {"step": done, "train_loss": nll / max(1, targets), "learning_rate": rate}
-                row |= validate(model, held_out, settings.batch_rows, device)
-                checkpoint.append_metrics(run, row)
-                advance(0, validation=row["validation_loss"])
+                checkpoint.append_metrics(run, row | measured)
+                advance(0, validation=measured["validation_loss"])
                 nll = targets = 0.0
             if done % settings.checkpoint_every == 0 or done == num_steps:
                 counters = {"nll": nll, "targets": targets}
                 checkpoint.save(
                     run, done, model.state_dict(), optim.flat_state(model, optimizer), counters, config.model
                 )
-    final = {"step": num_steps, **validate(model, held_out, settings.batch_rows, device)}
+    # Killed between the last checkpoint and here, a run has nothing left to do but to measure again.
+    final = {"step": num_steps} | (measured or validate(model, held_out, settings.batch_rows, device))
     checkpoint.write_json(run / "done.json", final)
     return final
 

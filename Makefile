@@ -81,6 +81,9 @@ test-slow: $(VENV)/installed ## the tests that take minutes
 test-gpu: $(VENV)/installed ## the tests that need CUDA
 	$(BIN)/pytest -m gpu
 
+picture: $(VENV)/installed ## redraw keyboard/picture.svg from the real keyboard on the demo's bundle
+	$(BIN)/python keyboard/picture.py $(DEMO)/federated.bundle keyboard/picture.svg
+
 clean: ## remove what tools left behind; runs and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+"""`fedkey BUNDLE`: opens the keyboard.
+
+In: a bundle folder, and a terminal. Out: the keyboard on screen; a bundle that is refused is refused before
+the terminal is touched. Next stop: `fedkey.ui.app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fedkey.errors import UserError
+
+if TYPE_CHECKING:
+    from fedkey.engine import Engine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("bundle", nargs="?", help="the bundle folder")
+    parser.add_argument("--theme", metavar="NAME", help="colours, as the command palette lists them")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Opens the keyboard and waits until it is closed."""
+    if arguments.bundle is None:
+        raise UserError("Name a bundle, as in 'fedkey runs/demo/federated.bundle'; 'make demo' trains one.")
+    # Textual reads from stdin and draws on stderr; stdout counts as well, for `fedkey BUNDLE | less`.
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        raise UserError("The keyboard needs a terminal: run it without redirecting its input or output.")
+    # Imported late: the sentences above should not wait for a second of imports.
+    from fedkey.bundle import open_bundle
+    from fedkey.layout import layout_named
+
+    bundle = open_bundle(arguments.bundle)
+    layout = layout_named(bundle.manifest.layout)
+
+    from fedkey.ui.app import KeyboardApp
+
+    def open_engine() -> Engine:
+        from fedkey.engine import Engine
+
+        return Engine(bundle)
+
+    app = KeyboardApp(open_engine, layout)
+    if arguments.theme is not None:
+        app.theme = _known(arguments.theme, app.available_themes)
+    refusal = app.run()
+    if refusal is not None:
+        raise UserError(refusal)
+    return app.return_code or 0
+
+
+def _known(theme: str, available: Iterable[str]) -> str:
+    if theme in available:
+        return theme
+    nearest = difflib.get_close_matches(theme, available, n=1, cutoff=0)
+    raise UserError(f"There is no theme {theme!r}; do you mean {nearest[0]!r}?")

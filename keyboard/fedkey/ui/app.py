@@ -1,0 +1,106 @@
+"""The app: theme, commands, and the one worker that owns the engine.
+
+In: a way to open an engine, and a layout. Out: the keyboard on screen, until it is closed. Next stop:
+`fedkey.simulate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from fedkey.layout import Layout
+from fedkey.ui.help import HelpScreen
+from fedkey.ui.inference import Inference
+from fedkey.ui.messages import Answered, Asked, EngineReady, EngineRefused, Written
+from fedkey.ui.terminal import read_alt_digits_as_keys
+from fedkey.ui.themes import DARK, THEMES
+from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
+
+if TYPE_CHECKING:
+    from fedkey.engine import Engine
+
+
+WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (60, "-wide")]
+HEIGHTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (18, "-medium"), (24, "-high"), (40, "-highest")]
+"""From so many cells on, the screen has this class; `app.tcss` says what that means."""
+
+
+class KeyboardApp(App[str]):
+    """Shows at once and opens the engine meanwhile; what is typed before it is open is not lost.
+
+    The result of `run` is None, or one sentence that says why the keyboard could not be used.
+    """
+
+    TITLE = "fedkey"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", key_display="^Q", priority=True)
+    ]
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
+
+    def __init__(self, open_engine: Callable[[], Engine], layout: Layout, theme: str = DARK.name) -> None:
+        """`open_engine` is called once, in another thread; if it raises `UserError` the app closes."""
+        super().__init__()
+        read_alt_digits_as_keys()
+        self.typing = TypingScreen(layout)
+        self.inference = Inference(open_engine, self.post_message)
+        for each in THEMES:
+            self.register_theme(each)
+        self.theme = theme
+
+    def get_default_screen(self) -> Screen[None]:
+        """The screen that is there from the first paint on."""
+        return self.typing
+
+    def on_mount(self) -> None:
+        """Opens the engine in its thread; a polite kill leaves the terminal as it was found."""
+        self.run_worker(self.inference.run, name="engine", group="engine", thread=True)
+        if sys.platform != "win32":
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
+
+    def on_unmount(self) -> None:
+        """Lets the engine's thread end."""
+        self.inference.stop()
+
+    def on_asked(self, message: Asked) -> None:
+        """Passes a question to the engine."""
+        self.inference.ask(message.question)
+
+    def on_written(self, message: Written) -> None:
+        """Passes a word to the engine."""
+        self.inference.tell(message)
+
+    def on_engine_ready(self, _: EngineReady) -> None:
+        """Ends the loading state."""
+        self.typing.is_ready = True
+
+    def on_engine_refused(self, message: EngineRefused) -> None:
+        """Leaves, with the sentence that says why."""
+        self.exit(message.reason)
+
+    def on_answered(self, message: Answered) -> None:
+        """Passes an answer to the screen."""
+        self.typing.show_answer(message)
+
+    def action_help(self) -> None:
+        """Shows the help page."""
+        self.push_screen(HelpScreen())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the command palette offers."""
+        yield SystemCommand("Help", "What every key does", self.action_help)
+        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        yield SystemCommand(
+            "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
+        )
+        yield SystemCommand("Quit", "Close the keyboard", self.action_quit)

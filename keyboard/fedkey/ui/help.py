@@ -1,0 +1,65 @@
+"""The help page.
+
+In: nothing. Out: what every key does. Next stop: `fedkey.ui.typing`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+KEYS = (
+    ("Tab", "take the first suggestion"),
+    ("Alt+1 2 3", "take the first, second, third one"),
+    ("F2 F3 F4", "the same where Alt is taken"),
+    ("Esc", "hide them until the next key"),
+    ("Enter", "send"),
+    ("Ctrl+W", "delete the word before the caret"),
+    ("Ctrl+U", "delete all before the caret"),
+    ("Ctrl+← →", "jump over a word"),
+    ("PgUp PgDn", "look back in the conversation"),
+    ("Ctrl+P", "commands: themes and more"),
+    ("Ctrl+Q", "quit"),
+)
+
+MOUSE = "Keys, suggestions and the draft can be clicked, too."
+PRIVACY = "Words are predicted on this machine. Nothing you type is stored or sent anywhere."
+
+
+class HelpScreen(ModalScreen[None]):
+    """A page over the keyboard; any of the keys that might mean "enough" closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,enter,q", "dismiss", "Close"),
+        Binding("down,j", "scroll('down')", show=False),
+        Binding("up,k", "scroll('up')", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """The page."""
+        with VerticalScroll(can_focus=False) as page:
+            page.border_title = "fedkey"
+            page.border_subtitle = "Esc closes"
+            for keys, meaning in KEYS:
+                with Horizontal():
+                    yield Static(keys, classes="keys")
+                    yield Static(meaning, classes="meaning")
+            yield Static(MOUSE, classes="note")
+            yield Static(PRIVACY, classes="note")
+
+    def action_scroll(self, direction: str) -> None:
+        """Scrolls the page where it does not fit."""
+        page = self.query_one(VerticalScroll)
+        if direction == "down":
+            page.scroll_down()
+        else:
+            page.scroll_up()
+
+    def on_click(self) -> None:
+        """A click anywhere closes the page."""
+        self.dismiss()

@@ -1,0 +1,22 @@
+"""What terminals send and Textual reads otherwise than this keyboard needs.
+
+In: nothing. Out: a change to Textual's table of key sequences, made once when the app is. Next stop:
+`fedkey.ui.typing`.
+"""
+
+from __future__ import annotations
+
+from textual import _ansi_sequences
+
+ALT_DIGITS = ("\x1b1", "\x1b2", "\x1b3")
+
+
+def read_alt_digits_as_keys() -> None:
+    """Lets Alt+1, 2 and 3 arrive as `alt+1`, `alt+2` and `alt+3`.
+
+    Most terminals, and tmux, send Escape and the digit for them. Textual takes that for the characters a Mac
+    types with the Option key (¡, ™ and £), which are then told apart no more from the same characters typed
+    on a keyboard that has them.
+    """
+    for sequence in ALT_DIGITS:
+        _ansi_sequences.ANSI_SEQUENCES_KEYS.pop(sequence, None)  # type: ignore[attr-defined]

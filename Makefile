@@ -47,13 +47,13 @@ $(DEMO)/central/done.json: $(DEMO)/data/complete.json
 $(DEMO)/federated/done.json: $(DEMO)/central/done.json
 	$(SERVER) federate $(PRESET) --data $(DEMO)/data --run $(DEMO)/federated --init $(DEMO)/central $(OVERRIDES)
 
-# The control: the same number of further steps, on the server's own text.
+# The control: as many further steps on the server's own text, each of twice as many rows as a phone's.
 $(DEMO)/longer/done.json: $(DEMO)/federated/done.json
 	$(SERVER) train $(PRESET) --data $(DEMO)/data --run $(DEMO)/longer --init $(DEMO)/central \
 		--steps-of $(DEMO)/federated $(OVERRIDES)
 
 $(DEMO)/%.bundle/manifest.json: $(DEMO)/%/done.json
-	$(EXPORT) $(DEMO)/$* -o $(DEMO)/$*.bundle --replace
+	$(EXPORT) $(DEMO)/$* -o $(DEMO)/$*.bundle --data $(DEMO)/data --replace
 
 $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/manifest.json \
 		$(DEMO)/federated.bundle/manifest.json

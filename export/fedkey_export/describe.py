@@ -5,23 +5,24 @@ In: an opened bundle. Out: text. Next stop: `fedkey_export.cli`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedkey.bundle import MODEL, TOKENIZER, Bundle
 
 
 def describe(bundle: Bundle) -> str:
-    """What the bundle is, how large, how good and where from."""
+    """What the bundle is, how large, how good and where from.
+
+    Metrics and provenance are free-form: what another exporter left out or wrote otherwise is not shown.
+    """
     manifest, model = bundle.manifest, bundle.manifest.model
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
-    total, lexicon = (
-        sum(sizes.values()),
-        sum(size for name, size in sizes.items() if name.startswith("lexicon/")),
-    )
+    total = sum(sizes.values())
+    lexicon = sum(size for name, size in sizes.items() if name.startswith("lexicon/"))
     origin = manifest.provenance
-    done = ", ".join(f"{origin[unit]} {unit}" for unit in ("steps", "rounds") if unit in origin)
-    sources = origin.get("sources", {})
+    made_by = [str(origin.get("kind", "unknown"))]
+    made_by += [f"{origin[unit]} {unit}" for unit in ("steps", "rounds") if unit in origin]
     rows = [
         ("bundle", f"{bundle.path}, format {manifest.format}, needs {', '.join(manifest.features)}"),
         (
@@ -34,23 +35,33 @@ def describe(bundle: Bundle) -> str:
         ),
         ("cache", f"window of {model.window} pieces, {model.cache_slots} slots"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
-        (
-            "made by",
-            f"{origin.get('kind', 'unknown')}, {done}" if done else str(origin.get("kind", "unknown")),
-        ),
-        *(("text", f"{source['name']}: {source['licence']}") for source in sources.get("text", ())),
-        *(("list", f"{source['name']}: {source['licence']}") for source in sources.get("lists", ())),
+        ("made by", ", ".join(made_by)),
+        *(("text", source) for source in _sources(origin, "text")),
+        *(("list", source) for source in _sources(origin, "lists")),
     ]
-    lines = "\n".join(f"{name:<10}{text}" for name, text in rows)
+    lines = [f"{name:<10}{text}" for name, text in rows]
     figures = manifest.metrics.get("verification")
-    return f"{lines}\n{describe_figures(figures)}" if figures else lines
+    if isinstance(figures, Mapping) and all(isinstance(figures.get(name), int | float) for name in SHOWN):
+        lines.append(describe_figures(figures))
+    return "\n".join(lines)
+
+
+def _sources(origin: Mapping[str, Any], kind: str) -> Iterator[str]:
+    sources = origin.get("sources")
+    listed = sources.get(kind) if isinstance(sources, Mapping) else None
+    for source in listed if isinstance(listed, list) else ():
+        if isinstance(source, Mapping) and {"name", "licence"} <= source.keys():
+            yield f"{source['name']}: {source['licence']}"
+
+
+SHOWN = ("num_positions", "nll", "nll_change", "kl", "top1_agreement", "score_difference", "spread")
 
 
 def describe_figures(figures: Mapping[str, Any]) -> str:
     """What verification found, on one line."""
     return (
-        f"{'verified':<10}on {figures['num_positions']:,} positions of {figures['contexts']}: "
+        f"{'verified':<10}on {figures['num_positions']:,} positions of {figures.get('contexts', 'text')}: "
         f"NLL {figures['nll']:.3f} {figures['nll_change']:+.4f} nats a piece, "
         f"KL {figures['kl']:.2g}, same first place {figures['top1_agreement']:.1%}, "
-        f"candidate scores within {figures['score_difference']:.2g}"
+        f"scores within {figures['score_difference']:.2g}, normaliser within {figures['spread']:.2g}"
     )

@@ -18,7 +18,7 @@ Inputs. T positions are run, S cache slots are valid afterwards, R rows and M qu
 Outputs.
     hidden                             float32 [T, D], after the final norm
     log_probs                          float32 [R, V], log softmax
-    scores                             float32 [M], logits as they are: the model is trained self-normalised
+    scores                             float32 [M], logits less the usual log Z: nearly log probabilities
     present_key_LAYER, present_value_LAYER   to be bound to the buffers of the past
 
 Letters as in `fedkey_server.model`: D width, V vocabulary, G key/value heads, K head size.
@@ -49,15 +49,18 @@ PACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_pro
 """Weights that share their input are multiplied at once, side by side along the output axis."""
 
 
-def build_graph(entry: ModelEntry, weights: Mapping[str, Floats], tokenizer_sha256: str) -> bytes:
+def build_graph(
+    entry: ModelEntry, weights: Mapping[str, Floats], log_normaliser: float, tokenizer_sha256: str
+) -> bytes:
     """The serialised graph; equal arguments give equal bytes.
 
     Args:
         entry: shape and precision.
         weights: float32 arrays [out, in] by Llama parameter name, as `fedkey_server.model` has them.
+        log_normaliser: what `scores` takes off the logits, see `fedkey_export.normaliser`.
         tokenizer_sha256: goes into the metadata, so that the phone can tell a swapped tokenizer.
     """
-    graph = _Graph(entry, weights)
+    graph = _Graph(entry, weights, log_normaliser)
     graph.add_model()
     model = helper.make_model(
         graph.finish(),
@@ -73,9 +76,10 @@ def build_graph(entry: ModelEntry, weights: Mapping[str, Floats], tokenizer_sha2
 class _Graph:
     """Nodes and initialisers in the order in which they are made. A value's name says which layer made it."""
 
-    def __init__(self, entry: ModelEntry, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, entry: ModelEntry, weights: Mapping[str, Floats], log_normaliser: float) -> None:
         self._entry = entry
         self._weights = weights
+        self._log_normaliser = log_normaliser
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, onnx.TensorProto] = {}
 
@@ -147,7 +151,12 @@ class _Graph:
         columns = self._embedding_of("score_pieces", "score.embedding")
         embedding = self._node("Transpose", [columns], "score.embedding", perm=[1, 0])
         terms = self._node("Mul", [hidden, embedding], "score.terms")
-        self._node("ReduceSum", [terms, self._integers("last_axis", [-1])], "scores", keepdims=0)
+        logits = self._node(
+            "ReduceSum", [terms, self._integers("last_axis", [-1])], "score.logits", keepdims=0
+        )
+        self._node(
+            "Sub", [logits, self._scalar("log_normaliser", np.float32(self._log_normaliser))], "scores"
+        )
 
     # ----------------------------------------------------------------------------------------- its weights
 

@@ -33,10 +33,12 @@ from fedkey.bundle import (
     open_bundle,
 )
 from fedkey.errors import UserError
+from fedkey.lexicon import Lexicon
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION
 from fedkey_export.graph import build_graph
 from fedkey_export.lexicon_arrays import build_arrays, read_rows
+from fedkey_export.normaliser import usual_log_normaliser
 from fedkey_export.quantize import Floats
 from fedkey_export.verify import Figures, verify, verify_words
 from fedkey_server.checkpoint import Checkpoint, load, read_json
@@ -85,10 +87,10 @@ def export(
         shutil.rmtree(beside, ignore_errors=True)
         try:
             # The float32 graph is verified in any case: it tells a wrong graph from a coarse quantisation.
-            written = _write(beside / "float32", checkpoint, "float32")
+            written = _write(beside / "float32", checkpoint, model, "float32")
             figures = _verify(written, checkpoint, model, conversations)
             if precision == "int8":
-                written = _write(beside / "int8", checkpoint, "int8")
+                written = _write(beside / "int8", checkpoint, model, "int8")
                 figures = _verify(written, checkpoint, model, conversations)
             metrics = {
                 "verification": _rounded(asdict(figures)),
@@ -154,7 +156,7 @@ def weights_sha256(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
+def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -> Bundle:
     """All files of a bundle, the manifest last; opened as the phone opens it."""
     folder.mkdir(parents=True)
     (folder / "lexicon").mkdir()
@@ -166,13 +168,16 @@ def _write(folder: Path, checkpoint: Checkpoint, precision: str) -> Bundle:
             f"{entry.vocab_size}; train the run again."
         )
     rows = read_rows(checkpoint.folder / LEXICON)
-    for name, array in build_arrays(rows, pieces.encode_unit).items():
+    arrays = build_arrays(rows, pieces.encode_unit)
+    for name, array in arrays.items():
         np.save(folder / lexicon_file(name), array, allow_pickle=False)
     (folder / TOKENIZER).write_bytes(pieces.serialised)
     weights: Mapping[str, Floats] = {
         name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()
     }
-    (folder / MODEL).write_bytes(build_graph(entry, weights, hashlib.sha256(pieces.serialised).hexdigest()))
+    log_normaliser = usual_log_normaliser(model, Lexicon(arrays, pieces.vocab_size))
+    tokenizer_sha256 = hashlib.sha256(pieces.serialised).hexdigest()
+    (folder / MODEL).write_bytes(build_graph(entry, weights, log_normaliser, tokenizer_sha256))
     _write_manifest(
         folder,
         Manifest(

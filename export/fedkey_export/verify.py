@@ -25,9 +25,10 @@ from fedkey.bundle import Bundle
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
-from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
+from fedkey.pieces import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Pieces
 from fedkey.text import normalise, truecase
 from fedkey_export.lexicon_arrays import Row
+from fedkey_export.normaliser import usual_log_normaliser
 from fedkey_export.rounding import round_activations, rounded_twin
 from fedkey_server.model import Model
 
@@ -65,6 +66,11 @@ untrained ones of 12. Rotary tables that are wrong from the 100th position on: 0
 training, 5 after 500."""
 
 
+MAX_SPREAD = 2.0
+"""Nats. Measured: 0.2 with a strong penalty on log Z, 0.9 with a weak one; both gave the keystroke savings that
+exact probabilities give."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """How far a bundle is from its checkpoint, over all compared positions."""
@@ -93,6 +99,10 @@ class Figures:
     """As `rounding`, of the logits of trees."""
     score_unexplained: float
     """As `unexplained`, of the logits of trees."""
+    log_normaliser: float
+    """What candidates' scores take off the logits."""
+    spread: float
+    """Root mean square distance of torch's log Z from that, inside words: the error of a score."""
 
 
 def verify(bundle: Bundle, model: Model, conversations: Path | None) -> Figures:
@@ -107,6 +117,11 @@ def verify(bundle: Bundle, model: Model, conversations: Path | None) -> Figures:
     problem = _problem(figures, bundle.manifest.model.precision)
     if problem is not None:
         raise UserError(f"The bundle does not reproduce its checkpoint: {problem}; it must not be shipped.")
+    if figures.spread > MAX_SPREAD:
+        raise UserError(
+            f"The model's normaliser varies by {figures.spread:.2g} nats (at most {MAX_SPREAD:g}), so that "
+            "words of several pieces cannot be compared; train it longer, or with a larger train.z_penalty."
+        )
     return figures
 
 
@@ -172,9 +187,11 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
     contexts = _sampled(phone) if conversations is None else _conversations(bundle, conversations)
     if not contexts:
         raise UserError(f"{conversations} holds no conversation to compare with; prepare the data again.")
+    pieces = Pieces(bundle.tokenizer_bytes())
+    log_normaliser = usual_log_normaliser(model, Lexicon(bundle.lexicon_arrays(), pieces.vocab_size))
     positions = hits = 0
     nll = nll_change = kl = largest = 0.0
-    rounding, unexplained = _Squares(), _Squares()
+    rounding, unexplained, spread = _Squares(), _Squares(), _Squares()
     for ids in contexts:
         ours, theirs = _phone_log_probs(phone, ids), _torch_log_probs(model, ids, is_rounded=False)
         following = np.array(ids[1:])
@@ -189,9 +206,12 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
         rounded = _torch_log_probs(twin, ids, is_rounded=is_rounded)
         rounding.add((rounded - theirs)[likely])
         unexplained.add((ours - rounded)[likely])
+        log_z: Floats = model.logits(_torch_hidden(model, ids)).logsumexp(dim=-1).numpy()
+        is_inside = [i > UNKNOWN_ID and not pieces.ends_unit[i] for i in ids]
+        spread.add(log_z[is_inside] - np.float32(log_normaliser))
         positions += len(ids)
     steps = max(1, positions - len(contexts))
-    ours, theirs, rounded = _tree_scores(phone, model, twin, contexts[:TREES])
+    ours, theirs, rounded = _tree_scores(phone, model, twin, contexts[:TREES], log_normaliser)
     return Figures(
         contexts="sampled" if conversations is None else "conversations",
         num_positions=positions,
@@ -205,6 +225,8 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
         score_difference=_root_mean_square(ours - theirs),
         score_rounding=_root_mean_square(rounded - theirs),
         score_unexplained=_root_mean_square(ours - rounded),
+        log_normaliser=log_normaliser,
+        spread=spread.root_mean,
     )
 
 
@@ -250,8 +272,10 @@ def _torch_log_probs(model: Model, ids: Sequence[int], *, is_rounded: bool) -> F
     return log_probs
 
 
-def _tree_scores(phone: LanguageModel, model: Model, twin: Model, contexts: Sequence[Ids]) -> Floats:
-    """[3, N] logits of random trees by the phone, and by both models, which read every path by itself."""
+def _tree_scores(
+    phone: LanguageModel, model: Model, twin: Model, contexts: Sequence[Ids], log_normaliser: float
+) -> Floats:
+    """[3, N] scores of random trees by the phone, and by both models, which read every path by itself."""
     rng = np.random.default_rng(0)
     scores = []
     for ids in contexts:
@@ -266,10 +290,10 @@ def _tree_scores(phone: LanguageModel, model: Model, twin: Model, contexts: Sequ
             while parents[path[0]] >= 0:
                 path.insert(0, int(parents[path[0]]))
             read = [*ids, *pieces[path].tolist()]
-            by_torch = [
+            logits = [
                 float(each.logits(_torch_hidden(each, read)[-1])[asked[node]]) for each in (model, twin)
             ]
-            scores.append([by_phone[node], *by_torch])
+            scores.append([by_phone[node], *(logit - log_normaliser for logit in logits)])
     return np.array(scores, dtype=np.float32).T
 
 

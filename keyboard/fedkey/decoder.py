@@ -7,8 +7,9 @@ A word's probability is the product over its pieces. The first factor is exact a
 once: it is read off the softmax that the context already gave. Most words that matter are one piece and need
 nothing more. The others are *estimated* first (the first piece's probability, shared out among the words that
 begin with it as unigram frequencies would share it), and those that could be shown are *scored*: their pieces
-run through the model as one prefix tree over the cached context. The model is trained self-normalised (logits
-close to log probabilities), so that the later factors are single logits and no softmax is paid for them.
+run through the model as one prefix tree over the cached context. Training keeps the softmax's normaliser
+steady and the graph takes its usual value off the logits, so that the later factors are single numbers and no
+softmax is paid for them.
 
 What was scored stays known until the context changes, so a typed letter usually costs no model run at all.
 """
@@ -126,9 +127,9 @@ class WordScores:
                 if path is None:
                     break
                 paths.append(path)
-            logits = decoder.model.score_tree(self._cache, *tree.arrays())
-            # A logit is a log probability only nearly; none may lift a word above its first pieces.
-            factors = np.minimum(logits, 0.0)
+            scores = decoder.model.score_tree(self._cache, *tree.arrays())
+            # A score is a log probability only nearly; none may lift a word above its first pieces.
+            factors = np.minimum(scores, 0.0)
             for word, path in zip(unknown, paths, strict=False):
                 self._scored[word] = float(self._bound[word] + factors[path].sum())
             unknown = unknown[len(paths) :]

@@ -137,6 +137,12 @@ class Engine:
             self._prepare(f"{context}{word} ")
         return Accepted(context, typed, word)
 
+    def reset(self) -> None:
+        """Forgets the text that was read last. Answers do not change, only the next one takes longer."""
+        with self._lock:
+            self._model.rewind(self._cache, 0)
+            self._prepared_for, self._context, self._scores = None, Context((), True), None
+
     def score_message(self, earlier: Sequence[str], message: str) -> tuple[float, int]:
         """How well the model predicts a whole message, for bits per character.
 

@@ -22,6 +22,9 @@ NUM_RESAMPLES = 2000
 """Bootstrap resamples; the ends of a 95 % interval then move by about a fiftieth of its width between
 seeds."""
 
+_NUMBERS_AT_ONCE = 1_000_000
+"""Memory of a bootstrap over many authors: a few times 8 MB."""
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -102,7 +105,10 @@ class Likelihood(Sums):
     @property
     def perplexity_per_word(self) -> float:
         """exp(negative log likelihood / words); punctuation and spacing are paid for by the words."""
-        return math.exp(_ratio(self.nats, self.words))
+        try:
+            return math.exp(_ratio(self.nats, self.words))
+        except OverflowError:  # few words among much that is none
+            return math.inf
 
 
 _BUCKETS_PER_DOUBLING = 8
@@ -160,6 +166,8 @@ def bootstrap(numerators: Sequence[float], denominators: Sequence[float], *, see
     """
     top = np.asarray(numerators, dtype=np.float64)
     bottom = np.asarray(denominators, dtype=np.float64)
+    if len(top) != len(bottom):
+        raise ValueError("every author needs a numerator and a denominator")
     return _interval(_ratio(top.sum(), bottom.sum()), _resampled_ratio(top, bottom, seed))
 
 
@@ -190,11 +198,16 @@ def deciles(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _resampled_ratio(top: Floats, bottom: Floats, seed: int) -> Floats:
+    if len(top) == 0:
+        raise ValueError("an interval needs one author at least")
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(0, len(top), size=(NUM_RESAMPLES, len(top)))
-    sums = bottom[chosen].sum(axis=1)
-    ratios: Floats = np.divide(top[chosen].sum(axis=1), sums, out=np.zeros_like(sums), where=sums > 0)
-    return ratios
+    at_once = max(1, _NUMBERS_AT_ONCE // len(top))
+    parts = []
+    for start in range(0, NUM_RESAMPLES, at_once):
+        chosen = rng.integers(0, len(top), size=(min(at_once, NUM_RESAMPLES - start), len(top)))
+        sums = bottom[chosen].sum(axis=1)
+        parts.append(np.divide(top[chosen].sum(axis=1), sums, out=np.zeros_like(sums), where=sums > 0))
+    return np.concatenate(parts)
 
 
 def _interval(value: float, drawn: Floats) -> Interval:

@@ -1,6 +1,6 @@
 """The language model on the phone: ONNX Runtime around one graph and one cache.
 
-In: a bundle, piece ids. Out: log probabilities of the next piece, and logits for a tree of candidates. Next
+In: a bundle, piece ids. Out: log probabilities of the next piece, and scores for a tree of candidates. Next
 stop: `fedkey.decoder`.
 
 A `Cache` holds the keys and values of the ids read so far, in buffers that the graph updates in place.
@@ -119,7 +119,7 @@ class LanguageModel:
             query_nodes, query_pieces: [M] pairs: how well does this piece follow this node?
 
         Returns:
-            [M] logits. The model is trained self-normalised, so that they are close to log probabilities.
+            [M] scores: logits less what the model's log Z usually is, and so close to log probabilities.
         """
         if len(query_nodes) == 0:
             return np.zeros(0, dtype=np.float32)

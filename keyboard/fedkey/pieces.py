@@ -90,7 +90,8 @@ class Pieces:
         return self.encode_units(split(message))
 
     def decode_units(self, ids: Sequence[int]) -> list[str]:
-        """Back to units. An unfinished last unit is returned as far as it goes."""
+        """Back to units. An unfinished last unit is returned as far as it goes; one without letters, which no
+        text gives, is left out."""
         units: list[str] = []
         open_ids: list[int] = []
         for i in ids:
@@ -104,7 +105,7 @@ class Pieces:
                     open_ids = []
         if open_ids:
             units.append(self._decode_unit(open_ids))
-        return units
+        return [unit for unit in units if unit]
 
     def _decode_unit(self, ids: list[int]) -> str:
         # Depending on how the model was trained, SentencePiece keeps the end mark as a space; units hold

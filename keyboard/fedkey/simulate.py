@@ -5,17 +5,22 @@ In: conversations and anything that suggests words. Out: sums of `fedkey.metrics
 
 At every word of a graded message the typist sees the suggestions before the first letter, after one, two,
 three and, until the word has been accepted, after each further letter. All metrics share these calls.
+Placeholders are no words and cost no keys: nobody can say how long the link was.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import multiprocessing
+import signal
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
@@ -28,9 +33,9 @@ LETTERS = (0, 1, 2, 3)
 """Numbers of typed letters at which recall is reported."""
 
 BOUNDED_MIN_LENGTH = 5
-BOUNDED_NOTICES = 0.5
-"""The bounded typist looks at suggestions only for words of five letters and more, and notices a shown word
-with probability one half at each key: people use suggestions for long words and overlook many."""
+BOUNDED_NOTICES = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75}
+"""Looking costs time, so the bounded typist looks only at words of five letters and more, and notices a shown
+word with some probability at each key: people use suggestions for long words and overlook many."""
 
 
 class Shown(Protocol):
@@ -74,6 +79,15 @@ class GradedConversation:
 
 
 @dataclass(frozen=True)
+class Bounded(Sums):
+    """Keystrokes of the bounded typist, by how often a shown word is noticed: see `BOUNDED_NOTICES`."""
+
+    quarter: Keystrokes = Keystrokes()
+    half: Keystrokes = Keystrokes()
+    three_quarters: Keystrokes = Keystrokes()
+
+
+@dataclass(frozen=True)
 class Scores(Sums):
     """Everything measured, for one author or many."""
 
@@ -84,8 +98,8 @@ class Scores(Sums):
     """Recall after 0, 1, 2, 3 letters, over words that have more letters than that."""
     ideal: Keystrokes = Keystrokes()
     """The typist who looks after every key and takes the word the moment it is shown: an upper bound."""
-    bounded: Keystrokes = Keystrokes()
-    """The typist of `BOUNDED_MIN_LENGTH` and `BOUNDED_NOTICES`."""
+    bounded: Bounded = Bounded()
+    """The typist who overlooks words."""
     likelihood: Likelihood = Likelihood()
     latency: Latency = Latency()
 
@@ -98,49 +112,57 @@ class Scores(Sums):
 def read_conversations(path: Path) -> list[GradedConversation]:
     """Reads a text to grade.
 
-    Formats: prepared lines {"id", "author", "messages": [{"user", "text"}]} grade that author's messages;
-    corpus lines {"user", "dialog", "turn", "text"} grade every message for its user; a .txt file holds
-    one message a line, all by one author and unconnected.
+    Formats, each perhaps with .gz or .xz after it: in a .jsonl file, prepared lines {"id", "author",
+    "messages": [{"user", "text"}]} grade that author's messages, and corpus lines {"user", "dialog", "turn",
+    "text"} grade every message for its user; a .txt file holds one message a line, unconnected. Messages
+    whose user is null, and all of a .txt file, count as written by one author named like the file.
 
     Raises:
         UserError: missing or unreadable file, with the line at fault, or no message in it.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if path.suffix == ".jsonl":
+    name = path.name.removesuffix(".gz").removesuffix(".xz")
+    if not name.endswith((".jsonl", ".txt")):
+        raise UserError(f"{path} must end in .jsonl or .txt (perhaps with .xz or .gz after it).")
+    numbered = [(number, line) for number, line in enumerate(_lines(path), start=1) if line.strip()]
+    if name.endswith(".jsonl"):
         rows = [_row(path, number, line) for number, line in numbered]
         conversations = [_prepared(row) for row in rows if "messages" in row]
-        conversations += _corpus([row for row in rows if "messages" not in row])
+        conversations += _corpus([row for row in rows if "messages" not in row], name)
     else:
         texts = [text for _, line in numbered if (text := normalise(line))]
-        conversations = [GradedConversation(path.name, (text,), (True,)) for text in texts]
-    if not any(any(conversation.graded) for conversation in conversations):
+        conversations = [GradedConversation(name, (text,), (True,)) for text in texts]
+    conversations = [conversation for conversation in conversations if any(conversation.graded)]
+    if not conversations:
         raise UserError(f"{path} holds no message to grade.")
     return conversations
+
+
+def _lines(path: Path) -> Iterator[str]:
+    openers: Mapping[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+    number = 0
+    try:
+        with cast(IO[bytes], openers.get(path.suffix, open)(path, "rb")) as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number} is not UTF-8 text; convert the file first.") from error
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is damaged after line {number}; fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-        is_prepared = (
-            isinstance(row["messages"], list) and isinstance(row["author"], str)
-            if "messages" in row
-            else False
-        )
-        if is_prepared:
-            fits = all(isinstance(message["text"], str) and "user" in message for message in row["messages"])
+        if "messages" in row:
+            messages = row["messages"]
+            fits = isinstance(row["author"], str) and isinstance(messages, list)
+            fits = fits and all(isinstance(each["text"], str) and "user" in each for each in messages)
         else:
-            fits = (
-                isinstance(row["text"], str)
-                and isinstance(row["turn"], int)
-                and {"user", "dialog"} <= row.keys()
-            )
-    except (ValueError, KeyError, TypeError):
+            fits = isinstance(row["text"], str) and {"user", "dialog"} <= row.keys()
+            fits = fits and isinstance(row["turn"], int | float) and not isinstance(row["turn"], bool)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         fits = False
     if not fits:
         raise UserError(
@@ -154,17 +176,16 @@ def _prepared(row: Mapping[str, Any]) -> GradedConversation:
     return _graded(row["author"], pairs)
 
 
-def _corpus(rows: Sequence[Mapping[str, Any]]) -> list[GradedConversation]:
+def _corpus(rows: Sequence[Mapping[str, Any]], name: str) -> Iterator[GradedConversation]:
     dialogs: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         dialogs.setdefault(str(row["dialog"]), []).append(row)
-    conversations = []
     for members in dialogs.values():
         members.sort(key=lambda row: row["turn"])
-        for user in sorted({str(row["user"]) for row in members}):
-            pairs = [(normalise(row["text"]), str(row["user"]) == user) for row in members]
-            conversations.append(_graded(user, pairs))
-    return conversations
+        users = [name if row["user"] is None else str(row["user"]) for row in members]
+        texts = [normalise(row["text"]) for row in members]
+        for author in sorted(set(users)):
+            yield _graded(author, ((text, user == author) for text, user in zip(texts, users, strict=True)))
 
 
 def _graded(author: str, pairs: Iterable[tuple[str, bool]]) -> GradedConversation:
@@ -295,32 +316,32 @@ def _type_message(
     before = "".join(f"{text}\n" for text in earlier)
     recalls = [Recall() for _ in LETTERS]
     milliseconds: list[float] = []
-    ideal, bounded = _Typist(), _Typist()
+    ideal, bounded = _Typist(), {name: _Typist() for name in BOUNDED_NOTICES}
+    typists = (ideal, *bounded.values())
     end = 0
     for unit, start in units_with_places(message):
-        for typist in (ideal, bounded):
+        for typist in typists:
             typist.gap(start - end)
         end = start + len(unit)
         if unit in PLACEHOLDERS:
             continue
         if not is_word(unit):
-            for typist in (ideal, bounded):
+            for typist in typists:
                 typist.type(len(unit))
             continue
         look = _Look(predictor, before + message[:start], unit, {}, milliseconds)
         for letters in LETTERS:
             if len(unit) > letters:
                 recalls[letters] += _recall(look, letters, is_known(unit))
-        taken = next((n for n in range(len(unit)) if look.rank_after(n) is not None), None)
-        ideal.word(len(unit), taken)
-        noticed = rng.random(len(unit)) < BOUNDED_NOTICES
-        if len(unit) < BOUNDED_MIN_LENGTH:
+        first_shown = next((n for n in range(len(unit)) if look.rank_after(n) is not None), None)
+        ideal.word(len(unit), first_shown)
+        attention = rng.random(len(unit))
+        for name, probability in BOUNDED_NOTICES.items():
             taken = None
-        elif taken is not None:
-            taken = next(
-                (n for n in range(taken, len(unit)) if noticed[n] and look.rank_after(n) is not None), None
-            )
-        bounded.word(len(unit), taken)
+            if first_shown is not None and len(unit) >= BOUNDED_MIN_LENGTH:
+                noticed = (n for n in range(first_shown, len(unit)) if attention[n] < probability)
+                taken = next((n for n in noticed if look.rank_after(n) is not None), None)
+            bounded[name].word(len(unit), taken)
     after_0, after_1, after_2, after_3 = recalls
     return Scores(
         after_0,
@@ -328,7 +349,7 @@ def _type_message(
         after_2,
         after_3,
         ideal=ideal.keystrokes(),
-        bounded=bounded.keystrokes(),
+        bounded=Bounded(**{name: typist.keystrokes() for name, typist in bounded.items()}),
         latency=Latency.of(milliseconds),
     )
 
@@ -404,47 +425,68 @@ def grade_bundle(
         on_progress: called with the number of conversations just graded.
     """
     chunks = [conversations[start : start + 4] for start in range(0, len(conversations), 4)]
-    totals: dict[str, Scores] = {}
-
-    def collect(part: Mapping[str, Scores], size: int) -> None:
-        for author, scores in part.items():
-            totals[author] = totals.get(author, Scores()) + scores
-        if on_progress is not None:
-            on_progress(size)
-
+    report = on_progress or (lambda done: None)
+    # Whatever is wrong with the bundle is told here, not by a worker that dies of it.
+    grader = _Grader(bundle, baseline)
+    parts: list[dict[str, Scores]] = []
     if processes == 1:
-        _open_predictor(bundle, baseline)
         for chunk in chunks:
-            collect(_grade_chunk(chunk, seed), len(chunk))
+            parts.append(grader.grade(chunk, seed))
+            report(len(chunk))
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, context, _open_predictor, (bundle, baseline)) as pool:
-            futures = {pool.submit(_grade_chunk, chunk, seed): len(chunk) for chunk in chunks}
-            for future in as_completed(futures):
-                collect(future.result(), futures[future])
+        with ProcessPoolExecutor(processes, context, _open_grader, (bundle, baseline)) as pool:
+            futures = [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks]
+            sizes = dict(zip(futures, map(len, chunks), strict=True))
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    report(sizes[future])
+            except BaseException:  # above all Ctrl-C: what has not begun must not be waited for
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            parts = [future.result() for future in futures]
+    # In the order of the text, so that sums are rounded alike whoever finished first.
+    totals: dict[str, Scores] = {}
+    for part in parts:
+        for author, scores in part.items():
+            totals[author] = totals.get(author, Scores()) + scores
     return dict(sorted(totals.items()))
 
 
-_opened: tuple[Predictor, Callable[[str], bool], Score | None]
+class _Grader:
+    """An opened bundle, ready to grade."""
+
+    def __init__(self, bundle: Path, baseline: bool) -> None:
+        from fedkey.baseline import Unigram
+        from fedkey.engine import Engine
+
+        self._engine = Engine.open(bundle)
+        self._unigram = Unigram(self._engine.lexicon) if baseline else None
+
+    def grade(self, conversations: Sequence[GradedConversation], seed: int) -> dict[str, Scores]:
+        """`grade`, as if nothing had been graded before: a cache filled another way rounds another way."""
+        forms = self._engine.lexicon.forms
+        if self._unigram is not None:
+            return grade(self._unigram, conversations, lambda word: word.lower() in forms, seed=seed)
+        self._engine.reset()
+        return grade(
+            self._engine,
+            conversations,
+            lambda word: word.lower() in forms,
+            score=self._engine.score_message,
+            seed=seed,
+        )
 
 
-def _open_predictor(bundle: Path, baseline: bool) -> None:
-    """Opens what this process grades with; a worker does it once."""
-    from fedkey.baseline import Unigram
-    from fedkey.engine import Engine
+_of_this_worker: _Grader
 
-    global _opened
-    engine = Engine.open(bundle)
 
-    def is_known(word: str) -> bool:
-        return word.lower() in engine.lexicon.forms
-
-    if baseline:
-        _opened = (Unigram(engine.lexicon), is_known, None)
-    else:
-        _opened = (engine, is_known, engine.score_message)
+def _open_grader(bundle: Path, baseline: bool) -> None:
+    global _of_this_worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent answers it
+    _of_this_worker = _Grader(bundle, baseline)
 
 
 def _grade_chunk(conversations: Sequence[GradedConversation], seed: int) -> dict[str, Scores]:
-    predictor, is_known, score = _opened
-    return grade(predictor, conversations, is_known, score=score, seed=seed)
+    return _of_this_worker.grade(conversations, seed)

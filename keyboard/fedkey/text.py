@@ -250,6 +250,6 @@ def caret_units(current: str, gap: bool) -> list[str]:
     """
     units = split(current)
     # Two words always have a gap between them: a caller who leaves it out means the next word all the same.
-    if units and not _WHOLE_WORD.fullmatch(units[-1]) and gap != default_gap(units[-1], "a"):
+    if units and gap != default_gap(units[-1], "a") and (gap or not _WHOLE_WORD.fullmatch(units[-1])):
         units.append(FLIP)
     return units

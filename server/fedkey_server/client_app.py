@@ -44,7 +44,7 @@ def train(message: Message, context: Context) -> Message:
             f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
         )
     round_number = int(str(settings["server-round"]))
-    rounds = unflatten(RoundsConfig, settings, "rounds")
+    rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
     model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
     report = client_update(

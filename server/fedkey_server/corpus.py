@@ -368,12 +368,19 @@ _PACKAGES: dict[str, Callable[[Report], Iterator[_Raw]]] = {"chitchat": _read_ch
 class SplitCorpus:
     """Who keeps which conversations."""
 
-    server: list[Conversation]
-    """The server's sources, and donors' own messages; no phone author's word is among them."""
+    public: list[Conversation]
+    """The server's sources."""
+    donors: list[Conversation]
+    """Donors' own messages, written as people write on phones."""
     phones: dict[str, list[Conversation]]
     """Author -> the conversations they took part in, partners' messages included as context."""
     validation: dict[str, list[Conversation]]
     test: dict[str, list[Conversation]]
+
+    @property
+    def server(self) -> list[Conversation]:
+        """All text that the server may look at; no phone author's word is among it."""
+        return self.public + self.donors
 
 
 def split_corpus(
@@ -391,7 +398,7 @@ def split_corpus(
             them.
     """
     _refuse_authors_on_both_sides(server_sources, chats)
-    server = list(server_sources)
+    donated: list[Conversation] = []
     by_author: dict[Split, dict[str, list[Conversation]]] = {split: defaultdict(list) for split in Split}
     own_words: Counter[str] = Counter()
     for conversation in chats:
@@ -414,14 +421,15 @@ def split_corpus(
                 by_author[split][author].append(conversation)
         if donors:
             own = tuple(message for message in conversation.messages if message.author in donors)
-            server.append(Conversation(conversation.id, own))
+            donated.append(Conversation(conversation.id, own))
     phones = {
         author: conversations
         for author, conversations in sorted(by_author[Split.PHONE].items())
         if own_words[author] >= config.min_words_per_phone
     }
     return SplitCorpus(
-        server,
+        list(server_sources),
+        donated,
         phones,
         dict(sorted(by_author[Split.VALIDATION].items())),
         dict(sorted(by_author[Split.TEST].items())),

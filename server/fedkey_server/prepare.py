@@ -19,6 +19,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,20 @@ def prepare(config: Config, folder: Path) -> bool:
     corpus = split_corpus(server_sources, loaded[config.corpus.phones][0], config.corpus)
 
     with track("lexicon and tokenizer", 2, "steps") as advance:
-        units = [split(message.text) for conversation in corpus.server for message in conversation.messages]
-        entries = vocabulary.build(units, config.vocabulary)
+        public = [split(message.text) for conversation in corpus.public for message in conversation.messages]
+        donors: dict[str, list[list[str]]] = {}
+        for conversation in corpus.donors:
+            for message in conversation.messages:
+                donors.setdefault(str(message.author), []).append(split(message.text))
+        entries = vocabulary.build(public, donors, config.vocabulary)
         vocabulary.write(entries, folder / "lexicon.tsv")
         advance(1, words=len(entries))
         forms = vocabulary.forms_of(entries)
         model = tokenizer.train(
-            tokenizer.count_units(truecase_units(message, forms) for message in units), config.tokenizer
+            tokenizer.count_units(
+                truecase_units(message, forms) for message in chain(public, *donors.values())
+            ),
+            config.tokenizer,
         )
         (folder / "tokenizer.model").write_bytes(model)
         advance(1, pieces=config.tokenizer.vocab_size)

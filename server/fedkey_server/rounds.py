@@ -12,7 +12,7 @@ unclipped, is FedSGD: the average of such reports is one step along the gradient
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fedkey_server.batches import Documents, pack
 from fedkey_server.model import Model
+from fedkey_server.optim import learning_rate_at
 from fedkey_server.train import gradient_step, to_batch
 
 Weights = dict[str, Tensor]
@@ -42,6 +43,10 @@ class RoundsConfig:
     max_rows: int = 0
     """Rows a phone trains on in a round, drawn anew each time; 0 takes all of them."""
     client_learning_rate: float = 0.3
+    """In the first round."""
+    final_share: float = 1.0
+    """Client learning rate in the last round as a share of the first; a cosine in between. With a constant
+    rate the averages keep wandering: measured in EXPERIMENTS.md."""
     client_momentum: float = 0.9
     """Momentum of the phone's SGD; it starts at zero in every round."""
     server_learning_rate: float = 1.0
@@ -68,8 +73,17 @@ class RoundsConfig:
         for name in ("client_learning_rate", "server_learning_rate", "timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"rounds.{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 < self.final_share <= 1:
+            raise ValueError(f"rounds.final_share must be above 0 and at most 1, not {self.final_share}")
         if not 0 <= self.client_momentum < 1:
             raise ValueError(f"rounds.client_momentum must be from 0 up to 1, not {self.client_momentum}")
+
+    def in_round(self, round_number: int) -> RoundsConfig:
+        """The settings of one round, counted from 1: its learning rate stands in place of the first one's."""
+        rate = learning_rate_at(
+            round_number - 1, self.num_rounds, self.client_learning_rate, 0, self.final_share
+        )
+        return replace(self, client_learning_rate=rate)
 
 
 class PhoneReport(NamedTuple):

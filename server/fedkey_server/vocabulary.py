@@ -3,16 +3,17 @@
 In: the units of the server's text and public word lists. Out: `lexicon.tsv`, and the forms that truecasing
 goes by. Next stop: `fedkey_server.tokenizer`.
 
-No phone's text is looked at here. Frequencies mix the server's own counts with `wordfreq` (data CC BY-SA
-4.0), because the server's text is small and of its own kind; casing comes from the server's text inside
-sentences, where a capital means something.
+No phone's text is looked at here. The server's text is of two kinds: what donors typed, which is how phones
+are written, and public text, which is larger and of another kind (the speeches of the tiny preset write
+"Government" and "the State of the Union"). Frequencies mix both with `wordfreq` (data CC BY-SA 4.0); casing
+comes from inside their sentences, where a capital means something.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,16 +25,21 @@ from fedkey.text import capitalise, is_word, sentence_starts
 HEADER = "word\tlog_prob\tflags"
 OFFENSIVE = "offensive"
 
-# Frequent in `wordfreq` or in chat, unknown to spelling lists, and what people mean to type.
+# Frequent in `wordfreq` or in chat, unknown to spelling lists or too near to another word, and what people
+# mean to type.
 CHAT_WORDS = frozenset(
     "lol lmao omg haha hahaha yeah yep nope yup nah gonna wanna gotta kinda sorta dunno lemme gimme cuz btw "
-    "idk tbh imo ikr brb hmm hmmm ooh aww wow yay ugh meh okay ok hey hi bye thx pls plz dude bro bruh y'all "
-    "ain't app apps selfie emoji online wifi iphone youtube facebook instagram netflix google".split()
+    "idk tbh imo ikr brb jk hmm hmmm ooh ohh aww wow yay ugh meh okay ok hey hi bye thx pls plz dude bro "
+    "bruh y'all ain't app apps intro selfie emoji online wifi".split()
 )
 
 # Written with a capital wherever they stand, whatever the server's text does.
 PUBLIC_FORMS = {
     **{word: "I" + word[1:] for word in ("i", "i'm", "i'll", "i'd", "i've")},
+    **{
+        form.lower(): form
+        for form in "TV UK USA iPhone iPad YouTube Facebook Instagram Netflix Google Disney".split()
+    },
     **{
         word: capitalise(word)
         for word in (
@@ -42,6 +48,33 @@ PUBLIC_FORMS = {
         ).split()
     },
 }
+
+# Of better-profanity's list, the words of faith, identity, medicine and everyday life that a keyboard must be
+# able to offer.
+ORDINARY = frozenset(
+    "god omg gay gays lesbian lesbians drunk vodka rum weed pot hemp opium kill murder slave oral orally "
+    "organ facial stroke strip thrust penetrate penetration hiv virgin womb urine uterus herpes vomit sniper "
+    "seaman seamen pawn slope snatch thug hump knob enlargement woody wang len maxi paddy pollock reich "
+    "steamy vulgar".split()
+)
+
+SLIP_RATIO = 30.0
+"""An unlisted word is taken for a slip when a listed word one slip away is so many times as frequent: "teh"
+(the) and "recieve" are, "texting" (testing) and "colour" (color) are not."""
+APOSTROPHE_RATIO = 10.0
+"""A listed word is taken for a contraction without its apostrophe when that is so many times as frequent:
+"cant" (28) and "wont" (18) are, "ill" and "wed" (6) are not."""
+FREQUENT = 1e-5
+"""Words whose neighbours in a sentence are easily written without the space between."""
+SURE_SHARE = 0.98
+"""Public text writes names with a capital this often, titles and institutions only mostly (Government,
+77 %)."""
+DOUBTED_SHARE = 0.45
+"""What is left of a capital that public text writes mostly but not surely."""
+MAX_PUBLIC_VOTES = 5
+"""Public text weighs at most as much as so many occurrences in donors' text when casing is decided."""
+MIN_VOTES = 3.0
+"""With less evidence a word is written small."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +85,24 @@ class VocabularyConfig:
     """Surface forms kept."""
     language: str = "en"
     """Language of the public lists."""
-    server_weight: float = 0.5
-    """Share of the server's own counts in a word's frequency; the rest is wordfreq's."""
+    donor_weight: float = 0.6
+    """Share of the donors' counts in a word's frequency. Measured 2026-11-24, tiny preset, words of
+    validation authors: perplexity 811; half wordfreq and half all of the server's text alike, 1,306."""
+    public_weight: float = 0.05
+    """Share of the public text's counts; the rest is wordfreq's."""
     min_count: int = 3
     """A word that no public list knows must stand this often in the server's text."""
     second_form_share: float = 0.2
-    """A second spelling of the same letters (will, Will) is kept from this share of its occurrences on."""
+    """A second spelling of the same letters (state, State) is kept from this share of its occurrences on."""
 
     def __post_init__(self) -> None:
         if self.max_words < 1:
             raise ValueError(f"vocabulary.max_words must be at least 1, not {self.max_words}")
-        if not 0 <= self.server_weight <= 1:
-            raise ValueError(f"vocabulary.server_weight must be between 0 and 1, not {self.server_weight}")
+        for name in ("donor_weight", "public_weight", "second_form_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"vocabulary.{name} must be between 0 and 1, not {getattr(self, name)}")
+        if self.donor_weight + self.public_weight > 1:
+            raise ValueError("vocabulary.donor_weight and vocabulary.public_weight together are more than 1")
 
 
 class Entry(NamedTuple):
@@ -75,9 +114,21 @@ class Entry(NamedTuple):
     is_offensive: bool
 
 
-def count_words(messages: Iterable[Sequence[str]]) -> tuple[Counter[str], Counter[str]]:
-    """How often each lower-case word stands in the messages' units, and each surface form inside
-    sentences."""
+Units = Iterable[Sequence[str]]
+"""Messages as units of `fedkey.text.split`."""
+
+
+class Counts(NamedTuple):
+    """The words of one kind of text."""
+
+    words: Counter[str]
+    """Lower-case word -> how often it stands in the text."""
+    inside: Counter[str]
+    """Word as it is written -> how often it stands inside sentences, where a capital means something."""
+
+
+def count_words(messages: Units) -> Counts:
+    """Counts the words of one text."""
     surfaces: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for units in messages:
@@ -85,89 +136,221 @@ def count_words(messages: Iterable[Sequence[str]]) -> tuple[Counter[str], Counte
         inside.update(
             unit for unit, starts in zip(units, sentence_starts(units)[:-1], strict=True) if not starts
         )
-    lower: Counter[str] = Counter()
+    words: Counter[str] = Counter()
     for unit, count in surfaces.items():
         if is_word(unit):
-            lower[unit.lower()] += count
-    return lower, Counter({unit: count for unit, count in inside.items() if is_word(unit)})
+            words[unit.lower()] += count
+    return Counts(words, Counter({unit: count for unit, count in inside.items() if is_word(unit)}))
 
 
-def build(messages: Iterable[Sequence[str]], config: VocabularyConfig) -> list[Entry]:
-    """The lexicon of messages given as units, most probable words first.
+def count_shared_words(authors: Mapping[str, Units]) -> Counts:
+    """Counts what several people typed, leaving out of every word's count the one who uses it most.
 
-    Kept are words that `wordfreq` lists and `pyspellchecker` does not call wrong, the project's chat words,
-    and words that the server's text uses often enough and that are no misspelling of a frequent one.
+    One donor's spam, pet names and habits of spelling count for nothing: what stays is what others say too.
     """
-    from spellchecker import SpellChecker
-    from wordfreq import get_frequency_dict
+    totals, most = Counts(Counter(), Counter()), Counts(Counter(), Counter())
+    for messages in authors.values():
+        for counts, total, maximum in zip(count_words(messages), totals, most, strict=True):
+            total.update(counts)
+            for word, count in counts.items():
+                maximum[word] = max(maximum[word], count)
+    return Counts(totals.words - most.words, totals.inside - most.inside)
 
-    lower, inside = count_words(messages)
-    public: Mapping[str, float] = get_frequency_dict(config.language, wordlist="best")
-    speller = SpellChecker(language=config.language)
-    spelled = speller.word_frequency
+
+def build(public: Units, donors: Mapping[str, Units], config: VocabularyConfig) -> list[Entry]:
+    """The lexicon, most probable words first.
+
+    Kept are, by falling frequency: words that `pyspellchecker` lists, contractions, the project's chat words,
+    names (words with a capital inside sentences), and words that only `wordfreq` or the server's text knows
+    unless they look like a slip of a far more frequent listed word.
+
+    Args:
+        public: the server's public text.
+        donors: donor -> what they typed.
+        config: sizes and weights.
+
+    Raises:
+        UserError: there is no public list for the language.
+    """
+    lists = _PublicLists.open(config.language)
+    in_public, in_chat = count_words(public), count_shared_words(donors)
+    frequency = _mixed_frequencies(in_public.words, in_chat.words, lists.frequency, config)
+    public_forms, chat_forms = _by_word(in_public.inside), _by_word(in_chat.inside)
     offensive = _offensive_words()
 
-    forms: dict[str, Counter[str]] = {}
-    for surface, count in inside.items():
-        forms.setdefault(surface.lower(), Counter())[surface] += count
-
-    # Words that no public list knows share the space below the rarest public word the lexicon keeps.
-    total = sum(lower.values())
-    scores: dict[str, float] = {}
-    for word in sorted(set(lower) | set(public)):
-        if not is_word(word) or (len(word) == 1 and word not in ("a", "i")) or word.isdigit():
+    forms: dict[str, dict[str, float]] = {}
+    for word in sorted(frequency, key=lambda word: (-frequency[word], word)):
+        if len(forms) == config.max_words:
+            break
+        if not is_word(word) or (len(word) == 1 and word not in ("a", "i")):
             continue
-        is_known = (
-            word in spelled or word in CHAT_WORDS or word in PUBLIC_FORMS or _is_contraction(word, public)
-        )
-        is_name = word in forms and forms[word].most_common(1)[0][0] != word
-        count = lower[word]
-        if not is_known and not (is_name and count >= config.min_count):
-            continue
-        own = count / total if total else 0.0
-        weight = config.server_weight if total else 0.0
-        score = weight * own + (1 - weight) * public.get(word, 0.0)
-        if score > 0:
-            scores[word] = score
+        votes = _votes(word, public_forms.get(word, Counter()), chat_forms.get(word, Counter()))
+        count = in_public.words[word] + in_chat.words[word]
+        is_name = count >= config.min_count and max(votes, key=votes.__getitem__) != word
+        is_used = count >= config.min_count or word in lists.frequency
+        if is_name or (is_used and not lists.is_slip(word, frequency)):
+            forms[word] = _form_shares(word, votes, config.second_form_share)
 
-    kept = sorted(scores, key=lambda word: (-scores[word], word))[: config.max_words]
-    mass = sum(scores[word] for word in kept)
+    mass = sum(frequency[word] for word in forms)
     entries = [
-        Entry(form, math.log(scores[word] * share / mass), word in offensive)
-        for word in kept
-        for form, share in _forms(word, forms.get(word, Counter()), config)
+        Entry(form, math.log(frequency[word] * share / mass), word in offensive)
+        for word, shares in forms.items()
+        for form, share in shares.items()
     ]
     entries.sort(key=lambda entry: (-entry.log_prob, entry.word))
     return entries[: config.max_words]
 
 
-def _offensive_words() -> frozenset[str]:
-    """better-profanity's list as it stands in the package: its own matcher takes minutes for a whole
-    lexicon."""
-    listed = (files("better_profanity") / "profanity_wordlist.txt").read_text(encoding="utf-8")
-    return frozenset(line.strip().lower() for line in listed.splitlines() if line.strip())
+def _by_word(inside: Counter[str]) -> dict[str, Counter[str]]:
+    """Lower-case word -> how often each of its spellings stands inside sentences."""
+    forms: dict[str, Counter[str]] = {}
+    for unit, count in inside.items():
+        forms.setdefault(unit.lower(), Counter())[unit] = count
+    return forms
 
 
-def _is_contraction(word: str, public: Mapping[str, float]) -> bool:
-    """don't, they're, o'clock: an apostrophe inside and a frequency that no slip of the finger has."""
-    return "'" in word and public.get(word, 0.0) > 1e-6
+def _mixed_frequencies(
+    public: Mapping[str, int],
+    chat: Mapping[str, int],
+    listed: Mapping[str, float],
+    config: VocabularyConfig,
+) -> dict[str, float]:
+    """Lower-case word -> its share of running words. A kind of text that is missing leaves its weight to the
+    others."""
+    parts: list[tuple[float, Mapping[str, float]]] = []
+    for weight, counts in ((config.donor_weight, chat), (config.public_weight, public)):
+        if total := sum(counts.values()):
+            parts.append((weight / total, counts))
+    parts.append((1 - config.donor_weight - config.public_weight, listed))
+    mixed: dict[str, float] = {}
+    for weight, part in parts:
+        if weight > 0:
+            for word, value in part.items():
+                mixed[word] = mixed.get(word, 0.0) + weight * value
+    return mixed
 
 
-def _forms(word: str, seen: Counter[str], config: VocabularyConfig) -> list[tuple[str, float]]:
-    """The spellings of a lower-case word to keep, with their shares."""
+@dataclass(frozen=True)
+class _PublicLists:
+    """What other people's lists say of a language's words."""
+
+    frequency: Mapping[str, float]
+    """wordfreq's share of running words, per lower-case word."""
+    listed: frozenset[str]
+    """Words that pyspellchecker holds for right."""
+    alphabet: str
+
+    @classmethod
+    def open(cls, language: str) -> _PublicLists:
+        from spellchecker import SpellChecker
+        from wordfreq import get_frequency_dict
+
+        try:
+            frequency: dict[str, float] = get_frequency_dict(language, wordlist="best")
+            listed = frozenset(SpellChecker(language=language).word_frequency.words())
+        except (LookupError, ValueError) as error:
+            raise UserError(
+                f"vocabulary.language {language!r} is not a language that wordfreq and pyspellchecker know."
+            ) from error
+        letters = {letter for word in listed for letter in word}
+        # wordfreq writes every digit of a longer number as 0: "00th".
+        frequency = {word: share for word, share in frequency.items() if not any(map(str.isdigit, word))}
+        return cls(frequency, listed | CHAT_WORDS | set(PUBLIC_FORMS), "".join(sorted(letters)))
+
+    def is_slip(self, word: str, mixed: Mapping[str, float]) -> bool:
+        """Whether a word is more likely a slip of another one than a word of its own.
+
+        A listed word is a slip only where an apostrophe was left out ("cant"). An unlisted one is where any
+        one letter is missing, superfluous, wrong or swapped with the next, or the space between two frequent
+        words is missing ("alot"). Frequencies are wordfreq's; a word that it lacks goes by the mixed ones.
+        """
+        frequency = self.frequency if word in self.frequency else mixed
+        times = APOSTROPHE_RATIO if word in self.listed else 1.0
+        if word not in CHAT_WORDS and any(
+            self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
+            for other in _with_inserted(word, "'")
+        ):
+            return True
+        if word in self.listed or self._is_contraction(word):
+            return False
+        floor = SLIP_RATIO * frequency[word]
+        if any(
+            frequency.get(other, 0.0) >= floor and other in self.listed
+            for other in _one_slip_away(word, self.alphabet)
+        ):
+            return True
+        floor = max(floor, FREQUENT)
+        return any(
+            min(frequency.get(part, 0.0) for part in parts) >= floor and self.listed.issuperset(parts)
+            for parts in ((word[:i], word[i:]) for i in range(1, len(word)))
+        )
+
+    def _is_contraction(self, word: str) -> bool:
+        """don't, they're, o'clock: an apostrophe inside and a frequency that no slip of the finger has."""
+        return "'" in word and self.frequency.get(word, 0.0) > 1e-6
+
+
+def _with_inserted(word: str, letters: str) -> Iterator[str]:
+    return (word[:i] + letter + word[i:] for i in range(len(word) + 1) for letter in letters)
+
+
+def _one_slip_away(word: str, alphabet: str) -> Iterator[str]:
+    """Every string that one letter more, less, other or swapped with its neighbour makes of the word."""
+    yield from _with_inserted(word, alphabet)
+    for i in range(len(word)):
+        left, right = word[:i], word[i + 1 :]
+        yield left + right
+        yield from (left + letter + right for letter in alphabet if letter != word[i])
+        if right:
+            yield left + right[0] + word[i] + right[1:]
+
+
+def _votes(word: str, public: Counter[str], chat: Counter[str]) -> dict[str, float]:
+    """How the spellings of a lower-case word compare, in occurrences of donors' text; the small one is always
+    there.
+
+    Donors write as phones do, but there is little of their text; public text counts as a few occurrences
+    more, and of a capital that it leaves out now and then less than half is believed: it belongs to a title
+    or an institution ("the Government", "Secretary Hull"), not to a name.
+    """
     if word in PUBLIC_FORMS:
-        return [(PUBLIC_FORMS[word], 1.0)]
-    total = sum(seen.values())
-    if total < 3:
-        return [(word, 1.0)]
-    shares = {form: count / total for form, count in seen.items() if not (form.isupper() and len(form) > 4)}
-    kept = {form: share for form, share in shares.items() if share >= config.second_form_share}
-    if not kept:
-        return [(word, 1.0)]
+        return {PUBLIC_FORMS[word]: MIN_VOTES}
+    votes: dict[str, float] = {word: 0.5}  # in doubt, small
+    seen = _without_shouting(public, chat)
+    believed = {form: count / seen.total() for form, count in seen.items()}
+    capital = max((form for form in seen if form != word), key=seen.__getitem__, default=word)
+    if capital != word and 0.5 <= believed[capital] < SURE_SHARE:
+        believed = {word: 1 - DOUBTED_SHARE, capital: DOUBTED_SHARE}
+    for form, share in believed.items():
+        votes[form] = votes.get(form, 0.0) + share * min(seen.total(), MAX_PUBLIC_VOTES)
+    typed = _without_shouting(chat, public)
+    for form, count in typed.items():
+        votes[form] = votes.get(form, 0.0) + count
+    return votes if sum(votes.values()) >= MIN_VOTES else {word: MIN_VOTES}
+
+
+def _without_shouting(seen: Counter[str], elsewhere: Counter[str]) -> Counter[str]:
+    """The spellings without long ones in capitals alone, unless nobody writes the word otherwise (UNESCO)."""
+    quiet = Counter({form: n for form, n in seen.items() if not (form.isupper() and len(form) >= 5)})
+    is_acronym = not quiet and all(form in seen for form in elsewhere)
+    return seen if is_acronym else quiet
+
+
+def _form_shares(word: str, votes: Mapping[str, float], second_form_share: float) -> dict[str, float]:
+    """The spellings to keep and the share of each, the main one first."""
+    total = sum(votes.values())
+    main = max(votes, key=lambda form: (votes[form], form == word, form))
+    kept = {form: n / total for form, n in votes.items() if form == main or n / total >= second_form_share}
+    kept[main] += 1e-3  # a hair more than an equal second, so that every reader takes the same for the main
     mass = sum(kept.values())
-    return sorted(
-        ((form, share / mass) for form, share in kept.items()), key=lambda item: (-item[1], item[0])
-    )
+    return {form: share / mass for form, share in sorted(kept.items(), key=lambda item: -item[1])}
+
+
+def _offensive_words() -> frozenset[str]:
+    """better-profanity's list as it stands in the package, without the ordinary words on it; its own matcher
+    takes minutes for a whole lexicon."""
+    listed = (files("better_profanity") / "profanity_wordlist.txt").read_text(encoding="utf-8")
+    return frozenset(line.strip().lower() for line in listed.splitlines() if line.strip()) - ORDINARY
 
 
 def write(entries: Sequence[Entry], path: Path) -> None:

@@ -60,6 +60,8 @@ def test_what_is_exported_again_is_the_same_bundle(tiny_bundle: Path, tiny_run: 
     for name in old:
         if name.endswith(".int8"):
             np.testing.assert_array_equal(old[name], new[name])
+        elif name == "log_normaliser":  # measured on the model, which rounding has changed a little
+            assert old[name] == pytest.approx(new[name], abs=0.05)
         else:
             np.testing.assert_allclose(old[name], new[name], rtol=1e-6)
 

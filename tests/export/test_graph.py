@@ -36,6 +36,7 @@ SHAPES = {
     ),
 }  # fmt: skip
 DIGEST = "0" * 64
+LOG_NORMALISER = 2.5
 
 
 def lively(config: ModelConfig, seed: int = 0) -> Model:
@@ -62,7 +63,7 @@ def entry_of(config: ModelConfig, precision: str) -> ModelEntry:
 
 def build(model: Model, precision: str) -> bytes:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return build_graph(entry_of(model.config, precision), weights, DIGEST)
+    return build_graph(entry_of(model.config, precision), weights, LOG_NORMALISER, DIGEST)
 
 
 def phone(model: Model, precision: str, graph: bytes | None = None) -> LanguageModel:

@@ -121,11 +121,11 @@ def damaged(change: Callable[[dict[str, np.ndarray]], None], only: str = "") -> 
     """`build_graph` with a slip: other weights than the checkpoint's go into the graph."""
     real = package.build_graph
 
-    def build(entry: Any, weights: Mapping[str, np.ndarray], tokenizer_sha256: str) -> bytes:
+    def build(entry: Any, weights: Mapping[str, np.ndarray], *rest: Any) -> bytes:
         copies = {name: array.copy() for name, array in weights.items()}
         if only in ("", entry.precision):
             change(copies)
-        return real(entry, copies, tokenizer_sha256)
+        return real(entry, copies, *rest)
 
     return build
 

@@ -248,6 +248,22 @@ def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context
         assert [entry.log_prob for entry in found] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("context", CONTEXTS[:6])
+def test_scores_are_nearly_the_exact_log_probabilities(engine: Engine, context: str) -> None:
+    """The phone never forms the softmax inside a word; what it takes in its place must be close."""
+    rng = np.random.default_rng(0)
+    several = np.flatnonzero(np.diff(engine.lexicon.piece_offsets) > 1)
+    weights = np.exp(engine.lexicon.log_prob[several].astype(np.float64))
+    words = rng.choice(several, size=60, replace=False, p=weights / weights.sum()).tolist()
+    found = brute_force(engine, context, words)
+    errors = [
+        (approximate - exact) / (len(engine.lexicon.pieces(word)) - 1)
+        for word, (approximate, exact) in found.items()
+    ]
+    assert np.abs(np.mean(errors)) < 0.3
+    assert np.std(errors) < 0.5
+
+
 # ------------------------------------------------------------------------------------------- whole messages
 
 

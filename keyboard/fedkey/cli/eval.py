@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import reduce
@@ -14,8 +15,17 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+from fedkey.errors import UserError
 from fedkey.metrics import Interval, Keystrokes, Recall, bootstrap, deciles
-from fedkey.simulate import LETTERS, Scores, grade_bundle, read_conversations, sample
+from fedkey.simulate import (
+    BOUNDED_MIN_LENGTH,
+    BOUNDED_NOTICES,
+    LETTERS,
+    Scores,
+    grade_bundle,
+    read_conversations,
+    sample,
+)
 
 MIN_WORDS_FOR_DECILES = 20
 """Authors with fewer graded words say little about themselves."""
@@ -25,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("bundle", type=Path, help="bundle folder")
     parser.add_argument(
-        "--text", type=Path, required=True, help=".jsonl conversations or .txt messages to type"
+        "--text",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".jsonl conversations or .txt messages to type, plain or with .gz or .xz",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--max-words", type=int, metavar="N", help="grade about N words (default: all)")
@@ -38,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    for option, value in (("--max-words", arguments.max_words), ("--processes", arguments.processes)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} must be at least 1, not {value}.")
     everything = read_conversations(arguments.text)
     chosen = sample(everything, arguments.max_words, arguments.seed)
     results: dict[str, dict[str, Scores]] = {}
@@ -54,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
     graded = {"stretches": len(chosen), "conversations": len(everything)}
     if arguments.json:
-        print(json.dumps({"text": arguments.text.name, "graded": graded} | _summaries(results)))
+        print(
+            json.dumps({"text": arguments.text.name, "graded": graded} | _summaries(results), allow_nan=False)
+        )
     else:
         _print_tables(results, graded)
     return 0
@@ -64,17 +83,22 @@ def summary(by_author: Mapping[str, Scores]) -> dict[str, Any]:
     """Every metric of one predictor as plain numbers."""
     total = reduce(add, by_author.values(), Scores())
     own = [scores for scores in by_author.values() if scores.after_0.positions >= MIN_WORDS_FOR_DECILES]
+    perplexity = total.likelihood.perplexity_per_word
     return {
         "authors": len(by_author),
         "words": total.after_0.positions,
         "recall": {str(letters): _recall(by_author, letters, total.after(letters)) for letters in LETTERS},
         "ksr": {
             "ideal": _savings([scores.ideal for scores in by_author.values()]),
-            "bounded": _savings([scores.bounded for scores in by_author.values()]),
+            "bounded": {
+                str(probability): _savings([getattr(scores.bounded, name) for scores in by_author.values()])
+                for name, probability in BOUNDED_NOTICES.items()
+            },
         },
         "bits_per_character": total.likelihood.bits_per_character if total.likelihood.characters else None,
-        "perplexity_per_word": total.likelihood.perplexity_per_word if total.likelihood.words else None,
+        "perplexity_per_word": perplexity if total.likelihood.words and math.isfinite(perplexity) else None,
         "author_deciles": {
+            "authors": len(own),
             "top_1": deciles([scores.after_0.top_1 for scores in own]),
             "ksr_ideal": deciles([scores.ideal.savings for scores in own]),
         },
@@ -96,6 +120,7 @@ def _recall(by_author: Mapping[str, Scores], letters: int, total: Recall) -> dic
         "mrr": total.mean_reciprocal_rank,
         "top_1_known": total.hits_1 / total.known if total.known else 0.0,
         "top_3_known": total.hits_3 / total.known if total.known else 0.0,
+        "mrr_known": total.reciprocal_rank / total.known if total.known else 0.0,
         "top_1_exact_case": total.exact_1 / total.positions if total.positions else 0.0,
         "top_3_exact_case": total.exact_3 / total.positions if total.positions else 0.0,
     }

@@ -30,8 +30,8 @@ def line_starts(text: str, width: int) -> list[int]:
     starts, after_space, cells = [0], 0, 0
     for place, character in enumerate(text):
         cells += cell_len(character)
-        if cells >= width:
-            # A word that is wider than the line is cut where the line ends.
+        # What is too wide moves to a new line from its word's start on, or alone if the word is wider still.
+        while cells >= width and place > starts[-1]:
             starts.append(after_space if after_space > starts[-1] else place)
             cells = cell_len(text[starts[-1] : place + 1])
         if character.isspace():

@@ -1,0 +1,667 @@
+"""The keyboard on screen with the real engine: what is pressed, and what is seen.
+
+A `GatedEngine` is the real engine behind a gate: it answers when the test lets it, so that races are played
+out move by move instead of by luck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from fedkey import BundleError, Engine, Suggestions
+from fedkey.bundle import open_bundle
+from fedkey.draft import Draft
+from fedkey.layout import QWERTY, SHIFT
+from fedkey.ui.app import KeyboardApp
+from fedkey.ui.conversation import Bubble, Conversation
+from fedkey.ui.draft import DraftView, line_starts
+from fedkey.ui.help import HelpScreen
+from fedkey.ui.keypad import Keypad
+from fedkey.ui.messages import WordChosen
+from fedkey.ui.suggestions import Choice, SuggestionStrip
+from fedkey.ui.typing import LOADING
+
+SIZES = [(40, 12), (44, 17), (60, 18), (80, 24), (80, 26), (39 + 61, 39), (120, 40), (200, 60)]
+
+
+class GatedEngine(Engine):
+    """Waits at a gate before every answer, and remembers what it was asked and told."""
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(open_bundle(bundle))
+        self.gate = threading.Event()
+        self.gate.set()
+        self.asked: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str, str]] = []
+
+    def suggest(self, context: str, typed: str, k: int = 3) -> Suggestions:  # type: ignore[override]
+        self.asked.append((context, typed))
+        assert self.gate.wait(20)
+        return super().suggest(context, typed, k)
+
+    def accept(self, context: str, typed: str, word: str):  # type: ignore[no-untyped-def]
+        self.told.append((context, typed, word))
+        return super().accept(context, typed, word)
+
+
+@pytest.fixture
+def engine(tiny_bundle: Path) -> GatedEngine:
+    return GatedEngine(tiny_bundle)
+
+
+@pytest.fixture
+def app(engine: GatedEngine) -> KeyboardApp:
+    return KeyboardApp(lambda: engine, QWERTY)
+
+
+async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await pilot.pause(0.005)
+
+
+async def settled(pilot: Pilot[str]) -> None:
+    """Waits until the answer for the draft as it stands is shown."""
+    typing = pilot.app.typing  # type: ignore[attr-defined]
+    await wait_for(
+        pilot, lambda: typing.shown is not None and typing.shown.question.revision == typing._revision
+    )
+    await pilot.pause()
+
+
+def words(app: KeyboardApp) -> tuple[str, ...]:
+    """The words on the strip, as its places show them."""
+    return tuple(choice.word for choice in app.typing.query(Choice) if choice.word)
+
+
+def text(app: KeyboardApp) -> str:
+    draft = app.typing.draft
+    return f"{draft.text[: draft.caret]}|{draft.text[draft.caret :]}"
+
+
+def screen_text(app: KeyboardApp) -> str:
+    """Everything on screen, as the terminal would show it, without colours."""
+    drawing = app.export_screenshot()
+    return html.unescape(" ".join(re.findall(r"<text class=[^>]*>([^<]*)</text>", drawing)))
+
+
+async def click_key(pilot: Pilot[str], name: str) -> None:
+    await pilot.click(Keypad, offset=pilot.app.query_one(Keypad).cell_of(name))
+
+
+# ----------------------------------------------------------------------------------- suggestions
+
+
+async def test_suggestions_follow_every_key(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert words(app) == engine.suggest("", "").words != ()
+        for typed in ("s", "se", "see"):
+            await pilot.press(typed[-1])
+            await settled(pilot)
+            assert words(app) == engine.suggest("", typed).words
+            assert all(word.lower().startswith(typed) for word in words(app))
+        await pilot.press("space")
+        await settled(pilot)
+        assert words(app) == engine.suggest("see ", "").words
+        for word in words(app):
+            assert word in screen_text(app)
+
+
+@pytest.mark.parametrize(
+    ("key", "rank"),
+    [("tab", 0), ("alt+1", 0), ("alt+2", 1), ("alt+3", 2), ("f2", 0), ("f3", 1), ("f4", 2)],
+)
+async def test_a_key_takes_a_suggestion(app: KeyboardApp, engine: GatedEngine, key: str, rank: int) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        taken = words(app)[rank]
+        await pilot.press(key)
+        assert text(app) == f"{taken} |"
+        await settled(pilot)
+        assert engine.told == [("", "t", taken)]
+        assert words(app) == engine.suggest(f"{taken} ", "").words
+
+
+async def test_a_click_takes_a_suggestion(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        second = app.typing.query(Choice)[1]
+        word = second.word
+        await pilot.click(second)
+        assert text(app) == f"{word} |"
+
+
+async def test_taking_a_place_that_is_empty_changes_nothing(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"qqq")
+        await settled(pilot)
+        assert words(app) == ()
+        await pilot.press("tab", "alt+3")
+        await pilot.click(app.typing.query(Choice)[0])
+        assert text(app) == "qqq|"
+
+
+async def test_the_space_after_an_accepted_word_gives_way_to_punctuation(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        word = words(app)[0]
+        await pilot.press("tab", "comma")
+        assert text(app) == f"{word},|"
+        await settled(pilot)
+        # The next word is suggested as if its space stood there already.
+        following = words(app)[0]
+        await pilot.press("tab")
+        assert text(app) == f"{word}, {following} |"
+        await pilot.press("full_stop", "o", "k")
+        assert text(app) == f"{word}, {following}. ok|"
+
+
+async def test_escape_hides_suggestions_until_the_next_key(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        await pilot.press("escape")
+        assert words(app) == ()
+        await pilot.press("tab")
+        assert text(app) == "t|"
+        await pilot.press("h")
+        await settled(pilot)
+        assert words(app) == engine.suggest("", "th").words
+
+
+async def test_escape_hides_the_suggestions_on_their_way_too(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press("t", "escape")
+        await wait_for(pilot, lambda: engine.asked[-1] == ("", "t"))
+        engine.gate.set()
+        await pilot.press("left", "h")  # answered later, so the answer for "t" has come by then
+        await settled(pilot)
+        assert app.typing.shown is not None
+        assert app.typing.shown.question.typed == "h"
+
+
+# ----------------------------------------------------------------------------------------- races
+
+
+async def test_only_the_newest_question_waits(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press("t")
+        await wait_for(pilot, lambda: engine.asked[-1] == ("", "t"))
+        await pilot.press(*"hank")
+        engine.gate.set()
+        await settled(pilot)
+        assert engine.asked[-2:] == [("", "t"), ("", "thank")]
+
+
+async def test_an_overtaken_answer_is_never_shown_and_old_words_stay_meanwhile(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        seen = [words(app)]
+        strip = app.typing.query_one(SuggestionStrip)
+        app.typing.watch(strip, "words", lambda new: seen.append(new), init=False)
+        before = words(app)
+        engine.gate.clear()
+        await pilot.press("t")
+        await wait_for(pilot, lambda: engine.asked[-1] == ("", "t"))
+        await pilot.press("o")
+        assert words(app) == before
+        engine.gate.set()
+        await settled(pilot)
+        assert seen == [before, engine.suggest("", "to").words]
+
+
+async def test_taking_takes_what_is_shown_whatever_was_typed_of_the_word_since(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see ", "t")
+        await settled(pilot)
+        shown = words(app)
+        engine.gate.clear()
+        await pilot.press("q", "tab")
+        assert text(app) == f"see {shown[0]} |"
+        engine.gate.set()
+        await settled(pilot)
+        assert ("see ", "tq", shown[0]) in engine.told
+
+
+async def test_words_shown_for_another_place_are_not_taken(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see")
+        await settled(pilot)
+        assert words(app)
+        engine.gate.clear()
+        await pilot.press("space", "tab", "alt+2")
+        await pilot.click(app.typing.query(Choice)[0])
+        assert text(app) == "see |"
+        await pilot.press("enter", "tab")
+        assert text(app) == "|"
+        engine.gate.set()
+
+
+async def test_a_clicked_word_that_is_no_longer_shown_is_not_taken(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        app.typing.query(Choice)[0].post_message(WordChosen("something else"))
+        await pilot.pause()
+        assert text(app) == "t|"
+
+
+async def test_keys_typed_before_the_engine_is_ready_are_not_lost(engine: GatedEngine) -> None:
+    may_open = threading.Event()
+
+    def open_engine() -> Engine:
+        assert may_open.wait(20)
+        return engine
+
+    app = KeyboardApp(open_engine, QWERTY)
+    async with app.run_test() as pilot:
+        await pilot.press(*"hi th")
+        assert LOADING in screen_text(app)
+        assert text(app) == "hi th|"
+        may_open.set()
+        await settled(pilot)
+        assert engine.asked == [("hi ", "th")]
+        assert engine.told == [("", "hi", "hi")]
+        assert words(app) == engine.suggest("hi ", "th").words
+        assert LOADING not in screen_text(app)
+
+
+async def test_a_bundle_refused_while_loading_closes_the_app_with_the_sentence(tmp_path: Path) -> None:
+    app = KeyboardApp(lambda: Engine.open(tmp_path), QWERTY)
+    with pytest.raises(BundleError) as refusal:
+        Engine.open(tmp_path)
+    async with app.run_test() as pilot:
+        await wait_for(pilot, lambda: app.return_value is not None)
+    assert app.return_value == str(refusal.value)
+
+
+# ------------------------------------------------------------------------------------- conversation
+
+
+async def test_enter_sends_and_what_was_sent_is_context(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see you", "enter")
+        assert text(app) == "|"
+        await pilot.press(*"at ", "h")
+        await settled(pilot)
+        assert engine.asked[-1] == ("see you\nat ", "h")
+        assert words(app) == engine.suggest("see you\nat ", "h").words
+        assert [bubble.query_one(Static).render().plain for bubble in app.typing.query(Bubble)] == ["see you"]
+        assert "see" in screen_text(app)
+
+
+async def test_finished_words_are_told_once_and_in_order(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"hi, you", "enter", *"ok ", "enter", *"1 :)", "left", "x", "enter")
+        await settled(pilot)
+        assert [word for _, _, word in engine.told] == ["hi", "you", "ok"]
+        assert engine.told[1] == ("hi, ", "you", "you")
+
+
+async def test_there_is_nothing_to_send_in_an_empty_draft(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("enter", "space", "enter")
+        assert app.typing.messages == ()
+        assert "Nothing you type leaves this machine." in screen_text(app)
+
+
+async def test_brackets_in_messages_are_no_markup(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"a [b]c[/b]", "enter", *"[/] ok")
+        await pilot.pause()
+        assert "[b]c[/b]" in screen_text(app)
+        assert "[/]" in screen_text(app)
+
+
+async def test_the_newest_message_is_in_view_and_older_ones_can_be_scrolled_to(app: KeyboardApp) -> None:
+    async with app.run_test(size=(40, 12)) as pilot:
+        for number in range(12):
+            app.typing.write(f"message{number}")
+            await pilot.press("enter")
+        await wait_for(pilot, lambda: "message11" in screen_text(app))
+        assert "message0 " not in screen_text(app) + " "
+        for _ in range(12):
+            await pilot.press("pageup")
+        await wait_for(pilot, lambda: "message0" in screen_text(app))
+        await pilot.press("x")
+        assert text(app) == "x|"
+
+
+# ---------------------------------------------------------------------------------- caret and editing
+
+
+async def test_suggestions_are_for_the_word_at_the_caret(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"se you", *["left"] * 4)
+        assert text(app) == "se| you"
+        await settled(pilot)
+        assert words(app) == engine.suggest("", "se").words
+        word = words(app)[0]
+        await pilot.press("tab")
+        assert text(app) == f"{word}| you"
+        await pilot.press("end", "!")
+        assert text(app) == f"{word} you!|"
+
+
+async def test_editing_keys_edit(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"one two three", "ctrl+w", "backspace", "home", "delete", "O")
+        assert text(app) == "O|ne two"
+        await pilot.press("ctrl+right", "ctrl+right", "ctrl+left", "right", "ctrl+u")
+        assert text(app) == "|wo"
+        await pilot.press("end", "alt+x", "f5")
+        assert text(app) == "wo|"
+
+
+async def test_pasted_text_comes_in_on_one_line(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        app.post_message(events.Paste("so\n[we] are\x1b[31m"))
+        await wait_for(pilot, lambda: app.typing.draft.text)
+        assert text(app) == "so [we] are[31m|"
+
+
+async def test_a_click_puts_the_caret_into_the_text(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see you")
+        view = app.typing.query_one(DraftView)
+        left, top = view.content_region.offset - view.region.offset
+        await pilot.click(view, offset=(left + 2, top))
+        assert text(app) == "se|e you"
+        await settled(pilot)
+        assert engine.asked[-1] == ("", "se")
+        await pilot.click(view, offset=(left + 30, top))
+        assert text(app) == "see you|"
+        assert app.cursor_position - view.content_region.offset == (7, 0)
+
+
+async def test_a_long_draft_keeps_its_caret_in_view(app: KeyboardApp) -> None:
+    async with app.run_test(size=(40, 12)) as pilot:
+        app.typing.write("first " + "more words " * 30 + "last")
+        await pilot.pause()
+        assert "last" in screen_text(app)
+        assert "first" not in screen_text(app)
+        await pilot.press("home")
+        await pilot.pause()
+        assert "first" in screen_text(app)
+        assert "last" not in screen_text(app)
+        view = app.typing.query_one(DraftView)
+        assert view.region.contains(*app.cursor_position)
+
+
+@given(st.text(st.sampled_from("ab 好🙂é"), max_size=60), st.integers(3, 20))
+def test_wrapped_lines_hold_every_character_and_leave_room_for_the_caret(line: str, width: int) -> None:
+    starts = line_starts(line, width)
+    assert starts[0] == 0
+    assert starts == sorted(set(starts))
+    for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
+        assert cell_len(line[start:end]) < width
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "ccc", "dddd"]), max_size=20), st.integers(6, 20))
+def test_lines_break_between_words(pieces: list[str], width: int) -> None:
+    line = " ".join(pieces)
+    for start in line_starts(line, width)[1:]:
+        assert line[start - 1] == " " or line[start] == " "
+
+
+# --------------------------------------------------------------------------------------- keys by mouse
+
+
+@pytest.mark.parametrize("size", [(40, 12), (60, 18), (80, 24), (120, 40)])
+async def test_every_key_can_be_clicked(app: KeyboardApp, size: tuple[int, int]) -> None:
+    async with app.run_test(size=size) as pilot:
+        for key in QWERTY.keys:
+            if key.typed.strip():
+                await click_key(pilot, key.name)
+        assert app.typing.draft.text == "".join(key.typed.strip() for key in QWERTY.keys)
+        await click_key(pilot, "space")
+        await click_key(pilot, "a")
+        await click_key(pilot, "backspace")
+        assert app.typing.draft.text.endswith("? ")
+        await click_key(pilot, "enter")
+        assert len(app.typing.messages) == 1
+
+
+async def test_shift_holds_for_one_key(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await click_key(pilot, SHIFT)
+        assert " Q " in screen_text(app)
+        for name in ("h", "i", SHIFT, "?", SHIFT, SHIFT, "a"):
+            await click_key(pilot, name)
+        assert text(app) == "Hi!a|"
+
+
+async def test_a_tap_beside_a_key_hits_the_nearest_and_only_the_left_button_counts(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        keypad = app.typing.query_one(Keypad)
+        await pilot.click(Keypad, offset=(0, 0))
+        await pilot.click(Keypad, offset=(keypad.size.width - 1, 0))
+        await pilot.click(Keypad, offset=keypad.cell_of("g"), button=3)
+        assert text(app) == "qp|"
+
+
+async def test_a_tap_carries_its_place_in_key_widths(app: KeyboardApp) -> None:
+    taps = []
+    async with app.run_test(message_hook=lambda message: taps.append(message)) as pilot:
+        keypad = app.typing.query_one(Keypad)
+        column, line = keypad.cell_of("g")
+        # Terminals that report pixels give fractions of cells; Pilot clicks whole ones only.
+        for fraction in (0.25, 0.75):
+            x, y = keypad.region.x + column + fraction, keypad.region.y + line + 0.5
+            app.screen._forward_event(
+                events.MouseDown(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y)
+            )
+        await pilot.pause()
+    places = [(tap.key.name, tap.x, tap.y) for tap in taps if type(tap).__name__ == "KeyTapped"]
+    (one, x1, y1), (other, x2, y2) = places[0], places[-1]
+    assert one == other == "g"
+    assert 0 < x2 - x1 < 0.5
+    assert y1 == y2
+    assert QWERTY["g"].distance(x1, y1) == 0
+
+
+async def test_a_key_pressed_lights_up_and_goes_out(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        keypad = app.typing.query_one(Keypad)
+        for key, lit in [
+            ("g", {"g"}),
+            ("G", {"g", SHIFT}),
+            ("space", {"space"}),
+            ("exclamation_mark", {"?", SHIFT}),
+            ("backspace", {"backspace"}),
+            ("enter", {"enter"}),
+            ("7", set()),
+        ]:
+            await wait_for(pilot, lambda: not keypad.lit)
+            await pilot.press(key)
+            assert keypad.lit == lit
+        await click_key(pilot, "h")
+        assert keypad.lit == {"h"}
+        await wait_for(pilot, lambda: not keypad.lit)
+
+
+# ----------------------------------------------------------------------------------- sizes and colours
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_everything_essential_fits(app: KeyboardApp, size: tuple[int, int]) -> None:
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*"hello", "enter", "t")
+        await settled(pilot)
+        whole = app.screen.region
+        for kind in (Conversation, DraftView, SuggestionStrip, Keypad):
+            region = app.typing.query_one(kind).region
+            assert region.area > 0
+            assert whole.contains_region(region)
+        shown = screen_text(app)
+        for essential in ("hello", *words(app), *QWERTY.letters, "space", "Take", "Send", "Help", "Quit"):
+            assert essential in shown
+        # Keys grow with the room, from one line to four.
+        lines = {12: 1, 17: 1, 18: 2, 24: 3, 26: 3, 39: 3, 40: 4, 60: 4}
+        assert app.typing.query_one(Keypad).size.height == lines[size[1]] * len(QWERTY.rows)
+        assert "needs" not in shown
+
+
+@pytest.mark.parametrize("size", [(39, 12), (40, 11), (20, 5), (3, 2), (1, 1)])
+async def test_a_terminal_that_is_too_small_is_told(app: KeyboardApp, size: tuple[int, int]) -> None:
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("t")
+        await settled(pilot)
+        if size[0] >= 20:
+            assert " ".join(screen_text(app).split()).startswith("fedkey needs 40 × 12")
+        await pilot.resize_terminal(80, 24)
+        await wait_for(pilot, lambda: "space" in screen_text(app))
+        assert text(app) == "t|"
+        assert words(app)[0] in screen_text(app)
+
+
+async def test_resizing_at_any_time_keeps_what_is_there(app: KeyboardApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"hello", "enter", "t")
+        for width, height in [(40, 12), (200, 60), (30, 8), (60, 18), (41, 40), (80, 24)]:
+            await pilot.resize_terminal(width, height)
+            await pilot.pause()
+        await settled(pilot)
+        assert text(app) == "t|"
+        await wait_for(pilot, lambda: "hello" in screen_text(app))
+
+
+async def test_latency_is_shown_where_there_is_room(app: KeyboardApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert re.search(r"\d+.ms", screen_text(app))
+        await pilot.resize_terminal(40, 12)
+        await wait_for(pilot, lambda: not re.search(r"\d+.ms", screen_text(app)))
+
+
+async def test_every_theme_tells_keys_from_the_ground_and_lit_keys_from_others(app: KeyboardApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        keypad = app.typing.query_one(Keypad)
+        for theme in app.available_themes:
+            app.theme = theme
+            await pilot.press("g")
+            await pilot.pause()
+            lit = keypad.get_component_rich_style("keypad--lit")
+            letter = keypad.get_component_rich_style("keypad--letter")
+            assert letter.color != letter.bgcolor, theme
+            assert letter.bgcolor != keypad.rich_style.bgcolor, theme
+            assert (lit.bgcolor, lit.reverse) != (letter.bgcolor, letter.reverse), theme
+            assert "space" in screen_text(app), theme
+
+
+@pytest.mark.parametrize("theme", ["fedkey-dark", "fedkey-light", "ansi-dark", "ansi-light"])
+async def test_no_color_is_honoured(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = KeyboardApp(lambda: Engine.open(tiny_bundle), QWERTY, theme)
+    async with app.run_test(size=(60, 18)) as pilot:
+        await pilot.press("g", "o")
+        await settled(pilot)
+        await pilot.press("f1")
+        await pilot.pause()
+        await pilot.press("escape", "g")
+        drawing = app.export_screenshot()
+    inside = drawing[drawing.index("<style>") :]
+    colours = re.findall(r"-r\d+ \{ fill: #([0-9a-f]{6})", inside)
+    assert colours
+    for colour in colours:
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (0, 2, 4))
+        assert max(red, green, blue) - min(red, green, blue) <= 4, colour
+
+
+# ------------------------------------------------------------------------------------ help and commands
+
+
+@pytest.mark.parametrize("closing", ["escape", "f1", "click"])
+async def test_help_names_every_way_to_take_a_word(app: KeyboardApp, closing: str) -> None:
+    async with app.run_test(size=(80, 26)) as pilot:
+        await pilot.press("t", "f1")
+        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.pause()
+        shown = screen_text(app)
+        for key in ("Tab", "Alt+1", "F2", "Esc", "Enter", "Ctrl+P", "Ctrl+Q", "Nothing you type"):
+            assert key in shown.replace("\xa0", " ")
+        if closing == "click":
+            await pilot.click(offset=(1, 1))
+        else:
+            await pilot.press(closing)
+        await wait_for(pilot, lambda: app.screen is app.typing)
+        assert text(app) == "t|"
+
+
+async def test_help_can_be_read_to_its_end_in_a_small_terminal(app: KeyboardApp) -> None:
+    async with app.run_test(size=(40, 12)) as pilot:
+        await pilot.press("f1")
+        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        for _ in range(40):
+            await pilot.press("down")
+        await wait_for(pilot, lambda: "anywhere." in screen_text(app))
+
+
+async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) -> None:
+    names = [command.title for command in app.get_system_commands(app.typing)]
+    assert names == ["Help", "Theme", "Clear conversation", "Quit"]
+    async with app.run_test() as pilot:
+        await pilot.press(*"hello", "enter", *"dra")
+        await pilot.press("ctrl+p")
+        await wait_for(pilot, lambda: "Clear" in screen_text(app))
+        await pilot.press(*"clear", "enter")
+        await wait_for(pilot, lambda: app.screen is app.typing and app.typing.messages == ())
+        await pilot.pause()
+        assert not app.typing.query(Bubble)
+        assert text(app) == "dra|"
+
+
+async def test_the_theme_is_chosen_from_the_palette(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        assert app.theme == "fedkey-dark"
+        await pilot.press("ctrl+p")
+        await wait_for(pilot, lambda: "Theme" in screen_text(app))
+        await pilot.press(*"theme", "enter")
+        await wait_for(pilot, lambda: "fedkey-light" in screen_text(app))
+        await pilot.press(*"fedkey-light", "enter")
+        await wait_for(pilot, lambda: app.theme == "fedkey-light")
+
+
+async def test_quitting_ends_the_engines_thread(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        threads = {thread.name for thread in threading.enumerate()}
+        await pilot.press("ctrl+q")
+        await asyncio.wait_for(app.workers.wait_for_complete(), 20)
+        assert threads
+    assert (app.return_value, app.return_code) == (None, 0)
+
+
+async def test_two_keyboards_in_one_process_share_nothing(tiny_bundle: Path) -> None:
+    one = KeyboardApp(lambda: Engine.open(tiny_bundle), QWERTY)
+    async with one.run_test() as pilot:
+        await pilot.press(*"hello")
+    other = KeyboardApp(lambda: Engine.open(tiny_bundle), QWERTY)
+    assert other.typing.draft == Draft()

@@ -67,8 +67,8 @@ training, 5 after 500."""
 
 
 MAX_SPREAD = 2.0
-"""Nats. Measured: 0.2 with a strong penalty on log Z, 0.9 with a weak one; both gave the keystroke savings that
-exact probabilities give."""
+"""Nats. Measured: 0.2 with a strong penalty on log Z, 0.9 with a weak one; both gave the keystroke savings
+that exact probabilities give."""
 
 
 @dataclass(frozen=True)

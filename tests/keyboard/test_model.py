@@ -14,8 +14,8 @@ from fedkey.model import Cache, LanguageModel
 from fedkey_export.package import export
 
 TOLERANCE = {"int8": 0.05, "float32": 1e-4}
-"""int8: rounding in another order can tip an activation over to the next of its 127 steps, once in some thousand
-runs. That it is no more than this, `test_what_is_read_together_hardly_matters` shows."""
+"""int8: rounding in another order can tip an activation over to the next of its 127 steps, once in some
+thousand runs. That it is no more than this, `test_what_is_read_together_hardly_matters` shows."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def test_caches_know_nothing_of_each_other(model: LanguageModel, ids: list[int])
 
 
 def test_what_is_read_together_hardly_matters(model: LanguageModel) -> None:
-    """With one scale for all positions of a run, as the runtime's own quantisation has it, int8 fails this."""
+    """With one scale for all positions of a run, as the runtime's own quantisation has it, int8 fails
+    this."""
     rng, differences = np.random.default_rng(6), []
     for _ in range(40):
         ids = rng.integers(4, model.entry.vocab_size, size=40).tolist()

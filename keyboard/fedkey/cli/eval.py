@@ -18,7 +18,6 @@ from typing import Any
 from fedkey.errors import UserError
 from fedkey.metrics import Interval, Keystrokes, Recall, bootstrap, deciles
 from fedkey.simulate import (
-    BOUNDED_MIN_LENGTH,
     BOUNDED_NOTICES,
     LETTERS,
     Scores,

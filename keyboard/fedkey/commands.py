@@ -7,6 +7,7 @@ stderr. Next stop: `fedkey.cli`, `fedkey_server.cli`, `fedkey_export.cli`.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,9 @@ def run_command(
     else:
         print(_help(program, description, subcommands, default), file=sys.stderr)
         if name is not None:
-            print(f"\n{program}: there is no subcommand {name!r}.", file=sys.stderr)
+            near = difflib.get_close_matches(name, subcommands, n=1)
+            hint = f"; do you mean {near[0]!r}?" if near else "."
+            print(f"\n{program}: there is no subcommand {name!r}{hint}", file=sys.stderr)
         return EXIT_MISTAKE
     assert name is not None
     try:
@@ -94,7 +97,7 @@ def run_command(
         )
         return EXIT_MISTAKE
     except KeyboardInterrupt:
-        print(f"\n{program}: stopped; the same command goes on where it stopped.", file=sys.stderr)
+        print(f"\n{program}: stopped; the same command does what is left.", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

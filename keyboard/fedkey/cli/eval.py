@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedkey.errors import UserError
-from fedkey.metrics import Interval, Keystrokes, Recall, bootstrap, deciles
+from fedkey.metrics import Keystrokes, Recall, bootstrap, deciles
 from fedkey.simulate import (
     BOUNDED_NOTICES,
     LETTERS,
@@ -26,8 +26,13 @@ from fedkey.simulate import (
     sample,
 )
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 MIN_WORDS_FOR_DECILES = 20
 """Authors with fewer graded words say little about themselves."""
+
+LATENCY_PERCENTILES = (50, 90, 99)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     everything = read_conversations(arguments.text)
     chosen = sample(everything, arguments.max_words, arguments.seed)
     results: dict[str, dict[str, Scores]] = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for name, is_baseline in (("unigram", True), ("fedkey", False)):
             task = progress.add_task(name, total=len(chosen))
             results[name] = grade_bundle(
@@ -103,7 +109,7 @@ def summary(by_author: Mapping[str, Scores]) -> dict[str, Any]:
         },
         "latency_ms": {
             "calls": total.latency.total,
-            **{f"p{percent}": total.latency.percentile(percent) for percent in (50, 90, 99)},
+            **{f"p{percent}": total.latency.percentile(percent) for percent in LATENCY_PERCENTILES},
         },
     }
 
@@ -136,66 +142,114 @@ def _summaries(results: Mapping[str, Mapping[str, Scores]]) -> dict[str, Any]:
 
 def _print_tables(results: Mapping[str, Mapping[str, Scores]], graded: Mapping[str, int]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False)
     summaries = _summaries(results)
     own = summaries["fedkey"]
     console.print(
-        f"{own['words']:,} words of {own['authors']} authors, in {graded['stretches']:,} stretches of "
-        f"{graded['conversations']:,} conversations. Unknown words count as wrong; case is ignored "
-        "unless said. [95 % interval over authors]",
-        highlight=False,
+        f"{own['words']:,} words of {own['authors']:,} authors, in {graded['stretches']:,} stretches of "
+        f"{graded['conversations']:,} conversations. Words the lexicon does not know count as wrong and case "
+        "is ignored, unless said. [95 % interval over authors]\n"
     )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("letters typed")
-    for title in ("", "words", "top-1 %", "top-3 %", "MRR", "top-1 known", "top-3 known", "top-1 exact case"):
-        table.add_column(title, justify="right" if title else "left")
-    for letters in LETTERS:
-        for name, numbers in summaries.items():
-            recall = numbers["recall"][str(letters)]
-            table.add_row(
-                str(letters),
-                name,
-                f"{recall['words']:,}",
-                _percent(recall["top_1"]),
-                _percent(recall["top_3"]),
-                f"{recall['mrr']:.3f}",
-                f"{100 * recall['top_1_known']:.1f}",
-                f"{100 * recall['top_3_known']:.1f}",
-                f"{100 * recall['top_1_exact_case']:.1f}",
-            )
-    console.print(table)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for title in (
-        "KSR ideal %",
-        "KSR bounded %",
-        "bits/char",
-        "perplexity/word",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-    ):
-        table.add_column(title, justify="right")
-    for name, numbers in summaries.items():
-        bits, perplexity = numbers["bits_per_character"], numbers["perplexity_per_word"]
-        table.add_row(
-            name,
-            _percent(numbers["ksr"]["ideal"]),
-            _percent(numbers["ksr"]["bounded"]),
-            f"{bits:.3f}" if bits is not None else "-",
-            f"{perplexity:.1f}" if perplexity is not None else "-",
-            *(f"{numbers['latency_ms'][f'p{percent}']:.2f}" for percent in (50, 90, 99)),
+    recalls = [
+        (str(letters), name, numbers["recall"][str(letters)])
+        for letters in LETTERS
+        for name, numbers in summaries.items()
+    ]
+    console.print(
+        _table(
+            ("letters", "", "words", "top-1 %", "top-3 %", "MRR"),
+            (
+                (
+                    letters,
+                    name,
+                    f"{r['words']:,}",
+                    _interval(r["top_1"]),
+                    _interval(r["top_3"]),
+                    f"{r['mrr']:.3f}",
+                )
+                for letters, name, r in recalls
+            ),
+        ),
+        "",
+    )
+    console.print(
+        _table(
+            ("letters", "", "known", "top-1 %", "top-3 %", "MRR", "exact case: top-1 %", "top-3 %"),
+            (
+                (
+                    letters,
+                    name,
+                    f"{r['known_words']:,}",
+                    _percent(r["top_1_known"]),
+                    _percent(r["top_3_known"]),
+                    f"{r['mrr_known']:.3f}",
+                    _percent(r["top_1_exact_case"]),
+                    _percent(r["top_3_exact_case"]),
+                )
+                for letters, name, r in recalls
+            ),
+        ),
+        "",
+    )
+    noticing = [f"{100 * probability:.0f} %" for probability in BOUNDED_NOTICES.values()]
+    console.print(
+        _table(
+            ("keystrokes saved", "ideal %", *(f"notices {share}" for share in noticing)),
+            (
+                (
+                    name,
+                    _interval(numbers["ksr"]["ideal"]),
+                    *(_percent(interval["value"]) for interval in numbers["ksr"]["bounded"].values()),
+                )
+                for name, numbers in summaries.items()
+            ),
+        ),
+        "",
+    )
+    latencies = {name: numbers["latency_ms"] for name, numbers in summaries.items()}
+    console.print(
+        _table(
+            ("", "bits/character", "perplexity/word", "p50 ms", "p90 ms", "p99 ms"),
+            (
+                (
+                    name,
+                    _or_dash(numbers["bits_per_character"], ".3f"),
+                    _or_dash(numbers["perplexity_per_word"], ",.1f"),
+                    *(f"{latencies[name][f'p{percent}']:.2f}" for percent in LATENCY_PERCENTILES),
+                )
+                for name, numbers in summaries.items()
+            ),
         )
-    console.print(table)
-    for key, title in (("top_1", "top-1"), ("ksr_ideal", "KSR ideal")):
-        values = own["author_deciles"][key]
-        if values:
-            shown = " ".join(f"{100 * value:.0f}" for value in values)
-            console.print(f"{title} %, deciles over authors: {shown}", highlight=False)
+    )
+    if own["author_deciles"]["authors"]:
+        console.print(
+            f"\ndeciles over the {own['author_deciles']['authors']:,} authors with {MIN_WORDS_FOR_DECILES} "
+            "words and more"
+        )
+        for key, title in (("top_1", "top-1 %"), ("ksr_ideal", "saved %")):
+            values = own["author_deciles"][key]
+            console.print(f"{title:<8}", *(f"{100 * value:5.1f}" for value in values))
 
 
-def _percent(interval: Mapping[str, float]) -> str:
-    shown = Interval(**interval)
-    return f"{100 * shown.value:.1f} [{100 * shown.low:.1f}, {100 * shown.high:.1f}]"
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(titles):
+        table.add_column(title, justify="left" if index == 0 or not title else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _interval(interval: Mapping[str, float]) -> str:
+    return f"{_percent(interval['value'])} [{_percent(interval['low'])}, {_percent(interval['high'])}]"

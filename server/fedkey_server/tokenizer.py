@@ -7,11 +7,9 @@ stop: `fedkey_server.batches`.
 from __future__ import annotations
 
 import io
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import sentencepiece
 
@@ -29,9 +27,14 @@ class TokenizerConfig:
 
     vocab_size: int = 4096
     character_coverage: float = 0.9999
-    """Share of running characters that get a piece of their own; the rest are spelled in bytes."""
+    """Share of running characters that get a piece of their own, at least 0.98; the rest are spelled in
+    bytes."""
 
     def __post_init__(self) -> None:
+        if not 0.98 <= self.character_coverage <= 1:
+            raise ValueError(
+                f"tokenizer.character_coverage must be between 0.98 and 1, not {self.character_coverage}"
+            )
         if self.vocab_size < MIN_VOCAB_SIZE:
             raise ValueError(f"tokenizer.vocab_size must be at least {MIN_VOCAB_SIZE}, not {self.vocab_size}")
 
@@ -51,36 +54,39 @@ def train(counts: Counter[str], config: TokenizerConfig) -> bytes:
     """A unigram SentencePiece model over units (Kudo 2018, 1804.10959); equal counts give equal bytes.
 
     Raises:
-        UserError: the text is too small for the vocabulary.
+        UserError: the text is too small for the vocabulary, or has more characters than it has places.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "units.tsv"
-        rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        path.write_text("".join(f"{unit}\t{count}\n" for unit, count in rows), encoding="utf-8")
-        model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                input=str(path),
-                input_format="tsv",
-                model_writer=model,
-                model_type="unigram",
-                vocab_size=config.vocab_size,
-                character_coverage=config.character_coverage,
-                byte_fallback=True,
-                normalization_rule_name="identity",
-                add_dummy_prefix=True,
-                treat_whitespace_as_suffix=True,
-                pad_id=PAD_ID,
-                bos_id=START_ID,
-                eos_id=END_ID,
-                unk_id=UNKNOWN_ID,
-                user_defined_symbols=list(SPECIAL_UNITS),
-                num_threads=1,  # more would make the result depend on scheduling
-                minloglevel=2,
-            )
-        except RuntimeError as error:
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            # Not a file, whose path would stand in the model.
+            sentence_iterator=iter([f"{unit}\t{count}" for unit, count in rows]),
+            input_format="tsv",
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=config.vocab_size,
+            character_coverage=config.character_coverage,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=True,
+            treat_whitespace_as_suffix=True,
+            pad_id=PAD_ID,
+            bos_id=START_ID,
+            eos_id=END_ID,
+            unk_id=UNKNOWN_ID,
+            user_defined_symbols=list(SPECIAL_UNITS),
+            num_threads=1,  # more would make the result depend on scheduling
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        if "required_chars" in str(error):
             raise UserError(
-                f"The server's text is too small for {config.vocab_size} pieces; "
-                "give more text or set a smaller tokenizer.vocab_size and model.vocab_size."
+                f"The server's text has too many different characters for {config.vocab_size} pieces; "
+                "set a larger tokenizer.vocab_size and model.vocab_size."
             ) from error
+        raise UserError(
+            f"The server's text is too small for {config.vocab_size} pieces; "
+            "give more text or set a smaller tokenizer.vocab_size and model.vocab_size."
+        ) from error
     return model.getvalue()

@@ -25,12 +25,10 @@ from fedkey.text import capitalise, is_word, sentence_starts
 HEADER = "word\tlog_prob\tflags"
 OFFENSIVE = "offensive"
 
-# Frequent in `wordfreq` or in chat, unknown to spelling lists or too near to another word, and what people
-# mean to type.
+# Right in chat, though pyspellchecker does not list them.
 CHAT_WORDS = frozenset(
-    "lol lmao omg haha hahaha yeah yep nope yup nah gonna wanna gotta kinda sorta dunno lemme gimme cuz btw "
-    "idk tbh imo ikr brb jk hmm hmmm ooh ohh aww wow yay ugh meh okay ok hey hi bye thx pls plz dude bro "
-    "bruh y'all ain't app apps intro selfie emoji online wifi".split()
+    "lol lmao omg haha hahaha btw idk ikr tbh imo brb jk cuz pls plz thx bro bruh aww ohh hmmm yay meh "
+    "app apps emoji intro selfie wifi".split()
 )
 
 # Written with a capital wherever they stand, whatever the server's text does.
@@ -52,7 +50,7 @@ PUBLIC_FORMS = {
 # Of better-profanity's list, the words of faith, identity, medicine and everyday life that a keyboard must be
 # able to offer.
 ORDINARY = frozenset(
-    "god omg gay gays lesbian lesbians drunk vodka rum weed pot hemp opium kill murder slave oral orally "
+    "god omg gay gays lesbians drunk vodka rum weed pot hemp opium kill murder slave oral orally "
     "organ facial stroke strip thrust penetrate penetration hiv virgin womb urine uterus herpes vomit sniper "
     "seaman seamen pawn slope snatch thug hump knob enlargement woody wang len maxi paddy pollock reich "
     "steamy vulgar".split()
@@ -237,8 +235,9 @@ class _PublicLists:
     frequency: Mapping[str, float]
     """wordfreq's share of running words, per lower-case word."""
     listed: frozenset[str]
-    """Words that pyspellchecker holds for right."""
+    """Words that are right: pyspellchecker's and ours."""
     alphabet: str
+    """The letters of pyspellchecker's words."""
 
     @classmethod
     def open(cls, language: str) -> _PublicLists:
@@ -266,7 +265,7 @@ class _PublicLists:
         """
         frequency = self.frequency if word in self.frequency else mixed
         times = APOSTROPHE_RATIO if word in self.listed else 1.0
-        if word not in CHAT_WORDS and any(
+        if any(
             self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
             for other in _with_inserted(word, "'")
         ):
@@ -365,6 +364,8 @@ def read(path: Path) -> list[Entry]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"Cannot read the lexicon {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a lexicon: it is no UTF-8 text.") from error
     if not lines or lines[0] != HEADER:
         raise UserError(f"{path} is not a lexicon: its first line must be {HEADER!r}.")
     entries = []

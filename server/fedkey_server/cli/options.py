@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_preset_options(parser: argparse.ArgumentParser) -> None:
     """PRESET, --set, --threads, --verbose."""
-    parser.add_argument("preset", help="a preset's name (tiny, phone) or the path of a .toml file")
+    parser.add_argument("preset", help="a preset's name (tiny) or the path of a .toml file")
     parser.add_argument(
         "--set",
         action="append",

@@ -65,7 +65,6 @@ Values on the edge between two steps fall either way: 0.02 to 0.15 on trained mo
 untrained ones of 12. Rotary tables that are wrong from the 100th position on: 0.54 after 60 steps of
 training, 5 after 500."""
 
-
 MAX_SPREAD = 2.0
 """Nats. Measured: 0.2 with a strong penalty on log Z, 0.9 with a weak one; both gave the keystroke savings
 that exact probabilities give."""
@@ -94,13 +93,13 @@ class Figures:
     unexplained: float
     """Root mean square of their difference from torch with the bundle's rounding."""
     score_difference: float
-    """Root mean square difference of the logits of trees."""
+    """Root mean square difference of candidates' scores in trees, in nats."""
     score_rounding: float
-    """As `rounding`, of the logits of trees."""
+    """As `rounding`, of candidates' scores in trees."""
     score_unexplained: float
-    """As `unexplained`, of the logits of trees."""
+    """As `unexplained`, of candidates' scores in trees."""
     log_normaliser: float
-    """What candidates' scores take off the logits."""
+    """What these scores take off the logits, in nats: see `fedkey_export.normaliser`."""
     spread: float
     """Root mean square distance of torch's log Z from that, inside words: the error of a score."""
 

@@ -22,6 +22,7 @@ from fedkey_export.verify import (
     FLOAT_TOLERANCE,
     MAX_KL,
     MAX_SCORE_DIFFERENCE,
+    MAX_SPREAD,
     MAX_UNEXPLAINED,
     MIN_TOP1_AGREEMENT,
     compare,
@@ -129,6 +130,12 @@ def scores_times_two(graph: onnx.ModelProto) -> None:
     node.input[0] = node.input[1]
 
 
+def normaliser_slips(graph: onnx.ModelProto) -> None:
+    tensor = next(each for each in graph.graph.initializer if each.name == "log_normaliser")
+    value = numpy_helper.to_array(tensor) + np.float32(0.3)
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
 def later_rotations_slip(graph: onnx.ModelProto) -> None:
     tensor = next(each for each in graph.graph.initializer if each.name == "sin")
     angles = numpy_helper.to_array(tensor).copy()
@@ -144,7 +151,8 @@ def bias_is_ignored(graph: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(
-    "edit", [scores_of_other_pieces, scores_times_two, later_rotations_slip, bias_is_ignored]
+    "edit",
+    [scores_of_other_pieces, scores_times_two, normaliser_slips, later_rotations_slip, bias_is_ignored],
 )
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_graph_that_slips_in_one_place_is_refused(
@@ -175,6 +183,27 @@ def test_a_coarser_int8_is_refused(tiny_bundle: Path, tiny_data: Path, tmp_path:
     bundle = with_graph(tiny_bundle, tmp_path / "bundle", coarsen)
     with pytest.raises(UserError, match="does not reproduce its checkpoint"):
         verify(bundle, model, tiny_data / "validation.jsonl")
+
+
+def test_scores_are_off_by_how_much_the_normaliser_varies(
+    float_bundle: Path, tiny_data: Path, model: Model
+) -> None:
+    figures = compare(open_bundle(float_bundle), model, tiny_data / "validation.jsonl")
+    assert figures.log_normaliser == round(figures.log_normaliser, 2)
+    assert 0 < figures.spread < MAX_SPREAD / 2
+
+
+def test_a_model_whose_normaliser_varies_widely_is_not_exported(tiny_run: Path, tmp_path: Path) -> None:
+    """Logits eight times as large: still a model, and its log Z is now anything between 10 and 60."""
+    other = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    before = checkpoint.load(other)
+    sharpened = {**before.weights, "model.norm.weight": before.weights["model.norm.weight"] * 8}
+    checkpoint.save(other, before.step + 1, sharpened, {}, {}, before.model_config)
+    with pytest.raises(
+        UserError, match=r"normaliser varies by .+ nats \(at most 2\).+ larger train\.z_penalty"
+    ):
+        export(other, tmp_path / "bundle", precision="float32")
+    assert not (tmp_path / "bundle").exists()
 
 
 # ---------------------------------------------------------------------------------------------- against a run

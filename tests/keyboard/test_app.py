@@ -11,6 +11,7 @@ import html
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,11 @@ from fedkey.ui.messages import WordChosen
 from fedkey.ui.suggestions import Choice, SuggestionStrip
 from fedkey.ui.typing import LOADING
 
-SIZES = [(40, 12), (44, 17), (60, 18), (80, 24), (80, 26), (39 + 61, 39), (120, 40), (200, 60)]
+SIZES = [(40, 12), (44, 17), (60, 18), (63, 23), (80, 24), (99, 39), (120, 40), (200, 60)]
+
+RUN = re.compile(r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>')
+CELL_WIDTH = 12.2
+"""How screenshots write a run of characters, and how many pixels wide they draw one."""
 
 
 class GatedEngine(Engine):
@@ -95,9 +100,22 @@ def text(app: KeyboardApp) -> str:
 
 
 def screen_text(app: KeyboardApp) -> str:
-    """Everything on screen, as the terminal would show it, without colours."""
-    drawing = app.export_screenshot()
-    return html.unescape(" ".join(re.findall(r"<text class=[^>]*>([^<]*)</text>", drawing)))
+    """The lines on screen, as the terminal would show them, without colours."""
+    lines: dict[float, str] = defaultdict(str)
+    for x, y, run in RUN.findall(app.export_screenshot()):
+        line = lines[float(y)]
+        gap = " " * (round(float(x) / CELL_WIDTH) - cell_len(line))
+        lines[float(y)] = line + gap + html.unescape(run).strip("\n").replace("\xa0", " ")
+    return "\n".join(lines[y] for y in sorted(lines))
+
+
+def tap(app: KeyboardApp, column: float, line: float) -> None:
+    """Presses the left button within the keypad, on fractions of cells if need be, and waits for nothing."""
+    left, top = app.typing.query_one(Keypad).region.offset
+    x, y = left + column, top + line
+    app.screen._forward_event(
+        events.MouseDown(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y)
+    )
 
 
 async def click_key(pilot: Pilot[str], name: str) -> None:
@@ -319,7 +337,7 @@ async def test_enter_sends_and_what_was_sent_is_context(app: KeyboardApp, engine
 
 async def test_finished_words_are_told_once_and_in_order(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
-        await pilot.press(*"hi, you", "enter", *"ok ", "enter", *"1 :)", "left", "x", "enter")
+        await pilot.press(*"hi, you", "enter", *"ok ", "enter", *"1 :)", "enter")
         await settled(pilot)
         assert [word for _, _, word in engine.told] == ["hi", "you", "ok"]
         assert engine.told[1] == ("hi, ", "you", "you")
@@ -437,9 +455,11 @@ def test_lines_break_between_words(pieces: list[str], width: int) -> None:
 @pytest.mark.parametrize("size", [(40, 12), (60, 18), (80, 24), (120, 40)])
 async def test_every_key_can_be_clicked(app: KeyboardApp, size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
+        await settled(pilot)
         for key in QWERTY.keys:
             if key.typed.strip():
-                await click_key(pilot, key.name)
+                tap(app, *app.typing.query_one(Keypad).cell_of(key.name))
+        await pilot.pause()
         assert app.typing.draft.text == "".join(key.typed.strip() for key in QWERTY.keys)
         await click_key(pilot, "space")
         await click_key(pilot, "a")
@@ -451,6 +471,7 @@ async def test_every_key_can_be_clicked(app: KeyboardApp, size: tuple[int, int])
 
 async def test_shift_holds_for_one_key(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
+        await settled(pilot)
         await click_key(pilot, SHIFT)
         assert " Q " in screen_text(app)
         for name in ("h", "i", SHIFT, "?", SHIFT, SHIFT, "a"):
@@ -460,6 +481,7 @@ async def test_shift_holds_for_one_key(app: KeyboardApp) -> None:
 
 async def test_a_tap_beside_a_key_hits_the_nearest_and_only_the_left_button_counts(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
+        await settled(pilot)
         keypad = app.typing.query_one(Keypad)
         await pilot.click(Keypad, offset=(0, 0))
         await pilot.click(Keypad, offset=(keypad.size.width - 1, 0))
@@ -470,14 +492,12 @@ async def test_a_tap_beside_a_key_hits_the_nearest_and_only_the_left_button_coun
 async def test_a_tap_carries_its_place_in_key_widths(app: KeyboardApp) -> None:
     taps = []
     async with app.run_test(message_hook=lambda message: taps.append(message)) as pilot:
+        await settled(pilot)
         keypad = app.typing.query_one(Keypad)
         column, line = keypad.cell_of("g")
         # Terminals that report pixels give fractions of cells; Pilot clicks whole ones only.
         for fraction in (0.25, 0.75):
-            x, y = keypad.region.x + column + fraction, keypad.region.y + line + 0.5
-            app.screen._forward_event(
-                events.MouseDown(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y)
-            )
+            tap(app, column + fraction, line + 0.5)
         await pilot.pause()
     places = [(tap.key.name, tap.x, tap.y) for tap in taps if type(tap).__name__ == "KeyTapped"]
     (one, x1, y1), (other, x2, y2) = places[0], places[-1]
@@ -487,23 +507,34 @@ async def test_a_tap_carries_its_place_in_key_widths(app: KeyboardApp) -> None:
     assert QWERTY["g"].distance(x1, y1) == 0
 
 
-async def test_a_key_pressed_lights_up_and_goes_out(app: KeyboardApp) -> None:
+async def test_keys_light_up_when_they_are_pressed_or_clicked(
+    app: KeyboardApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedkey.ui.keypad.LIGHT_SECONDS", 600)  # nothing goes out during this test
     async with app.run_test() as pilot:
-        keypad = app.typing.query_one(Keypad)
+        await settled(pilot)
+        keypad, expected = app.typing.query_one(Keypad), set()
         for key, lit in [
             ("g", {"g"}),
-            ("G", {"g", SHIFT}),
-            ("space", {"space"}),
-            ("exclamation_mark", {"?", SHIFT}),
-            ("backspace", {"backspace"}),
-            ("enter", {"enter"}),
             ("7", set()),
+            ("backspace", {"backspace"}),
+            ("exclamation_mark", {"?", SHIFT}),
+            ("H", {"h"}),
+            ("space", {"space"}),
+            ("enter", {"enter"}),
         ]:
-            await wait_for(pilot, lambda: not keypad.lit)
             await pilot.press(key)
-            assert keypad.lit == lit
-        await click_key(pilot, "h")
-        assert keypad.lit == {"h"}
+            expected |= lit
+            assert keypad.lit == expected
+        await click_key(pilot, "j")
+        assert keypad.lit == expected | {"j"}
+
+
+async def test_a_lit_key_goes_out_again(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        keypad = app.typing.query_one(Keypad)
+        keypad.light("g")
+        assert keypad.lit == {"g"}
         await wait_for(pilot, lambda: not keypad.lit)
 
 
@@ -524,7 +555,7 @@ async def test_everything_essential_fits(app: KeyboardApp, size: tuple[int, int]
         for essential in ("hello", *words(app), *QWERTY.letters, "space", "Take", "Send", "Help", "Quit"):
             assert essential in shown
         # Keys grow with the room, from one line to four.
-        lines = {12: 1, 17: 1, 18: 2, 24: 3, 26: 3, 39: 3, 40: 4, 60: 4}
+        lines = {12: 1, 17: 1, 18: 2, 23: 2, 24: 3, 39: 3, 40: 4, 60: 4}
         assert app.typing.query_one(Keypad).size.height == lines[size[1]] * len(QWERTY.rows)
         assert "needs" not in shown
 
@@ -535,7 +566,7 @@ async def test_a_terminal_that_is_too_small_is_told(app: KeyboardApp, size: tupl
         await pilot.press("t")
         await settled(pilot)
         if size[0] >= 20:
-            assert " ".join(screen_text(app).split()).startswith("fedkey needs 40 × 12")
+            assert "fedkey needs 40 × 12" in " ".join(screen_text(app).split())
         await pilot.resize_terminal(80, 24)
         await wait_for(pilot, lambda: "space" in screen_text(app))
         assert text(app) == "t|"
@@ -605,8 +636,8 @@ async def test_help_names_every_way_to_take_a_word(app: KeyboardApp, closing: st
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
         await pilot.pause()
         shown = screen_text(app)
-        for key in ("Tab", "Alt+1", "F2", "Esc", "Enter", "Ctrl+P", "Ctrl+Q", "Nothing you type"):
-            assert key in shown.replace("\xa0", " ")
+        for key in ("Tab", "Alt+1", "F2", "Esc", "Enter", "Ctrl+P", "Ctrl+Q", "Nothing you"):
+            assert key in shown
         if closing == "click":
             await pilot.click(offset=(1, 1))
         else:
@@ -649,13 +680,19 @@ async def test_the_theme_is_chosen_from_the_palette(app: KeyboardApp) -> None:
         await wait_for(pilot, lambda: app.theme == "fedkey-light")
 
 
-async def test_quitting_ends_the_engines_thread(app: KeyboardApp) -> None:
+async def test_quitting_ends_the_engines_thread(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_ended = threading.Event()
+    serve = app.inference.run
+
+    def run() -> None:
+        serve()
+        has_ended.set()
+
+    monkeypatch.setattr(app.inference, "run", run)
     async with app.run_test() as pilot:
         await settled(pilot)
-        threads = {thread.name for thread in threading.enumerate()}
         await pilot.press("ctrl+q")
-        await asyncio.wait_for(app.workers.wait_for_complete(), 20)
-        assert threads
+    assert await asyncio.to_thread(has_ended.wait, 20)
     assert (app.return_value, app.return_code) == (None, 0)
 
 

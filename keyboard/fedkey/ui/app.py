@@ -19,7 +19,7 @@ from textual.screen import Screen
 from fedkey.layout import Layout
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
-from fedkey.ui.messages import Answered, Asked, EngineReady, EngineRefused, Written
+from fedkey.ui.messages import Answered, Asked, EngineFailed, EngineReady, Typable, Written
 from fedkey.ui.terminal import read_alt_digits_as_keys
 from fedkey.ui.themes import DARK, THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fedkey.engine import Engine
 
 
-WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (60, "-wide")]
+WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (63, "-wide")]
 HEIGHTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (18, "-medium"), (24, "-high"), (40, "-highest")]
 """From so many cells on, the screen has this class; `app.tcss` says what that means."""
 
@@ -48,7 +48,7 @@ class KeyboardApp(App[str]):
     VERTICAL_BREAKPOINTS = HEIGHTS
 
     def __init__(self, open_engine: Callable[[], Engine], layout: Layout, theme: str = DARK.name) -> None:
-        """`open_engine` is called once, in another thread; if it raises `UserError` the app closes."""
+        """`open_engine` is called once, in another thread; what it raises closes the app."""
         super().__init__()
         read_alt_digits_as_keys()
         self.typing = TypingScreen(layout)
@@ -62,8 +62,7 @@ class KeyboardApp(App[str]):
         return self.typing
 
     def on_mount(self) -> None:
-        """Opens the engine in its thread; a polite kill leaves the terminal as it was found."""
-        self.run_worker(self.inference.run, name="engine", group="engine", thread=True)
+        """Lets a polite kill leave the terminal as it was found."""
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
@@ -71,6 +70,10 @@ class KeyboardApp(App[str]):
     def on_unmount(self) -> None:
         """Lets the engine's thread end."""
         self.inference.stop()
+
+    def on_typable(self, _: Typable) -> None:
+        """Opens the engine in its thread; its imports would hold up the first paint if that began sooner."""
+        self.run_worker(self.inference.run, name="engine", group="engine", thread=True)
 
     def on_asked(self, message: Asked) -> None:
         """Passes a question to the engine."""
@@ -84,7 +87,7 @@ class KeyboardApp(App[str]):
         """Ends the loading state."""
         self.typing.is_ready = True
 
-    def on_engine_refused(self, message: EngineRefused) -> None:
+    def on_engine_failed(self, message: EngineFailed) -> None:
         """Leaves, with the sentence that says why."""
         self.exit(message.reason)
 

@@ -1,7 +1,7 @@
 """The engine in a thread of its own, so that no key ever waits for a word.
 
-In: questions and written words, from the app. Out: messages to the app: ready or refused, and answers. Next
-stop: `fedkey.engine`.
+In: questions and written words, from the app. Out: messages to the app: ready, answers, or that it failed.
+Next stop: `fedkey.engine`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from fedkey.errors import UserError
-from fedkey.ui.messages import Answered, EngineReady, EngineRefused, Question, Written
+from fedkey.ui.messages import Answered, EngineFailed, EngineReady, Question, Written
 
 if TYPE_CHECKING:
     from fedkey.engine import Engine
@@ -31,7 +31,7 @@ class Inference:
         """Nothing is opened before `run`.
 
         Args:
-            open_engine: called once, in the thread; a `UserError` is posted as `EngineRefused`.
+            open_engine: called once, in the thread.
             post: takes a message from any thread.
         """
         self._open_engine = open_engine
@@ -60,12 +60,19 @@ class Inference:
             self._changed.notify()
 
     def run(self) -> None:
-        """Opens the engine and serves it until `stop`."""
+        """Opens the engine and serves it until `stop`, or until it fails, which is posted as a sentence."""
         try:
-            engine = self._open_engine()
+            self._serve(self._open_engine())
         except UserError as error:
-            self._post(EngineRefused(str(error)))
-            return
+            self._post(EngineFailed(str(error)))
+        except Exception as error:
+            # A traceback with its variables would leave what was typed on the terminal.
+            reason = str(error).partition("\n")[0]
+            self._post(
+                EngineFailed(f"The engine broke down ({type(error).__name__}: {reason}); please report it.")
+            )
+
+    def _serve(self, engine: Engine) -> None:
         self._post(EngineReady())
         while (work := self._next()) is not None:
             if isinstance(work, Written):

@@ -129,12 +129,13 @@ class Keypad(Widget):
     @property
     def _key_cells(self) -> int:
         """Cells of a key width."""
-        cells = min(int(self.size.width / self.keys.width), WIDEST_KEY[self._row_lines])
+        # The gap behind the last key needs no room.
+        cells = min(int((self.size.width + 1) / self.keys.width), WIDEST_KEY[self._row_lines])
         return max(cells - cells % 2 if cells > 4 else cells, 1)
 
     @property
     def _left(self) -> int:
-        return max(int(self.size.width - self._key_cells * self.keys.width) // 2, 0)
+        return max(int(self.size.width + 1 - self._key_cells * self.keys.width) // 2, 0)
 
     def _edge(self, x: float) -> int:
         """The column that begins at a place in key widths."""

@@ -49,13 +49,18 @@ class Written(Message):
 
 
 @dataclass
+class Typable(Message):
+    """The screen has been drawn, and takes keys and answers."""
+
+
+@dataclass
 class EngineReady(Message):
     """The engine is open and answers."""
 
 
 @dataclass
-class EngineRefused(Message):
-    """The engine cannot be opened; one sentence says why."""
+class EngineFailed(Message):
+    """The engine cannot be opened, or cannot go on; one sentence says why."""
 
     reason: str
 

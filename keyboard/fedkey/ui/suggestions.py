@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.reactive import reactive
+from textual.style import Style
 from textual.widgets import Static
 
 from fedkey.ui.messages import WordChosen
@@ -34,7 +35,9 @@ class Choice(Static):
         """The word, and the number of the key that takes it."""
         if not self.word:
             return Content("")
-        return Content.assemble((f"{self.rank + 1} ", self.get_visual_style("choice--number")), self.word)
+        # Said outright: the place's own bold would show through a style that does not mention it.
+        number_style = self.get_visual_style("choice--number") + Style(bold=False)
+        return Content.assemble((f"{self.rank + 1} ", number_style), self.word)
 
     def watch_word(self) -> None:
         """Only a word that is there looks as if it could be clicked."""
@@ -52,19 +55,24 @@ class SuggestionStrip(Horizontal):
     words: reactive[tuple[str, ...]] = reactive(())
     note: reactive[str] = reactive("")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._note = Static(id="note", markup=False)
+        self._choices = [Choice(rank) for rank in range(NUM_SHOWN)]
+
     def compose(self) -> ComposeResult:
         """The places, and the note over them."""
-        yield Static(id="note", markup=False)
-        for rank in range(NUM_SHOWN):
-            yield Choice(rank)
+        yield self._note
+        yield from self._choices
 
     def watch_words(self, words: tuple[str, ...]) -> None:
         """Fills the places."""
-        for choice in self.query(Choice):
+        for choice in self._choices:
             choice.word = words[choice.rank] if choice.rank < len(words) else ""
 
     def watch_note(self, note: str) -> None:
         """Shows the note instead of the places, or the places."""
-        for child in self.query(Static):
-            child.display = (child.id == "note") == bool(note)
-        self.query_one("#note", Static).update(note)
+        self._note.update(note)
+        self._note.display = note != ""
+        for choice in self._choices:
+            choice.display = note == ""

@@ -27,7 +27,7 @@ from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
-from fedkey.ui.messages import Answered, Asked, CaretPlaced, KeyTapped, Question, WordChosen, Written
+from fedkey.ui.messages import Answered, Asked, CaretPlaced, KeyTapped, Question, Typable, WordChosen, Written
 from fedkey.ui.suggestions import SuggestionStrip
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
@@ -83,50 +83,57 @@ class TypingScreen(Screen[None]):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
-        self._layout = layout
         self._revision = 0
+        # Held, not looked up: the engine's thread may answer while the screen is being built or taken down.
+        self._latency = Static(id="latency")
+        self._conversation = Conversation()
+        self._view = DraftView()
+        self._strip = SuggestionStrip()
+        self._keypad = Keypad(layout)
+        self._too_small = Static(id="too-small")
 
     def compose(self) -> ComposeResult:
         """From the top: title, conversation, draft, suggestions, keys, footer."""
         with Vertical(id="desk"):
             with Horizontal(id="title"):
                 yield Static("fedkey", id="name")
-                yield Static(id="latency")
-            yield Conversation()
-            yield DraftView()
-            yield SuggestionStrip()
-            yield Keypad(self._layout)
+                yield self._latency
+            yield self._conversation
+            yield self._view
+            yield self._strip
+            yield self._keypad
             yield Footer(show_command_palette=False)
-        yield Static(id="too-small")
+        yield self._too_small
 
     def on_mount(self) -> None:
-        """Asks for the first words of the first message."""
+        """Asks for the first words of the first message, once there is a screen to show them."""
         self._ask()
+        self.call_after_refresh(self.post_message, Typable())
 
     # ---------------------------------------------------------------------------------- what is shown
 
     def watch_draft(self, draft: Draft) -> None:
         """Shows the draft."""
-        self.query_one(DraftView).draft = draft
+        self._view.draft = draft
 
     def watch_messages(self, messages: tuple[str, ...]) -> None:
         """Shows the conversation."""
-        self.query_one(Conversation).messages = messages
+        self._conversation.messages = messages
 
     def watch_is_ready(self, is_ready: bool) -> None:
         """Says so while there is no engine yet."""
-        self.query_one(SuggestionStrip).note = "" if is_ready else LOADING
+        self._strip.note = "" if is_ready else LOADING
 
     def watch_shown(self, shown: Answered | None) -> None:
         """Shows the words and how long they took."""
-        self.query_one(SuggestionStrip).words = shown.suggestions.words if shown else ()
+        self._strip.words = shown.suggestions.words if shown else ()
         if shown is not None:
-            self.query_one("#latency", Static).update(f"{shown.suggestions.latency_ms:.0f} ms")
+            self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms")
 
     def on_resize(self, event: events.Resize) -> None:
         """Says what is missing where the keyboard has no room."""
         width, height = event.size
-        self.query_one("#too-small", Static).update(
+        self._too_small.update(
             f"fedkey needs {MIN_WIDTH} × {MIN_HEIGHT} characters; this terminal has {width} × {height}."
         )
 
@@ -209,16 +216,15 @@ class TypingScreen(Screen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Lights the key on screen, and types what can be typed."""
-        keypad = self.query_one(Keypad)
         if event.key in (BACKSPACE, ENTER):
-            keypad.light(event.key)
+            self._keypad.light(event.key)
         elif event.is_printable and event.character is not None and not event.key.startswith("alt+"):
             event.stop()
-            key = self._layout.key_for(event.character)
+            key = self._keypad.keys.key_for(event.character)
             if key is not None:
-                keypad.light(key.name)
+                self._keypad.light(key.name)
                 if event.character == key.shifted != key.typed:
-                    keypad.light(SHIFT)
+                    self._keypad.light(SHIFT)
             self.write(event.character)
 
     def on_paste(self, event: events.Paste) -> None:
@@ -228,7 +234,7 @@ class TypingScreen(Screen[None]):
 
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""
-        key, keypad = message.key, self.query_one(Keypad)
+        key, keypad = message.key, self._keypad
         keypad.light(key.name)
         if key.name == SHIFT:
             keypad.is_shifted = not keypad.is_shifted
@@ -246,8 +252,7 @@ class TypingScreen(Screen[None]):
 
     def action_scroll_back(self, pages: int) -> None:
         """Looks at earlier or later messages."""
-        conversation = self.query_one(Conversation)
         if pages < 0:
-            conversation.scroll_page_up()
+            self._conversation.scroll_page_up()
         else:
-            conversation.scroll_page_down()
+            self._conversation.scroll_page_down()

@@ -48,8 +48,9 @@ class CorpusConfig:
     donor_share: float = 0.15
     """Share of that source's authors who give their own messages to the server."""
     max_words_per_author: int = 5000
-    """An author with so many own words keeps no further conversation, so that nobody speaks for everybody
-    (two chitchat senders hold 18 % of its words)."""
+    """After the message with which an author's own words reach this, no more of theirs is kept, so that
+    nobody speaks for everybody (two chitchat senders hold 18 % of its words; one wrote 15,000 of spam in a
+    single conversation)."""
     min_words_per_phone: int = 100
     """Authors with fewer own words are no phones."""
 
@@ -390,8 +391,8 @@ def split_corpus(
 
     A conversation in which a validation or test author takes part is used for evaluating that author and for
     nothing else. Of the others, the server keeps the donors' own messages only; each phone keeps its
-    conversations whole. Conversations are given out in their order, each whole, until an author's own words
-    reach `max_words_per_author`; the last one may run over.
+    conversations whole, partners' messages included. An author's conversations are given out in their order
+    until the author's own words reach `max_words_per_author`; the one in which they do ends there.
 
     Raises:
         UserError: an author of `chats` stands in the server's sources too, where the split cannot protect
@@ -402,25 +403,29 @@ def split_corpus(
     by_author: dict[Split, dict[str, list[Conversation]]] = {split: defaultdict(list) for split in Split}
     own_words: Counter[str] = Counter()
     for conversation in chats:
-        words = Counter[str]()
-        for message in conversation.messages:
-            if message.author is not None:
-                words[message.author] += message.text.count(" ") + 1
-        splits = {author: split_of(author, config.donor_share) for author in words}
+        authors = {message.author for message in conversation.messages if message.author is not None}
+        splits = {author: split_of(author, config.donor_share) for author in authors}
         is_held_out = not {Split.VALIDATION, Split.TEST}.isdisjoint(splits.values())
-        donors = set()
+        num_messages = {}  # author -> how many of the conversation's messages they may keep
         for author, split in sorted(splits.items()):
             if is_held_out and split not in (Split.VALIDATION, Split.TEST):
                 continue
             if own_words[author] >= config.max_words_per_author:
                 continue
-            own_words[author] += words[author]
+            end, own_words[author] = _room(
+                conversation, author, own_words[author], config.max_words_per_author
+            )
             if split is Split.SERVER:
-                donors.add(author)
+                num_messages[author] = end
             else:
-                by_author[split][author].append(conversation)
-        if donors:
-            own = tuple(message for message in conversation.messages if message.author in donors)
+                kept = Conversation(conversation.id, conversation.messages[:end])
+                by_author[split][author].append(kept)
+        if num_messages:
+            own = tuple(
+                message
+                for place, message in enumerate(conversation.messages)
+                if message.author is not None and place < num_messages.get(message.author, 0)
+            )
             donated.append(Conversation(conversation.id, own))
     phones = {
         author: conversations
@@ -434,6 +439,16 @@ def split_corpus(
         dict(sorted(by_author[Split.VALIDATION].items())),
         dict(sorted(by_author[Split.TEST].items())),
     )
+
+
+def _room(conversation: Conversation, author: str, own_words: int, cap: int) -> tuple[int, int]:
+    """How many of a conversation's messages are kept for an author, and their own words after those."""
+    for place, message in enumerate(conversation.messages, start=1):
+        if message.author == author:
+            own_words += message.text.count(" ") + 1
+            if own_words >= cap:
+                return place, own_words
+    return len(conversation.messages), own_words
 
 
 def _refuse_authors_on_both_sides(

@@ -372,19 +372,16 @@ def test_the_server_gets_the_donors_own_messages_and_nothing_else(chats: list[Co
 
 
 def own_words(author: str, conversations: list[Conversation]) -> list[int]:
-    """Own words of an author, conversation by conversation."""
-    return [
-        sum(len(m.text.split()) for m in conversation.messages if m.author == author)
-        for conversation in conversations
-    ]
+    """Words of an author's messages, one by one."""
+    return [len(m.text.split()) for c in conversations for m in c.messages if m.author == author]
 
 
 @settings(max_examples=200, deadline=None)
 @given(chats=CHATS, cap=st.integers(1, 12))
-def test_an_author_at_the_cap_keeps_no_further_conversation(chats: list[Conversation], cap: int) -> None:
+def test_an_author_at_the_cap_keeps_no_further_message(chats: list[Conversation], cap: int) -> None:
     free, capped = shared_out(chats), shared_out(chats, max_words_per_author=cap)
-    donors = {author: free.server[1:] for author in POOL if split_of(author, 0.15) is Split.SERVER}
-    kept_donors = {author: capped.server[1:] for author in donors}
+    donors = {author: free.donors for author in POOL if split_of(author, 0.15) is Split.SERVER}
+    kept_donors = {author: capped.donors for author in donors}
     for everything, kept in (
         (free.phones, capped.phones),
         (free.validation, capped.validation),
@@ -392,11 +389,24 @@ def test_an_author_at_the_cap_keeps_no_further_conversation(chats: list[Conversa
         (donors, kept_donors),
     ):
         for author, conversations in everything.items():
-            offered = [n for n in own_words(author, conversations) if n]
-            counts = [n for n in own_words(author, kept[author]) if n]
-            assert counts == offered[: len(counts)], "the first conversations are the ones kept"
+            offered, counts = own_words(author, conversations), own_words(author, kept[author])
+            assert counts == offered[: len(counts)], "the first messages are the ones kept"
             assert sum(counts[:-1]) < cap, "the last one alone may run over"
             assert len(counts) == len(offered) or sum(counts) >= cap
+
+
+@settings(max_examples=100, deadline=None)
+@given(chats=CHATS, cap=st.integers(1, 12))
+def test_a_conversation_is_cut_at_the_cap_with_everything_in_it_until_there(
+    chats: list[Conversation], cap: int
+) -> None:
+    free, capped = shared_out(chats), shared_out(chats, max_words_per_author=cap)
+    for author, kept in capped.phones.items():
+        whole = free.phones[author][: len(kept)]
+        assert kept[:-1] == whole[:-1]
+        last = kept[-1].messages
+        assert last == whole[-1].messages[: len(last)]
+        assert last == whole[-1].messages or last[-1].author == author
 
 
 def test_authors_with_few_words_are_no_phones() -> None:

@@ -28,6 +28,7 @@ from fedkey.candidates import CandidateFinder
 from fedkey.casing import like_typed
 from fedkey.context import Context, ContextReader, newest_that_fit
 from fedkey.decoder import Decoder, WordScores
+from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
 from fedkey.pieces import Pieces
@@ -81,7 +82,11 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         """Takes a checked bundle; `Engine.open` is the usual way in."""
         self.bundle = bundle
-        self.pieces = Pieces(bundle.tokenizer_bytes())
+        tokenizer = bundle.tokenizer_bytes()
+        try:
+            self.pieces = Pieces(tokenizer)
+        except UserError as error:
+            raise BundleError(str(error)) from error
         if self.pieces.vocab_size != bundle.manifest.model.vocab_size:
             raise BundleError(
                 "The bundle's tokenizer and model count their pieces differently; export it again."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedkey import Engine
 from fedkey.bundle import (
+    _LARGEST,
+    FEATURES,
+    FORMAT,
     LEXICON_ARRAYS,
     MANIFEST,
     MAX_BUNDLE_BYTES,
     MAX_MANIFEST_BYTES,
     MODEL,
+    OPTIONAL,
+    SPECIAL_IDS,
     TOKENIZER,
+    TOKENIZER_KEY,
     BundleError,
+    FileEntry,
+    Manifest,
+    ModelEntry,
     lexicon_file,
     open_bundle,
 )
-from fedkey.model import LanguageModel
+from fedkey.model import LanguageModel, expected_signature
+from fedkey.pieces import START_ID
 
 Json = dict[str, Any]
 
@@ -347,3 +361,131 @@ def test_a_model_whose_answers_are_no_numbers(bundle: Path) -> None:
 
     edit_graph(bundle, spoil)
     assert "gives no probabilities" in refusal(bundle)
+
+
+def test_a_tokenizer_that_is_none_is_a_bundle_that_is_none(bundle: Path) -> None:
+    for content in (b"", b"hello"):
+        replace(bundle, TOKENIZER, content)
+        with pytest.raises(BundleError, match="not a SentencePiece model"):
+            Engine.open(bundle)
+
+
+# ---------------------------------------------------------------------------------------------- BUNDLE.md
+
+KEYBOARD = Path(__file__).parents[2] / "keyboard"
+DOCUMENT = (KEYBOARD / "BUNDLE.md").read_text(encoding="utf-8")
+
+
+def rows_of_table(title: str) -> list[list[str]]:
+    """Cells of the tables whose first column has this title."""
+    rows = []
+    for table in re.findall(rf"^\| {title} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE):
+        rows += [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+    return rows
+
+
+def names_in_table(title: str) -> list[str]:
+    return [name for row in rows_of_table(title) for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+def test_every_field_is_described_once_and_in_order() -> None:
+    kinds = (Manifest, FileEntry, ModelEntry)
+    assert names_in_table("field") == [field.name for kind in kinds for field in dataclasses.fields(kind)]
+
+
+def test_every_limit_is_told() -> None:
+    told = {row[0].strip("`"): row[3] for row in rows_of_table("field") if len(row) == 4}
+    for name, limit in _LARGEST.items():
+        assert told[name] == f"2^{limit.bit_length() - 1}"
+    assert f"{MAX_MANIFEST_BYTES:,} bytes" in DOCUMENT
+    assert f"{MAX_BUNDLE_BYTES:,} bytes" in DOCUMENT
+    assert f"| `format` | integer | {FORMAT}. " in DOCUMENT
+    assert f"`{json.dumps(dict(SPECIAL_IDS))}`" in DOCUMENT
+
+
+def test_every_feature_and_array_is_described() -> None:
+    assert set(names_in_table("feature")) == FEATURES
+    assert f"`{OPTIONAL}`" in DOCUMENT
+    assert names_in_table("array") == list(LEXICON_ARRAYS)
+    dtypes = {"|u1": "uint8", "<u2": "uint16", "<u4": "uint32", "<f4": "float32"}
+    told = [row[1] for row in rows_of_table("array")]
+    assert told == [" or ".join(dtypes[dtype] for dtype in each) for each in LEXICON_ARRAYS.values()]
+
+
+def test_every_tensor_is_described(tiny_bundle: Path) -> None:
+    letters = {
+        "vocab_size": "V",
+        "width": "D",
+        "num_key_value_heads": "G",
+        "head_size": "K",
+        "cache_slots": "C",
+    }
+    entry = dataclasses.replace(
+        open_bundle(tiny_bundle).manifest.model, num_layers=1, num_heads=16, head_size=48, width=768,
+        num_key_value_heads=8, cache_slots=999,
+    )  # fmt: skip
+    letter_of = {getattr(entry, name): letter for name, letter in letters.items()}
+    types = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
+    expected = {
+        name.replace("_0", "_LAYER"): (types[kind], [str(letter_of.get(size, size)) for size in shape])
+        for name, (kind, shape) in expected_signature(entry).items()
+    }
+    told = {
+        name: (row[1], row[2].strip("[]").split(", "))
+        for row in rows_of_table("input") + rows_of_table("output")
+        for name in re.findall(r"`([^`]+)`", row[0])
+    }
+    assert told == expected
+    assert f"`{TOKENIZER_KEY}`" in DOCUMENT
+
+
+def sentences(module: str) -> Iterator[str]:
+    """A pattern for each sentence with which this module refuses; what varies matches anything."""
+    for node in ast.walk(ast.parse((KEYBOARD / "fedkey" / module).read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+            continue
+        if node.func.id not in ("BundleError", "UserError"):
+            continue
+        sentence = node.args[0]
+        if isinstance(sentence, ast.Constant):
+            yield re.escape(str(sentence.value))
+        elif isinstance(sentence, ast.JoinedStr):
+            constants = {"MANIFEST": MANIFEST, "FORMAT": str(FORMAT)}
+            yield "".join(
+                re.escape(part.value)
+                if isinstance(part, ast.Constant)
+                else re.escape(constants.get(ast.unparse(part.value), "\0")).replace("\0", "[^|]+?")
+                for part in sentence.values
+                if isinstance(part, ast.Constant | ast.FormattedValue)
+            )
+
+
+def test_every_refusal_is_listed_with_what_to_do() -> None:
+    listed = [row[0] for row in rows_of_table("the keyboard says")]
+    tokenizers = [s for s in sentences("pieces.py") if not s.startswith("Cannot")]
+    found = [s for module in ("bundle.py", "lexicon.py", "engine.py", "model.py") for s in sentences(module)]
+    unlisted = [s for s in (*found, *tokenizers) if not any(re.fullmatch(s, row) for row in listed)]
+    assert len(found) > 25
+    assert unlisted == []
+
+
+def test_the_documents_reader_reads_what_the_keyboard_reads(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code blocks run as they are, but for the place of the bundle."""
+    read, look_up = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert len(read.splitlines()) <= 16
+    there: dict[str, Any] = {}
+    exec(read.replace('"BUNDLE"', repr(str(tiny_bundle))), there)
+    assert capsys.readouterr().out.count("\u2581") >= 1
+    engine = Engine.open(tiny_bundle)
+    model = LanguageModel(open_bundle(tiny_bundle))
+    ids = [START_ID, *engine.pieces.encode("how are")]
+    assert there["read"] == ids
+    np.testing.assert_allclose(there["log_probs"], model.advance(model.new_cache(), ids), atol=1e-4)
+
+    exec(look_up.replace('"BUNDLE/lexicon"', repr(str(tiny_bundle / "lexicon"))), there)
+    lexicon = engine.lexicon
+    words = [lexicon.word(index) for index in range(len(lexicon))]
+    assert sorted(there["words"]) == sorted(word for word in words if word.lower().startswith("th"))
+    assert there["words"][0] == "the"

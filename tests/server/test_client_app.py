@@ -55,7 +55,7 @@ def expected(start: Model, config: Config, data: Path, phone: int, round_number:
     model.load_state_dict(start.state_dict())
     texts = Phones.load(data / "phones.npz").documents(phone)
     rng = np.random.default_rng((config.rounds.seed, round_number, phone))
-    client_update(model, texts, config.rounds, 1e-3, rng)
+    client_update(model, texts, config.rounds.in_round(round_number), 1e-3, rng)
     return model
 
 

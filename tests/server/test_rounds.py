@@ -214,9 +214,24 @@ def test_a_phone_without_graded_text_reports_that_it_has_nothing(seed: int) -> N
         ({"batch_rows": -1}, "rounds.batch_rows must not be negative, but it is -1"),
         ({"client_learning_rate": 0.0}, "rounds.client_learning_rate must be more than 0"),
         ({"client_momentum": 1.0}, "rounds.client_momentum must be from 0 up to 1"),
+        ({"final_share": 0.0}, "rounds.final_share must be above 0 and at most 1"),
         ({"timeout": -1.0}, "rounds.timeout must be more than 0"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RoundsConfig(**change)  # type: ignore[arg-type]
+
+
+def test_a_phones_rate_falls_from_round_to_round_to_its_final_share() -> None:
+    config = RoundsConfig(num_rounds=5, client_learning_rate=2.0, final_share=0.1)
+    rates = [config.in_round(number).client_learning_rate for number in range(1, 6)]
+    assert rates[0] == 2.0
+    assert rates[-1] == pytest.approx(0.2)
+    assert rates == sorted(rates, reverse=True)
+    assert replace(config.in_round(3), client_learning_rate=2.0) == config
+
+
+def test_without_a_final_share_the_rate_stays() -> None:
+    config = RoundsConfig(num_rounds=4, client_learning_rate=0.5)
+    assert [config.in_round(number).client_learning_rate for number in range(1, 5)] == [0.5] * 4

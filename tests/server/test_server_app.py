@@ -32,6 +32,7 @@ ROUNDS = (
     "rounds.phones_per_round=5",
     "rounds.min_reports=3",
     "rounds.batch_rows=2",
+    "rounds.client_learning_rate=0.3",
     "rounds.max_rows=4",
     "rounds.validate_every=2",
     "train.validation_rows=8",

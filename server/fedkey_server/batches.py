@@ -11,6 +11,7 @@ carry none.
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,11 @@ class Documents:
     def load(cls, path: Path) -> Documents:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(arrays["ids"], arrays["loss"], arrays["offsets"])
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; run 'fedkey-server prepare' first.") from error
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again."
             ) from error

@@ -33,7 +33,7 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
-        return Text(f"{rate:,.0f} {task.fields['unit']}/s" if rate else "", style="progress.data.speed")
+        return Text(f"{rate:,.1f} {task.fields['unit']}/s" if rate else "", style="progress.data.speed")
 
 
 @contextmanager
@@ -86,12 +86,12 @@ def track(
         shown.update(figures)
         if clock() - last >= SECONDS_BETWEEN_LINES:
             last = clock()
-            console.print(line(), highlight=False, soft_wrap=True)
+            console.print(line(), markup=False, highlight=False, soft_wrap=True)
 
     yield advance_line
     seconds = clock() - begun
     text = f"{description}: {done:,} {unit} in {seconds:,.1f} s"
-    console.print(f"{text}  {_figures(shown)}".rstrip(), highlight=False, soft_wrap=True)
+    console.print(f"{text}  {_figures(shown)}".rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console) -> Progress:

@@ -435,17 +435,21 @@ def grade_bundle(
             report(len(chunk))
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, context, _open_grader, (bundle, baseline)) as pool:
-            futures = [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks]
+        pool = ProcessPoolExecutor(processes, context, _open_grader, (bundle, baseline))
+        try:
+            # Ctrl-C reaches every process of a terminal; workers born with it held back never see it, and the
+            # parent answers for all.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            futures = [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks[:processes]]
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            futures += [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks[processes:]]
             sizes = dict(zip(futures, map(len, chunks), strict=True))
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    report(sizes[future])
-            except BaseException:  # above all Ctrl-C: what has not begun must not be waited for
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in as_completed(futures):
+                future.result()
+                report(sizes[future])
             parts = [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not waited for
     # In the order of the text, so that sums are rounded alike whoever finished first.
     totals: dict[str, Scores] = {}
     for part in parts:
@@ -484,7 +488,6 @@ _of_this_worker: _Grader
 
 def _open_grader(bundle: Path, baseline: bool) -> None:
     global _of_this_worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent answers it
     _of_this_worker = _Grader(bundle, baseline)
 
 

@@ -1,0 +1,297 @@
+"""`fedkey eval`, as a person and as a script call it."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import subprocess
+import sys
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedkey.cli import SUBCOMMANDS
+from fedkey.cli.eval import MIN_WORDS_FOR_DECILES, summary
+from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.metrics import Keystrokes, Latency, Likelihood, Recall
+from fedkey.simulate import Bounded, Scores, grade_bundle, read_conversations, sample
+
+Json = dict[str, Any]
+MAX_WORDS = "120"
+
+
+def fedkey(*arguments: object) -> int:
+    return run_command(
+        "fedkey", "A keyboard.", SUBCOMMANDS, arguments=list(map(str, arguments)), default="type"
+    )
+
+
+@pytest.fixture(scope="module")
+def test_file(tiny_data: Path) -> Path:
+    return tiny_data / "test.jsonl"
+
+
+@pytest.fixture(scope="module")
+def graded(tiny_bundle: Path, test_file: Path) -> dict[str, dict[str, Scores]]:
+    """What the command should print, graded here."""
+    chosen = sample(read_conversations(test_file), int(MAX_WORDS), 0)
+    return {
+        "unigram": grade_bundle(tiny_bundle, chosen, baseline=True),
+        "fedkey": grade_bundle(tiny_bundle, chosen),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- as JSON
+
+
+@pytest.fixture
+def printed(tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]) -> Json:
+    assert fedkey("eval", tiny_bundle, "--text", test_file, "--max-words", MAX_WORDS, "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    answer: Json = json.loads(out)
+    return answer
+
+
+def test_the_numbers_are_those_of_the_simulated_typist(
+    printed: Json, graded: dict[str, dict[str, Scores]], test_file: Path
+) -> None:
+    conversations = read_conversations(test_file)
+    chosen = sample(conversations, int(MAX_WORDS), 0)
+    assert printed["text"] == "test.jsonl"
+    assert printed["graded"] == {"stretches": len(chosen), "conversations": len(conversations)}
+    for name, by_author in graded.items():
+        total, found = reduce(add, by_author.values()), printed[name]
+        assert (found["authors"], found["words"]) == (len(by_author), total.after_0.positions)
+        for letters in range(4):
+            recall, expected = found["recall"][str(letters)], total.after(letters)
+            assert (recall["words"], recall["known_words"]) == (expected.positions, expected.known)
+            assert recall["top_1"]["value"] == pytest.approx(expected.top_1)
+            assert recall["top_3"]["value"] == pytest.approx(expected.top_3)
+            assert recall["mrr"] == pytest.approx(expected.mean_reciprocal_rank)
+            assert recall["top_1"]["low"] <= recall["top_1"]["value"] <= recall["top_1"]["high"]
+        assert found["ksr"]["ideal"]["value"] == pytest.approx(total.ideal.savings)
+        for share, keys in (
+            ("0.25", total.bounded.quarter), ("0.5", total.bounded.half),
+            ("0.75", total.bounded.three_quarters),
+        ):  # fmt: skip
+            assert found["ksr"]["bounded"][share]["value"] == pytest.approx(keys.savings)
+        assert found["latency_ms"]["calls"] == total.latency.total > 0
+        percentiles = [found["latency_ms"][each] for each in ("p50", "p90", "p99")]
+        assert percentiles == sorted(percentiles)
+        assert percentiles[0] > 0
+        assert len(found["author_deciles"]["top_1"]) == len(found["author_deciles"]["ksr_ideal"]) == 9
+
+
+def test_only_the_model_has_probabilities(printed: Json, graded: dict[str, dict[str, Scores]]) -> None:
+    likelihood = reduce(add, graded["fedkey"].values()).likelihood
+    assert printed["fedkey"]["bits_per_character"] == pytest.approx(likelihood.bits_per_character)
+    assert printed["fedkey"]["perplexity_per_word"] == pytest.approx(likelihood.perplexity_per_word)
+    assert printed["unigram"]["bits_per_character"] is None
+    assert printed["unigram"]["perplexity_per_word"] is None
+
+
+def test_two_processes_print_the_same_but_for_the_clock(
+    printed: Json, tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-words", MAX_WORDS, "--processes", "2", "--json")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    other = json.loads(capsys.readouterr().out)
+    for name in ("unigram", "fedkey"):
+        assert printed[name].pop("latency_ms")["calls"] == other[name].pop("latency_ms")["calls"]
+    assert printed == other
+
+
+def test_a_seed_is_a_choice_of_conversations(
+    printed: Json, tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-words", MAX_WORDS, "--seed", "5", "--json")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    assert json.loads(capsys.readouterr().out)["fedkey"]["recall"] != printed["fedkey"]["recall"]
+
+
+# --------------------------------------------------------------------------------------------------- as tables
+
+
+def test_tables_say_the_same(
+    tiny_bundle: Path,
+    test_file: Path,
+    graded: dict[str, dict[str, Scores]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fedkey("eval", tiny_bundle, "--text", test_file, "--max-words", MAX_WORDS) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    summaries = {name: summary(by_author) for name, by_author in graded.items()}
+    assert " ".join(lines).startswith(f"{summaries['fedkey']['words']:,} words of ")
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    for name, numbers in summaries.items():
+        for letters in "0123":
+            recall = numbers["recall"][letters]
+            with_unknown, without = (row for row in cells if row[:2] == [letters, name])
+            assert with_unknown[2].startswith(f"{recall['words']:,}")
+            assert f"{100 * recall['top_1']['value']:.1f} [" in " ".join(with_unknown)
+            assert f"{100 * recall['top_3']['value']:.1f} [" in " ".join(with_unknown)
+            assert with_unknown[-1] == f"{recall['mrr']:.3f}"
+            assert without[2:] == [
+                f"{recall['known_words']:,}",
+                f"{100 * recall['top_1_known']:.1f}",
+                f"{100 * recall['top_3_known']:.1f}",
+                f"{recall['mrr_known']:.3f}",
+                f"{100 * recall['top_1_exact_case']:.1f}",
+                f"{100 * recall['top_3_exact_case']:.1f}",
+            ]
+        savings, likelihood = (row for row in cells if row[0] == name)
+        assert f"{100 * numbers['ksr']['ideal']['value']:.1f} [" in savings[1]
+        assert savings[-3:] == [
+            f"{100 * interval['value']:.1f}" for interval in numbers["ksr"]["bounded"].values()
+        ]
+        bits = numbers["bits_per_character"]
+        assert likelihood[1] == ("-" if bits is None else f"{bits:.3f}")
+        assert all(float(milliseconds) > 0 for milliseconds in likelihood[-3:])
+    deciles = {row[0]: row[1:] for row in cells if row[0] in ("top-1 %", "saved %")}
+    assert deciles["top-1 %"] == [
+        f"{100 * value:.1f}" for value in summaries["fedkey"]["author_deciles"]["top_1"]
+    ]
+
+
+def test_plain_and_compressed_text_is_graded_too(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two words of which the lexicon knows one: too few for deciles."""
+    text = b"tomorrow qqqqz\n"
+    (tmp_path / "mail.txt").write_bytes(text)
+    (tmp_path / "mail.txt.xz").write_bytes(lzma.compress(text))
+    answers = []
+    for name in ("mail.txt", "mail.txt.xz"):
+        assert fedkey("eval", tiny_bundle, "--text", tmp_path / name, "--json") == 0
+        answers.append(json.loads(capsys.readouterr().out)["fedkey"])
+        recall = answers[-1]["recall"]["3"]
+        assert (recall["words"], recall["known_words"]) == (2, 1)
+        assert recall["top_3"]["value"] == recall["top_3_known"] / 2 == 0.5
+        assert answers[-1]["author_deciles"] == {"authors": 0, "top_1": [], "ksr_ideal": []}
+    assert answers[0]["recall"] == answers[1]["recall"]
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "mail.txt") == 0
+    assert "deciles" not in capsys.readouterr().out
+
+
+def test_text_without_a_word_is_no_error(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "smile.txt").write_text(":)\n12\n")
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt") == 0
+    assert capsys.readouterr().out.startswith("0 words of 1 authors")
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["fedkey"]
+    assert found["words"] == 0
+    assert found["perplexity_per_word"] is None
+    assert found["bits_per_character"] > 0
+
+
+# ------------------------------------------------------------------------------------------------ the summary
+
+
+def test_a_summary_by_hand() -> None:
+    """One author of 20 words and one of 4, who is too silent for deciles."""
+    recall = Recall(positions=20, known=16, hits_1=8, hits_3=12, exact_1=6, exact_3=10, reciprocal_rank=10.0)
+    talkative = Scores(
+        after_0=recall,
+        ideal=Keystrokes(pressed=50, characters=100),
+        bounded=Bounded(half=Keystrokes(80, 100)),
+        likelihood=Likelihood(nats=100.0, characters=100, words=20),
+        latency=Latency.of([1.0] * 98 + [8.0] * 2),
+    )
+    silent = Scores(after_0=Recall(positions=4, known=4), ideal=Keystrokes(20, 20))
+    assert MIN_WORDS_FOR_DECILES == 20
+    found = summary({"ann": talkative, "bob": silent})
+    assert (found["authors"], found["words"]) == (2, 24)
+    first = found["recall"]["0"]
+    assert first["top_1"]["value"] == pytest.approx(8 / 24)
+    assert (first["top_1"]["low"], first["top_1"]["high"]) == (0, pytest.approx(0.4))
+    assert (first["top_1_known"], first["top_3_known"], first["mrr_known"]) == (8 / 20, 12 / 20, 10 / 20)
+    assert (first["top_1_exact_case"], first["top_3_exact_case"]) == (6 / 24, 10 / 24)
+    assert found["ksr"]["ideal"]["value"] == pytest.approx(1 - 70 / 120)
+    assert found["ksr"]["bounded"]["0.5"]["value"] == pytest.approx(0.2)
+    assert found["author_deciles"]["authors"] == 1
+    assert found["author_deciles"]["top_1"] == (pytest.approx(0.4),) * 9
+    assert found["latency_ms"]["p50"] == pytest.approx(1.0)
+    assert found["latency_ms"]["p99"] == pytest.approx(8.0)
+
+
+# ---------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nothing.txt", None, r"Cannot read .*nothing\.txt: No such file"),
+        ("latin.txt", "na\u00efve\n".encode("latin-1"), r"latin\.txt:1 is not UTF-8 text"),
+        ("chat.jsonl", b'{"text": "hello"}\n', r"chat\.jsonl:1 is neither"),
+        ("table.csv", b"a,b\n", r"must end in \.jsonl or \.txt"),
+        ("empty.txt", b"", "holds no message"),
+        ("cut.jsonl.xz", lzma.compress(b"hello")[:-5], "is damaged"),
+    ],
+)
+def test_a_text_that_cannot_be_graded_is_one_sentence(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    said: str,
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / name) == EXIT_MISTAKE
+    streams = capsys.readouterr()
+    assert re.fullmatch(rf"fedkey: .*{said}.*\.\n", streams.err)
+    assert streams.out == ""
+
+
+@pytest.mark.parametrize("option", ["--max-words", "--processes"])
+def test_a_count_below_one_is_one_sentence(
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert fedkey("eval", tiny_bundle, "--text", test_file, option, 0) == EXIT_MISTAKE
+    assert capsys.readouterr().err == f"fedkey: {option} must be at least 1, not 0.\n"
+
+
+def test_no_bundle_is_one_sentence(
+    tmp_path: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fedkey("eval", tmp_path / "nothing", "--text", test_file) == EXIT_MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith("fedkey: There is no bundle at ")
+    assert error.count("\n") == 1
+
+
+def test_no_text_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        fedkey("eval", tiny_bundle)
+    assert stopped.value.code == EXIT_MISTAKE
+    assert "--text" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------- a whole process
+
+
+def test_grading_loads_nothing_of_training_and_keeps_stdout_clean(tiny_bundle: Path, tmp_path: Path) -> None:
+    text = tmp_path / "mail.txt"
+    text.write_text("see you tomorrow\n")
+    program = (
+        "import sys; from fedkey.cli import main; code = main();"
+        "heavy = {'torch', 'triton', 'flwr', 'onnx', 'textual', 'wordfreq'} & set(sys.modules);"
+        "ours = [m for m in sys.modules if m.startswith(('fedkey_', 'fedkey.ui'))];"
+        "sys.exit(f'loaded {heavy} {ours}' if heavy or ours else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "eval", str(tiny_bundle), "--text", str(text), "--json"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["fedkey"]["words"] == 3

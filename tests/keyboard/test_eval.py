@@ -114,7 +114,7 @@ def test_a_seed_is_a_choice_of_conversations(
     assert json.loads(capsys.readouterr().out)["fedkey"]["recall"] != printed["fedkey"]["recall"]
 
 
-# --------------------------------------------------------------------------------------------------- as tables
+# -------------------------------------------------------------------------------------------------- as tables
 
 
 def test_tables_say_the_same(
@@ -222,7 +222,7 @@ def test_a_summary_by_hand() -> None:
     assert found["latency_ms"]["p99"] == pytest.approx(8.0)
 
 
-# ---------------------------------------------------------------------------------------------------- mistakes
+# --------------------------------------------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_no_text_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) 
     assert "--text" in capsys.readouterr().err
 
 
-# --------------------------------------------------------------------------------------------- a whole process
+# -------------------------------------------------------------------------------------------- a whole process
 
 
 def test_grading_loads_nothing_of_training_and_keeps_stdout_clean(tiny_bundle: Path, tmp_path: Path) -> None:

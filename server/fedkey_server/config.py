@@ -7,6 +7,7 @@ dataclasses that stand beside their components. Next stop: `fedkey_server.corpus
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -149,7 +150,9 @@ def _checked(value: Any, expected: Any, where: str) -> Any:
             raise UserError(f"{where} must be a list, not {value!r}.")
         item = typing.get_args(expected)[0]
         return tuple(_checked(entry, item, where) for entry in value)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(f"{where} must be a finite number, not {value}.")
         return float(value)
     if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
         raise UserError(f"{where} must be of type {expected.__name__}, not {value!r}.")

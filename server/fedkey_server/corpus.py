@@ -129,6 +129,11 @@ class Report:
             self.examples[reason].append(where)
 
 
+def is_package(source: str) -> bool:
+    """Whether a source is text that came as an installed package, rather than a file."""
+    return source.startswith("package:")
+
+
 def read(source: str) -> tuple[list[Conversation], Report]:
     """Every conversation of a source, normalised, in a fixed order.
 
@@ -139,7 +144,7 @@ def read(source: str) -> tuple[list[Conversation], Report]:
         UserError: no such source, or not one usable line in it.
     """
     report = Report(source)
-    if source.startswith("package:"):
+    if is_package(source):
         reader = _PACKAGES.get(source.removeprefix("package:"))
         if reader is None:
             known = ", ".join(f"package:{name}" for name in _PACKAGES)

@@ -10,11 +10,12 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/validation.jsonl, test.jsonl
                               their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
-    DATA/complete.json        the configuration; written last
+    DATA/complete.json        the configuration and the digests of its files; written last
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +24,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import split, truecase_units
 from fedkey_server import checkpoint, phones, tokenizer, vocabulary
 from fedkey_server.batches import Documents, build_documents
-from fedkey_server.corpus import Conversation, Report, SplitCorpus, read, split_corpus
+from fedkey_server.corpus import Conversation, Report, SplitCorpus, is_package, read, split_corpus
 from fedkey_server.progress import track
 
 if TYPE_CHECKING:
@@ -47,12 +49,13 @@ PUBLIC_LISTS = (
 
 
 def prepare(config: Config, folder: Path) -> bool:
-    """Builds the data folder; returns False if it was already there for the same configuration.
+    """Builds the data folder; returns False if it was already there for the same configuration and text.
 
     Raises:
         UserError: a source cannot be read, or holds too little text.
     """
-    described = _relevant(config)
+    sources = [*config.corpus.server, config.corpus.phones]
+    described = _relevant(config) | {source: _sha256(source) for source in sources if not is_package(source)}
     complete = folder / COMPLETE
     if complete.exists():
         if checkpoint.read_json(complete) == described:
@@ -60,7 +63,6 @@ def prepare(config: Config, folder: Path) -> bool:
         complete.unlink()
     folder.mkdir(parents=True, exist_ok=True)
 
-    sources = [*config.corpus.server, config.corpus.phones]
     with track("read", len(sources), "sources") as advance:
         loaded: dict[str, tuple[list[Conversation], Report]] = {}
         for source in sources:
@@ -108,6 +110,14 @@ def _relevant(config: Config) -> dict[str, Any]:
         "tokenizer": plain["tokenizer"],
         "window": config.model.window,
     }
+
+
+def _sha256(source: str) -> str:
+    try:
+        with open(source, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read {source}: {error.strerror}.") from error
 
 
 def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, window: int, folder: Path) -> None:
@@ -172,7 +182,7 @@ def _write_text(held_out: Mapping[str, Sequence[Conversation]], path: Path) -> N
 def _write_sources(sources: Sequence[str], reports: Sequence[Report], path: Path) -> None:
     rows = [
         {
-            "name": source if source.startswith("package:") else Path(source).name,
+            "name": source if is_package(source) else Path(source).name,
             "licence": LICENCES.get(source, "as given by whoever supplied the file"),
             "messages": report.num_messages,
             "words": report.num_words,

@@ -1,0 +1,167 @@
+"""The data folder: complete or absent, the same bytes after a kill, no phone's words on the server's side."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedkey.errors import UserError
+from fedkey_server import vocabulary
+from fedkey_server.batches import Documents
+from fedkey_server.config import load
+from fedkey_server.corpus import Split, read, split_of
+from fedkey_server.phones import Phones
+from fedkey_server.prepare import LICENCES, prepare
+
+SERVER_SIDE = ("lexicon.tsv", "tokenizer.model", "server.npz")
+DONOR_SHARE = 0.3
+"""What the session's made-up chat is prepared with."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- once, and again when something changed --------------------------------------------------------------
+
+
+def test_a_second_call_touches_nothing(tiny_data: Path, small_overrides: list[str]) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in tiny_data.iterdir()}
+    assert not prepare(load("tiny", [*small_overrides, "train.num_steps=1"]), tiny_data)
+    assert {path.name: path.stat().st_mtime_ns for path in tiny_data.iterdir()} == before
+
+
+def test_another_configuration_or_another_text_builds_anew(
+    tmp_path: Path, chat_file: Path, small_overrides: list[str]
+) -> None:
+    chat = tmp_path / "chat.jsonl"
+    chat.write_bytes(chat_file.read_bytes())
+    overrides = [*small_overrides, f"corpus.phones={str(chat)!r}", "vocabulary.max_words=600"]
+    data = tmp_path / "data"
+    assert prepare(load("tiny", overrides), data)
+    assert len(vocabulary.read(data / "lexicon.tsv")) == 600
+    assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+    assert len(vocabulary.read(data / "lexicon.tsv")) == 500
+
+    chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:-1]))
+    assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+    assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+
+
+@pytest.mark.parametrize("killed_at", [("open", "server.npz.new"), ("os.rename", "complete.json")])
+def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
+    tmp_path: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    start: Callable[..., subprocess.Popen[str]],
+    killed_at: tuple[str, str],
+) -> None:
+    data = tmp_path / "data"
+    settings = [word for override in small_overrides for word in ("--set", override)]
+    process = start(["prepare", "tiny", "--data", str(data), *settings], killed_at)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, complaint
+    assert (data / "tokenizer.model").exists()
+    assert not (data / "complete.json").exists()
+
+    assert prepare(load("tiny", small_overrides), data)
+    assert contents(data) == contents(tiny_data)
+
+
+def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(
+    tmp_path: Path, small_overrides: list[str]
+) -> None:
+    prepare(load("tiny", small_overrides), tmp_path)
+    too_many = ["tokenizer.vocab_size=4096", "model.vocab_size=4096"]
+    with pytest.raises(UserError, match="too small for 4096 pieces"):
+        prepare(load("tiny", [*small_overrides, *too_many]), tmp_path)
+    assert not (tmp_path / "complete.json").exists()
+
+
+def test_a_missing_source_is_one_sentence(tmp_path: Path, small_overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"Cannot read .*absent\.jsonl: No such file or directory\."):
+        prepare(
+            load("tiny", [*small_overrides, f"corpus.phones={str(tmp_path / 'absent.jsonl')!r}"]), tmp_path
+        )
+
+
+# --- whose words go where --------------------------------------------------------------------------------
+
+
+def with_others_words_changed(chat_file: Path, folder: Path, change: Callable[[str], str]) -> Path:
+    """The same chat, in which everybody but the donors types something else."""
+    folder.mkdir()
+    changed = folder / chat_file.name
+    with chat_file.open() as before, changed.open("w") as after:
+        for line in before:
+            row = json.loads(line)
+            if split_of(f"chat/{row['user']}", DONOR_SHARE) is not Split.SERVER:
+                row["text"] = change(row["text"])
+            after.write(json.dumps(row) + "\n")
+    return changed
+
+
+def test_nothing_that_phones_type_reaches_the_lexicon_the_tokenizer_or_the_servers_text(
+    tmp_path: Path, tiny_data: Path, chat_file: Path, small_overrides: list[str]
+) -> None:
+    def change(text: str) -> str:
+        return re.sub(r"\w+", "Zyxomma", text) + " so Zyxomma, teh qqq"
+
+    other_chat = with_others_words_changed(chat_file, tmp_path / "other", change)
+    data = tmp_path / "data"
+    prepare(load("tiny", [*small_overrides, f"corpus.phones={str(other_chat)!r}"]), data)
+    assert contents(data)["phones.npz"] != contents(tiny_data)["phones.npz"]
+    for name in SERVER_SIDE:
+        assert contents(data)[name] == contents(tiny_data)[name], name
+    assert "zyxomma" not in vocabulary.forms_of(vocabulary.read(data / "lexicon.tsv"))
+
+
+def test_phones_and_held_out_authors_are_different_people(tiny_data: Path) -> None:
+    names = {
+        name: {json.loads(line)["author"] for line in (tiny_data / f"{name}.jsonl").read_text().splitlines()}
+        for name in ("validation", "test")
+    }
+    names["phone"] = set(Phones.load(tiny_data / "phones.npz").names)
+    for name, authors in names.items():
+        assert authors
+        assert {split_of(author, DONOR_SHARE) for author in authors} == {Split(name)}
+    assert len(Documents.load(tiny_data / "validation.npz")) >= len(names["validation"])
+
+
+def test_a_phone_is_trained_on_its_own_messages_with_the_partners_as_context(tiny_data: Path) -> None:
+    phones = Phones.load(tiny_data / "phones.npz")
+    for phone in range(len(phones)):
+        documents = phones.documents(phone)
+        assert 0.2 < documents.loss.mean() < 0.8
+
+
+# --- sources ---------------------------------------------------------------------------------------------
+
+
+def test_sources_and_licences_are_recorded(tiny_data: Path, chat_file: Path) -> None:
+    sources = json.loads((tiny_data / "sources.json").read_text())
+    report = read(str(chat_file))[1]
+    assert sources["text"] == [
+        {
+            "name": "chat.jsonl",
+            "licence": "as given by whoever supplied the file",
+            "messages": report.num_messages,
+            "words": report.num_words,
+        }
+    ]
+    licences = {row["name"]: row["licence"] for row in sources["lists"]}
+    assert "CC BY-SA 4.0" in licences["wordfreq"]
+    assert licences.keys() == {"wordfreq", "pyspellchecker", "better-profanity"}
+
+
+def test_every_package_has_a_licence() -> None:
+    with pytest.raises(UserError) as caught:
+        read("package:none")
+    packages = re.findall(r"package:\w+", str(caught.value))[1:]
+    assert sorted(packages) == sorted(LICENCES)

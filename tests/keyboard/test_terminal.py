@@ -1,0 +1,153 @@
+"""The command in a real terminal, tmux's: typed into as a person would, and left as it was found."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fedkey import Engine
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="drives a real terminal through tmux")
+
+PROMPT = "ready>"
+SECONDS = 30
+"""How long anything may take on a busy machine."""
+
+
+class Terminal:
+    """A shell in a terminal of 80 by 24 characters."""
+
+    def __init__(self) -> None:
+        self._socket = f"fedkey-test-{uuid.uuid4().hex[:8]}"
+        # Readline puts LINES and COLUMNS into pytest's environment; inherited, they would pin the size.
+        shell = f"env -u NO_COLOR -u LINES -u COLUMNS PS1={shlex.quote(PROMPT)} bash --norc --noprofile"
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", shell)
+        self.tmux("set-option", "-g", "window-size", "manual")
+        self.wait_for(lambda: self.text == PROMPT)
+
+    def tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=SECONDS,
+        )
+        return done.stdout
+
+    def type(self, characters: str) -> None:
+        self.tmux("send-keys", "-l", characters)
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self.tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    @property
+    def text(self) -> str:
+        """What is on screen, without the blank at its end."""
+        return self.tmux("capture-pane", "-p").rstrip()
+
+    @property
+    def state(self) -> str:
+        """What a program may change and must change back: the alternate screen, the mouse, the cursor."""
+        return self.tmux(
+            "display-message", "-p", "#{alternate_on} #{mouse_any_flag} #{mouse_sgr_flag} #{cursor_flag}"
+        ).strip()
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.03)
+
+    def start(self, *arguments: object, pid_file: Path | None = None) -> None:
+        """Runs fedkey; its exit status is printed behind it."""
+        command = shlex.join([sys.executable, "-m", "fedkey", *map(str, arguments)])
+        if pid_file is not None:
+            command = shlex.join(["sh", "-c", f"echo $$ > {shlex.quote(str(pid_file))}; exec {command}"])
+        self.type(f"clear; {command}; echo status $?")
+        self.press("Enter")
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.tmux("kill-server")
+
+
+def test_words_are_typed_and_taken_and_the_terminal_is_left_as_it_was(
+    terminal: Terminal, tiny_bundle: Path
+) -> None:
+    before = terminal.state
+    engine = Engine.open(tiny_bundle)
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: " space " in terminal.text and " ms" in terminal.text)
+    assert terminal.state != before
+
+    terminal.type("see yo")
+    first, second, _ = engine.suggest("see ", "yo").words
+    terminal.wait_for(lambda: f"1 {first}" in terminal.text and f"2 {second}" in terminal.text)
+    terminal.press("Tab")
+    terminal.type(",")
+    terminal.wait_for(lambda: f"│ see {first}, " in terminal.text)
+
+    second = engine.suggest(f"see {first}, ", "").words[1]
+    terminal.wait_for(lambda: f"2 {second}" in terminal.text)
+    terminal.press("M-2")
+    terminal.wait_for(lambda: f"│ see {first}, {second} " in terminal.text)
+
+    # The mouse, as a terminal reports it: a press and a release on the key "q".
+    lines = terminal.text.splitlines()
+    row = next(row for row, line in enumerate(lines) if line.split() == list("qwertyuiop"))
+    place = f"{lines[row].index('q') + 1};{row + 1}"
+    terminal.type(f"\x1b[<0;{place}M\x1b[<0;{place}m")
+    terminal.wait_for(lambda: f"│ see {first}, {second} q " in terminal.text)
+
+    terminal.resize(40, 12)
+    terminal.wait_for(lambda: " space " in terminal.text and max(map(len, terminal.text.splitlines())) <= 40)
+    assert f"see {first}, {second} q" in terminal.text
+    terminal.resize(80, 24)
+    terminal.wait_for(lambda: f"│ see {first}, {second} q " in terminal.text)
+
+    terminal.press("Enter")
+    sent = f"see {first}, {second} q"
+    terminal.wait_for(lambda: sent in terminal.text and "│ Message" in terminal.text)
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
+    assert terminal.text == f"status 0\n{PROMPT}"
+    assert terminal.state == before
+
+
+def test_a_refused_bundle_is_one_sentence_on_an_untouched_screen(terminal: Terminal, tmp_path: Path) -> None:
+    before = terminal.state
+    terminal.start(tmp_path / "nothing")
+    terminal.wait_for(lambda: terminal.text.endswith(PROMPT) and "status" in terminal.text)
+    lines = "".join(terminal.text.splitlines())  # a long path is wrapped by the terminal
+    assert lines.startswith("fedkey: ")
+    assert lines.endswith(f".status 2{PROMPT}")
+    assert terminal.state == before
+
+
+def test_a_polite_kill_leaves_the_terminal_as_it_was(
+    terminal: Terminal, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    before = terminal.state
+    terminal.start(tiny_bundle, pid_file=tmp_path / "pid")
+    terminal.wait_for(lambda: " space " in terminal.text)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
+    assert "status 143" in terminal.text
+    assert terminal.state == before

@@ -19,8 +19,8 @@ from fedkey.layout import layout_named
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.keypad import Keypad
 
-SIZE = (80, 26)
-SENT = ("Hi! Are you home this evening?", "I made far too much soup, come over!")
+SIZE = (71, 27)
+SENT = ("Hi! Are you home this evening?", "I made far too much soup", "Come over if you like!")
 DRAFT = "It would be really n"
 
 ANSWER_SECONDS = 30

@@ -70,6 +70,7 @@ def prepare(config: Config, folder: Path) -> bool:
             advance(1, messages=loaded[source][1].num_messages)
     server_sources = [conversation for source in config.corpus.server for conversation in loaded[source][0]]
     corpus = split_corpus(server_sources, loaded[config.corpus.phones][0], config.corpus)
+    _refuse_missing_people(corpus, loaded[config.corpus.phones][1])
 
     with track("lexicon and tokenizer", 2, "steps") as advance:
         public = [split(message.text) for conversation in corpus.public for message in conversation.messages]
@@ -110,6 +111,20 @@ def _relevant(config: Config) -> dict[str, Any]:
         "tokenizer": plain["tokenizer"],
         "window": config.model.window,
     }
+
+
+def _refuse_missing_people(corpus: SplitCorpus, report: Report) -> None:
+    """Without phones nothing is federated, and without held-out authors nothing is measured."""
+    for role, authors in (
+        ("phone", corpus.phones),
+        ("validation author", corpus.validation),
+        ("test author", corpus.test),
+    ):
+        if not authors:
+            raise UserError(
+                f"{report.source} has {len(report.authors)} authors, and none of them is a {role}; "
+                "give the text of more people (validation and test are 5 % of them each)."
+            )
 
 
 def _sha256(source: str) -> str:

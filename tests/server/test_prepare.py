@@ -107,6 +107,28 @@ def with_others_words_changed(chat_file: Path, folder: Path, change: Callable[[s
     return changed
 
 
+@pytest.mark.parametrize("num_authors", [0, 3])
+def test_too_few_people_are_one_sentence(
+    tmp_path: Path, small_overrides: list[str], num_authors: int
+) -> None:
+    """Authorless text, or that of a handful of friends, leaves nobody to hold out."""
+    rows = [
+        {
+            "user": n % num_authors if num_authors else None,
+            "dialog": n // 4,
+            "turn": n,
+            "text": f"hello number {n}",
+        }
+        for n in range(400)
+    ]
+    text = tmp_path / "few.jsonl"
+    text.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load("tiny", [*small_overrides, f"corpus.phones={str(text)!r}"])
+    with pytest.raises(UserError, match=rf"few\.jsonl has {num_authors} authors, and none of them is a "):
+        prepare(config, tmp_path / "data")
+    assert not (tmp_path / "data" / "complete.json").exists()
+
+
 def test_nothing_that_phones_type_reaches_the_lexicon_the_tokenizer_or_the_servers_text(
     tmp_path: Path, tiny_data: Path, chat_file: Path, small_overrides: list[str]
 ) -> None:

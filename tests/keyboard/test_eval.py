@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 
 from fedkey.cli import SUBCOMMANDS
 from fedkey.cli.eval import MIN_WORDS_FOR_DECILES, summary
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, run_command
 from fedkey.metrics import Keystrokes, Latency, Likelihood, Recall
 from fedkey.simulate import Bounded, Scores, grade_bundle, read_conversations, sample
 
@@ -293,5 +296,38 @@ def test_grading_loads_nothing_of_training_and_keeps_stdout_clean(tiny_bundle: P
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["fedkey"]["words"] == 3
+
+
+def test_ctrl_c_stops_every_worker_without_a_traceback(tiny_bundle: Path, tmp_path: Path) -> None:
+    """As a terminal does it: the signal goes to the whole group, workers included."""
+    text = tmp_path / "mail.txt"
+    text.write_text("see you tomorrow at the beach\n" * 8000)
+    program = [
+        sys.executable,
+        "-m",
+        "fedkey",
+        "eval",
+        str(tiny_bundle),
+        "--text",
+        str(text),
+        "--processes",
+        "2",
+    ]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        deadline = time.monotonic() + 60
+        while not children.read_text().strip():  # the first worker is being born
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == EXIT_INTERRUPTED
+    assert error == "\nfedkey: stopped; the same command does what is left.\n"

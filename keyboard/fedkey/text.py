@@ -49,7 +49,8 @@ _FOLD = str.maketrans(
 )  # fmt: skip
 
 _LINK = re.compile(r"(?:https?://|www\.(?=\w))[^\s\ue000-\ue003]+", re.IGNORECASE)
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# The look-behind keeps a long run of letters from being tried from each of its letters on.
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _NAME = re.compile(r"(?<![\w@\ue000-\ue003])@(?:\w[\w.-]*\w|\w)")
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 

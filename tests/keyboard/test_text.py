@@ -368,3 +368,11 @@ def test_before_a_word_the_units_are_those_of_the_whole_message(text: str, word:
         return  # the word grew together with what stands before it
     before = message[:start]
     assert caret_units(normalise(before), before.endswith(" ")) == units[:-1]
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 300_000 + "@", "a." * 150_000 + "@b", "@" + "a" * 300_000, "a@" * 150_000]
+)
+def test_long_runs_of_letters_around_an_at_sign_take_no_time_worth_naming(text: str) -> None:
+    # A pattern tried anew from each letter would take hours.
+    assert len(normalise(text)) <= len(text)

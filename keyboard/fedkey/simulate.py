@@ -204,7 +204,8 @@ def sample(
     """Stretches of conversations, drawn author by author in turn until `max_words` graded words are together.
 
     A stretch grades up to `RUN_OF_MESSAGES` successive messages of its author and keeps all before them as
-    context. Every author gets one before any gets a second, so that few authors do not speak for all.
+    context. Every author gets one before any gets a second, so that few authors do not speak for all; whose
+    turn comes first is drawn too.
     """
     if max_words is None:
         return list(conversations)
@@ -213,17 +214,18 @@ def sample(
     queues: dict[str, list[GradedConversation]] = {}
     for index in rng.permutation(len(stretches)):
         queues.setdefault(stretches[index].author, []).append(stretches[index])
+    names = sorted(queues)
+    turns = [queues[names[index]] for index in rng.permutation(len(names))]
     chosen: list[GradedConversation] = []
     words = 0
-    while queues:
-        for author in sorted(queues):
+    while turns:
+        for queue in turns:
             if words >= max_words:
                 return chosen
-            stretch = queues[author].pop()
+            stretch = queue.pop()
             chosen.append(stretch)
             words += stretch.num_words
-            if not queues[author]:
-                del queues[author]
+        turns = [queue for queue in turns if queue]
     return chosen
 
 

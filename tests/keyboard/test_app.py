@@ -320,6 +320,36 @@ async def test_a_bundle_refused_while_loading_closes_the_app_with_the_sentence(t
     assert app.return_value == str(refusal.value)
 
 
+async def test_an_engine_that_breaks_down_closes_the_app_with_a_sentence_that_keeps_the_draft_to_itself(
+    app: KeyboardApp, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(context: str, typed: str) -> Suggestions:
+        raise MemoryError("no room for the next layer\nat some address")
+
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        monkeypatch.setattr(engine, "suggest", break_down)
+        await pilot.press(*"secret")
+        await wait_for(pilot, lambda: app.return_value is not None)
+    assert (
+        app.return_value
+        == "The engine broke down (MemoryError: no room for the next layer); please report it."
+    )
+
+
+async def test_an_answer_that_comes_after_quitting_disturbs_nothing(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press("t")
+        await wait_for(pilot, lambda: engine.asked[-1] == ("", "t"))
+        app.exit()
+        engine.gate.set()
+    assert (app.return_value, app.return_code) == (None, 0)
+
+
 # ------------------------------------------------------------------------------------- conversation
 
 
@@ -621,6 +651,7 @@ async def test_no_color_is_honoured(tiny_bundle: Path, monkeypatch: pytest.Monke
     inside = drawing[drawing.index("<style>") :]
     colours = re.findall(r"-r\d+ \{ fill: #([0-9a-f]{6})", inside)
     assert colours
+    assert "000000" not in colours  # on the black that a terminal's own background becomes
     for colour in colours:
         red, green, blue = (int(colour[at : at + 2], 16) for at in (0, 2, 4))
         assert max(red, green, blue) - min(red, green, blue) <= 4, colour

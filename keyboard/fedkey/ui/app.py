@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
 
 from fedkey.layout import Layout
@@ -66,6 +67,16 @@ class KeyboardApp(App[str]):
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
+
+    def watch_theme(self) -> None:
+        """Keeps every theme legible under NO_COLOR.
+
+        Textual chooses how to remove colours once, before it knows the theme; where a theme leaves them to the
+        terminal, the greys it chooses are black on black.
+        """
+        if self.no_color:
+            kept = [each for each in self._filters if not isinstance(each, (Monochrome, NoColor))]
+            self._filters = [*kept, NoColor() if self.native_ansi_color else Monochrome()]
 
     def on_unmount(self) -> None:
         """Lets the engine's thread end."""

@@ -201,7 +201,7 @@ class Model(nn.Module):
         return self.model.norm(x_btd)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log probabilities [..., V] of the next piece; trained so that logZ is near zero."""
+        """Unnormalised log probabilities [..., V] of the next piece; the penalty keeps their log Z steady."""
         return hidden @ self.embedding_vd.T
 
     def loss(

@@ -23,9 +23,6 @@ from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
 from fedkey_server.model import IGNORE
 
-OPEN_TILES = 64
-"""Tiles that may still take a document while packing; more find a better fit and cost time."""
-
 
 @dataclass(frozen=True)
 class Documents:
@@ -162,8 +159,8 @@ class PackedRows:
 def pack(documents: Documents, row_length: int, tile: int, *, seed: int = 0) -> PackedRows:
     """Lays documents into rows so that none crosses a border between tiles.
 
-    Best-fit decreasing over documents in a seeded random order of equals, with a bounded number of open
-    tiles. Tiles matter to the fast attention kernels: a document inside one tile needs one block of scores.
+    Best-fit decreasing over documents in a seeded random order of equals. Tiles matter to the fast attention
+    kernels: a document inside one tile needs one block of scores.
 
     Args:
         documents: none longer than `tile`.
@@ -206,23 +203,17 @@ def _fill_tiles(lengths: npt.NDArray[np.int64], tile: int, rng: np.random.Genera
     shuffled = rng.permutation(len(lengths))
     order = shuffled[np.argsort(-lengths[shuffled], kind="stable")]
     tiles: list[list[int]] = []
-    by_room: list[list[int]] = [[] for _ in range(tile + 1)]  # room left -> open tiles with that room
-    num_open = 0
+    by_room: list[list[int]] = [[] for _ in range(tile + 1)]  # room left -> tiles with that room
     for document in order.tolist():
         length = int(lengths[document])
         room = next((r for r in range(length, tile + 1) if by_room[r]), None)
         if room is None:
             tiles.append([])
             index, room = len(tiles) - 1, tile
-            num_open += 1
         else:
             index = by_room[room].pop()
         tiles[index].append(document)
         by_room[room - length].append(index)
-        if num_open > OPEN_TILES:
-            fullest = next(r for r in range(tile + 1) if by_room[r])
-            by_room[fullest].pop()
-            num_open -= 1
     rng.shuffle(tiles)
     return tiles
 

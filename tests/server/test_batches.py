@@ -155,6 +155,11 @@ def test_the_same_seed_lays_the_same_rows_and_another_one_others() -> None:
     assert not np.array_equal(first.tokens, other.tokens)
 
 
+def test_many_documents_leave_little_room_unused() -> None:
+    lengths = np.random.default_rng(0).integers(2, TILE + 1, size=2000).tolist()
+    assert pack(numbered(lengths), 4 * TILE, TILE).fill > 0.95
+
+
 def test_what_cannot_be_laid_is_refused() -> None:
     with pytest.raises(ValueError, match="a document of 17 ids does not fit a tile of 16"):
         pack(numbered([17]), TILE, TILE)

@@ -23,8 +23,8 @@ from fedkey_server.vocabulary import (
     write,
 )
 
-SLIPS = ("teh", "recieve", "alot", "dont", "definately")
-CONFIG = VocabularyConfig(max_words=6000)
+SLIPS = ("teh", "recieve", "alot", "dont", "definately", "atleast")
+CONFIG = VocabularyConfig(max_words=9000)
 
 PUBLIC = [
     *["we trust the Government of Mexico, and the Government trusts UNESCO."] * 8,
@@ -38,8 +38,8 @@ CHAT = [
     "i love zorbins, the zorbins are cool",
     "that was GREAT, such a great and GREAT and GREAT day",
     "in march we march, every March we march with them",
-    "teh teh, we recieve alot and dont definately know",
-    "texting about a colour, haha lol, brb",
+    "teh teh, we recieve alot atleast and dont definately know",
+    "texting about a colour in my inbox playlist, haha lol, brb",
     "our snazzlewop is the best snazzlewop",
 ]
 """What each of three donors types."""
@@ -131,7 +131,7 @@ def test_slips_are_kept_out_though_public_lists_and_donors_have_them(
 
 
 def test_right_words_near_a_frequent_one_stay(forms: dict[str, str]) -> None:
-    assert {"texting", "colour", "ill", "well", "its", "were"} <= forms.keys()
+    assert {"texting", "colour", "ill", "well", "its", "were", "playlist", "inbox"} <= forms.keys()
 
 
 def test_chat_words_and_what_several_donors_say_are_known(forms: dict[str, str]) -> None:

@@ -203,20 +203,23 @@ def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
             f"The model's head size {config.head_size} is not a multiple of 16, which the phone's attention "
             "needs; train with another model.num_heads."
         )
-    return ModelEntry(
-        precision=precision,
-        vocab_size=config.vocab_size,
-        width=config.width,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        head_size=config.head_size,
-        hidden_width=config.hidden_width,
-        window=config.window,
-        cache_slots=config.window + TREE_SLOTS,
-        rope_base=config.rope_base,
-        norm_epsilon=config.norm_epsilon,
-    )
+    try:
+        return ModelEntry(
+            precision=precision,
+            vocab_size=config.vocab_size,
+            width=config.width,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_size=config.head_size,
+            hidden_width=config.hidden_width,
+            window=config.window,
+            cache_slots=config.window + TREE_SLOTS,
+            rope_base=config.rope_base,
+            norm_epsilon=config.norm_epsilon,
+        )
+    except ValueError as error:
+        raise UserError(f"No phone could run this model: {error}; train another shape.") from error
 
 
 def _describe(folder: Path) -> dict[str, FileEntry]:

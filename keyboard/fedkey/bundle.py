@@ -68,6 +68,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 MIN_TREE_SLOTS = 2
 """A cache has room for two positions behind a full window; the graph never runs fewer."""
 
+MIN_WINDOW = 16
+"""The word being typed needs a dozen pieces of the window, and something must stand before it."""
+
 _LARGEST = {
     "vocab_size": 1 << 20,
     "width": 1 << 14,
@@ -127,6 +130,8 @@ class ModelEntry:
         for name, limit in _LARGEST.items():
             if not 0 < getattr(self, name) <= limit:
                 raise ValueError(f"{name} must lie between 1 and {limit}")
+        if self.window < MIN_WINDOW:
+            raise ValueError(f"window must be at least {MIN_WINDOW}")
         if self.cache_slots < self.window + MIN_TREE_SLOTS:
             raise ValueError(f"cache_slots must exceed window by {MIN_TREE_SLOTS} at least")
         if self.num_heads % self.num_key_value_heads or self.num_heads * self.head_size != self.width:

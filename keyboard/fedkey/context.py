@@ -24,6 +24,9 @@ read."""
 CHARACTER_STEP = 2048
 """Of an unfinished message, between one and two steps of characters are read: several windows' worth."""
 
+LONGEST_LINE = 8 * CHARACTER_STEP
+"""An earlier message of more characters is taken for too long for the window, unread: nobody typed it."""
+
 DROPS_PER_WINDOW = 4
 """Ids are dropped a quarter of the window at a time: the model reads the rest anew about once in 25 words."""
 
@@ -56,8 +59,7 @@ class ContextReader:
 
     def read(self, context: str) -> Context:
         """The context of the word typed after `context`, which may be any text at all."""
-        *lines, line = context.split("\n")
-        lines = lines[_whole_steps(len(lines) - LINE_STEP, LINE_STEP) :]
+        *lines, line = _last_lines(context)
         line = line[_whole_steps(len(line) - CHARACTER_STEP, CHARACTER_STEP) :]
         _, current, gap = split_context(line)
         current = truecase(current, self._forms)
@@ -103,6 +105,15 @@ def newest_that_fit(messages: Sequence[tuple[int, ...]], room: int) -> list[int]
         first -= 1
         room -= len(messages[first])
     return [i for message in messages[first:] for i in message]
+
+
+def _last_lines(context: str) -> list[str]:
+    """The lines that may matter: some of the last, none of them before an endless one."""
+    num_earlier = context.count("\n")
+    kept = num_earlier - _whole_steps(num_earlier - LINE_STEP, LINE_STEP)
+    *lines, line = context.rsplit("\n", kept + 1)[-(kept + 1) :]
+    endless = [index for index, each in enumerate(lines) if len(each) > LONGEST_LINE]
+    return [*lines[endless[-1] + 1 if endless else 0 :], line]
 
 
 def _whole_steps(excess: int, step: int) -> int:

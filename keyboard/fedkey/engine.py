@@ -138,8 +138,10 @@ class Engine:
 
         The model reads the word at once, so that the first suggestion after it comes without waiting.
         """
+        # As everywhere, two words have a gap between them though the caller leaves it out.
+        gap = " " if context[-1:].isalnum() and word[:1].isalnum() else ""
         with self._lock:
-            self._prepare(f"{context}{word} ")
+            self._prepare(f"{context}{gap}{word} ")
         return Accepted(context, typed, word)
 
     def reset(self) -> None:

@@ -77,6 +77,15 @@ class Lexicon:
                 return f"its {name} offsets do not fit"
         if bool(np.any(self.piece_offsets[1:] == self.piece_offsets[:-1])):
             return "a word has no pieces"
+        if bool(np.any(self._text_offsets[1:] == self._text_offsets[:-1])):
+            return "a word has no letters"
+        # A suggested word goes to the terminal and into the text: no escape sequences, no line ends. In UTF-8
+        # U+0080 to U+00A0 are C2 80 to C2 A0.
+        text = self._text
+        if bool(np.any((text <= 0x20) | (text == 0x7F))) or bool(
+            np.any((text[:-1] == 0xC2) & (text[1:] <= 0xA0))
+        ):
+            return "a word holds white space or control characters"
         if bool(np.any(self.piece_ids >= vocab_size)):
             return "it names pieces that the tokenizer lacks"
         # Children lie behind their parent (breadth first), so that walking down always ends.

@@ -243,6 +243,12 @@ def test_a_head_size_that_phones_cannot_run_is_refused(run: Path, shelf: Path) -
     assert list(shelf.iterdir()) == []
 
 
+def test_a_window_too_short_for_typing_is_refused(run: Path, shelf: Path) -> None:
+    with_model(run, window=12)
+    assert "No phone could run this model: window must be at least 16" in refusal(run, shelf / "bundle")
+    assert list(shelf.iterdir()) == []
+
+
 def test_a_tokenizer_of_another_size_is_refused(run: Path, shelf: Path) -> None:
     with_model(run, vocab_size=500)
     assert "has 400 pieces, its model 500" in refusal(run, shelf / "bundle")

@@ -184,6 +184,7 @@ def test_an_unknown_optional_feature_is_ignored(bundle: Path) -> None:
         (lambda m: m["model"].update(norm_epsilon=float("nan")), "field 'norm_epsilon'"),
         (lambda m: m["model"].update(precision="int4"), "precision 'int4'"),
         (lambda m: m["model"].update(cache_slots=m["model"]["window"]), "cache_slots must exceed window"),
+        (lambda m: m["model"].update(window=15), "window must be at least 16"),
         (lambda m: m["model"].update(num_heads=3), "numbers of heads"),
         (lambda m: m["model"].update(num_layers=256, cache_slots=1 << 14), "cache is too large"),
         (lambda m: m["model"].update(head_size=8, num_heads=m["model"]["width"] // 8), "multiples of 16"),

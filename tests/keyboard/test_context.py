@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey import Engine
-from fedkey.context import ContextReader, newest_that_fit
+from fedkey.context import LINE_STEP, ContextReader, _last_lines, newest_that_fit
 from fedkey.pieces import END_ID, START_ID, Pieces
 
 ROOM = 40
@@ -59,6 +59,26 @@ def test_an_unexpected_gap_is_marked(reader: ContextReader, pieces: Pieces) -> N
 
 def test_a_message_longer_than_the_window_is_given_up_with_all_before_it(reader: ContextReader) -> None:
     assert reader.read("hello\n" + "a" * 500 + "\nhi").ids == reader.read("hi").ids
+
+
+def test_an_endless_line_is_given_up_unread_with_all_before_it(reader: ContextReader) -> None:
+    """Even where reading it would have shown that it comes to nothing: a link of megabytes, white space."""
+    for endless in ("語" * 2_000_000, "a@" * 1_000_000, "http://" + "a" * 3_000_000, " " * 3_000_000):
+        assert reader.read(f"hello\n{endless}\nyou\nhi ").ids == reader.read("you\nhi ").ids
+
+
+def test_only_the_last_of_many_lines_are_looked_at(reader: ContextReader) -> None:
+    many = "hello there\n" * 500_000
+    assert reader.read(many + "hi ").ids == reader.read("hello there\n" * 64 + "hi ").ids
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 127, 128, 129, 200])
+def test_lines_are_dropped_a_step_at_a_time(count: int) -> None:
+    lines = [str(index) for index in range(count)]
+    kept = _last_lines("\n".join([*lines, "hi"]))
+    assert kept == [*lines, "hi"][-len(kept) :]
+    assert (count - len(kept) + 1) % LINE_STEP == 0
+    assert min(count, LINE_STEP) <= len(kept) - 1 < 2 * LINE_STEP
 
 
 @given(st.lists(st.text(max_size=60), max_size=12).map("\n".join))

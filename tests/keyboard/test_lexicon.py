@@ -113,6 +113,12 @@ def with_last(value: float):
         ("trie_word_end", lambda array: array + 1),
         ("trie_word_start", lambda array: array[:-1]),
         ("log_prob", with_last(np.nan)),
+        ("text_offsets", lambda array: array * np.array([1, 0, 1], dtype=array.dtype)),
+        ("text", with_last(ord("\x1b"))),
+        ("text", with_last(ord("\n"))),
+        ("text", with_last(ord(" "))),
+        ("text", with_last(0x7F)),
+        ("text", lambda array: np.concatenate([array[:-2], np.array([0xC2, 0x9B], dtype=np.uint8)])),
     ],
 )
 def test_arrays_that_contradict_each_other_are_refused(name: str, change: object) -> None:

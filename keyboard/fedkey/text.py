@@ -49,8 +49,8 @@ _FOLD = str.maketrans(
 )  # fmt: skip
 
 _LINK = re.compile(r"(?:https?://|www\.(?=\w))[^\s\ue000-\ue003]+", re.IGNORECASE)
-# The look-behind keeps a long run of letters from being tried from each of its letters on.
-_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# At most 64 characters before the @ (RFC 5321): unbounded, a long run of letters is tried from each of them on.
+_MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _NAME = re.compile(r"(?<![\w@\ue000-\ue003])@(?:\w[\w.-]*\w|\w)")
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 

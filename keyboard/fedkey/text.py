@@ -49,7 +49,7 @@ _FOLD = str.maketrans(
 )  # fmt: skip
 
 _LINK = re.compile(r"(?:https?://|www\.(?=\w))[^\s\ue000-\ue003]+", re.IGNORECASE)
-# At most 64 characters before the @ (RFC 5321): unbounded, a long run of letters is tried from each of them on.
+# At most 64 characters before the @ (RFC 5321): unbounded, a long run of letters is tried from each of them.
 _MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _NAME = re.compile(r"(?<![\w@\ue000-\ue003])@(?:\w[\w.-]*\w|\w)")
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")

@@ -152,7 +152,83 @@ def test_offensive_words_are_shown_only_when_typed_out(engine: Engine) -> None:
                 assert key not in {word.lower() for word in shown}
 
 
+@pytest.mark.parametrize(
+    ("context", "same_as"),
+    [
+        ("\n\n\n", ""),
+        (" \t ", ""),
+        ("\u200b", ""),
+        ("hi\n", "\n hi \n"),
+        ("see you", "see you "),
+        ("see  you\u00a0", "see you "),
+        ("don’t ", "don't "),
+        ("hi…", "hi..."),
+        ("So ", "so "),
+        ("hi\r\nso ", "hi\nso "),
+        ("see me@home.org ", "see you@work.com "),
+        ("call 5551234 ", "call 99999 "),
+    ],
+)
+def test_contexts_that_read_alike_get_the_same_words(engine: Engine, context: str, same_as: str) -> None:
+    assert_same(engine.suggest(context, ""), engine.suggest(same_as, ""))
+    assert_same(engine.suggest(context, "t"), engine.suggest(same_as, "t"))
+
+
+@pytest.mark.parametrize(
+    "typed", [" ", "tom tom", "to\nm", "?", ",", "'", "-", "42", "😀", "\ue000", "\x00", "語"]
+)
+def test_what_begins_no_word_is_no_mistake(engine: Engine, typed: str) -> None:
+    words = engine.suggest("see you ", typed).words
+    assert words == (engine.suggest("see you ", "").words if not normalise(typed) else ())
+
+
+def test_the_caret_behind_punctuation_and_behind_a_space_are_two_places(engine: Engine) -> None:
+    touching, apart = engine.suggest("so,", "", k=8), engine.suggest("so, ", "", k=8)
+    assert touching.words
+    assert touching.log_probs != apart.log_probs
+
+
+def test_a_context_of_megabytes_is_read_like_its_end(engine: Engine) -> None:
+    end = "how are you doing today?\nI'm fine, "
+    for before in ("see you later\n" * 300_000, "語" * 2_000_000 + "\n", "a@" * 500_000 + "\n"):
+        assert len(engine.suggest(before + end, "th").words) == 3
+    assert_same(engine.suggest("語" * 2_000_000 + "\n" + end, "th"), engine.suggest(end, "th"))
+
+
 # ----------------------------------------------------------------------------------- state changes no answer
+
+
+@pytest.mark.parametrize(
+    "word", ["qqqzx", "hello, world", "", " ", "!", "語", "two\nlines", "\x1b[0m", "x" * 5000]
+)
+def test_any_word_can_be_accepted(tiny_bundle, word: str) -> None:
+    told, untold = Engine.open(tiny_bundle), Engine.open(tiny_bundle)
+    accepted = told.accept("see you ", "", word)
+    assert (accepted.context, accepted.typed, accepted.word) == ("see you ", "", word)
+    for context in (f"see you {word} ", "see you "):
+        assert_same(told.suggest(context, "t"), untold.suggest(context, "t"))
+
+
+def test_the_model_reads_an_accepted_word_at_once(tiny_bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the caller leaves the space before it out, as `suggest` allows."""
+    for context, after in (
+        ("see you ", "see you tomorrow "),
+        ("see you", "see you tomorrow "),
+        ("(", "(tomorrow "),
+    ):
+        engine = Engine.open(tiny_bundle)
+        engine.accept(context, "tom", "tomorrow")
+        monkeypatch.setattr(engine._model, "advance", None)  # reading anything now would fail
+        assert engine.suggest(after, "t").words
+
+
+def test_forgetting_the_text_changes_no_answer(engine: Engine) -> None:
+    before = engine.suggest("see you ", "t")
+    engine.reset()
+    assert_same(before, engine.suggest("see you ", "t"))
+    engine.reset()
+    engine.reset()
+    assert_same(before, engine.suggest("see you ", "t"))
 
 
 def test_a_warm_engine_answers_like_a_fresh_one(engine: Engine, tiny_bundle) -> None:

@@ -71,7 +71,7 @@ class KeyboardApp(App[str]):
     def watch_theme(self) -> None:
         """Keeps every theme legible under NO_COLOR.
 
-        Textual chooses how to remove colours once, before it knows the theme; where a theme leaves them to the
+        Textual chooses how to remove colours once, before it knows the theme; where that leaves them to the
         terminal, the greys it chooses are black on black.
         """
         if self.no_color:

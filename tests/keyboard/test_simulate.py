@@ -210,6 +210,14 @@ def test_the_bounded_typist_does_not_look_at_short_words() -> None:
         assert keys.pressed == 4
 
 
+def test_the_bounded_typist_looks_at_words_of_five_letters() -> None:
+    messages = ("fiver",) * 3 + ("five", "fiver!")
+    conversation = GradedConversation("ann", messages, (True,) * len(messages))
+    words = {"fiver"[:n]: ("five", "fiver") for n in range(5)}
+    total = grade(Table(words), [conversation], everything_known)["ann"]
+    assert total.bounded.three_quarters.pressed < total.bounded.three_quarters.characters
+
+
 def test_the_bounded_typist_notices_as_often_as_he_should() -> None:
     """Many words, shown from the start: the first key is spared with the probability of noticing."""
     messages = tuple(f"wonderful number{index}x" for index in range(400))

@@ -92,7 +92,7 @@ def run_command(
             raise
         print(
             f"{program}: the package {error.name!r} is missing; install fedkey with its {extra} extra: "
-            f"pip install 'fedkey[{extra}]'.",
+            f"pip install '.[{extra}]' in a checkout.",
             file=sys.stderr,
         )
         return EXIT_MISTAKE

@@ -6,7 +6,7 @@ likely meant, as they would be inserted. Next stop: `fedkey.ui.app`, or `fedkey.
 ```python
 engine = Engine.open("bundle/")
 engine.suggest("how are you?\\nfine, th", "")
-engine.suggest("how are you?\\nfine, ", "tha").words  # ("thanks", "thank", "that")
+engine.suggest("how are you?\\nfine, ", "tha").words  # ("that's", "that", "thanks")
 engine.accept("how are you?\\nfine, ", "tha", "thanks")
 ```
 """

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
-from fedkey.text import split, truecase_units
+from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
 from fedkey_server import checkpoint, phones, tokenizer, vocabulary
 from fedkey_server.batches import Documents, build_documents
 from fedkey_server.corpus import Conversation, Report, SplitCorpus, is_package, read, split_corpus
@@ -110,6 +110,7 @@ def _relevant(config: Config) -> dict[str, Any]:
         "vocabulary": plain["vocabulary"],
         "tokenizer": plain["tokenizer"],
         "window": config.model.window,
+        "text_rules": TEXT_RULES_VERSION,
     }
 
 

@@ -126,7 +126,7 @@ def test_a_missing_extra_is_told_in_one_sentence_that_names_it(
     error = capsys.readouterr().err
     assert error == (
         f"tool: the package {package!r} is missing; install fedkey with its server extra: "
-        "pip install 'fedkey[server]'.\n"
+        "pip install '.[server]' in a checkout.\n"
     )
 
 

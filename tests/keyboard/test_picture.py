@@ -1,0 +1,65 @@
+"""The README's picture: drawn from the real keyboard, the same every time, and whole by itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+from fedkey import Engine
+
+SCRIPT = Path(__file__).parents[2] / "keyboard" / "picture.py"
+COMMITTED = SCRIPT.with_suffix(".svg")
+
+
+def draw(bundle: Path, picture: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), str(bundle), str(picture)], capture_output=True, text=True
+    )
+
+
+def words_in(drawing: str) -> list[str]:
+    """What is written in a drawing, run by run."""
+    texts = ElementTree.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text")
+    return " ".join(text.text or "" for text in texts).replace("\xa0", " ").split()
+
+
+def test_the_picture_shows_suggestions_in_the_middle_of_a_word_and_is_the_same_every_time(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for name in ("one.svg", "other.svg"):
+        done = draw(tiny_bundle, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    drawing = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert drawing == (tmp_path / "other.svg").read_text(encoding="utf-8")
+    written = words_in(drawing)
+    suggested = [written[place + 1] for place, word in enumerate(written) if word in ("1", "2", "3")]
+    assert suggested
+    known = {form.lower() for form in Engine.open(tiny_bundle).lexicon.forms}
+    assert {word.lower() for word in suggested} <= known
+    assert {*"qwertyuiopasdfghjklzxcvbnm"} <= set(written)
+
+
+def test_the_committed_picture_needs_nothing_but_itself() -> None:
+    drawing = COMMITTED.read_text(encoding="utf-8")
+    ElementTree.fromstring(drawing)
+    assert not re.search(r"@font-face|@import|url\((?!#)|href=", drawing)
+    assert "▀" not in drawing
+
+
+def test_the_committed_picture_shows_what_the_script_types() -> None:
+    written = " ".join(words_in(COMMITTED.read_text(encoding="utf-8")))
+    typed = re.findall(r"^(?:SENT|DRAFT) = .*$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
+    for message in re.findall(r'"([^"]+)"', "\n".join(typed)):
+        assert message in written
+
+
+def test_a_refused_bundle_leaves_the_picture_as_it_was(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.svg"
+    picture.write_text("old")
+    done = draw(tmp_path / "nothing", picture)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert picture.read_text() == "old"

@@ -1,0 +1,85 @@
+"""`fedkey BUNDLE` before the keyboard opens: every mistake is one sentence and status 2, at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("numpy", "onnxruntime", "sentencepiece", "textual")
+
+
+def run_without_terminal(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs fedkey on pipes; its exit status is 3 if anything heavy was imported for it."""
+    code = (
+        "import sys; from fedkey.cli import main; status = main(); "
+        f"sys.exit(3 if {{*{HEAVY}}} & {{*sys.modules}} else status)"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def run_in_terminal(*arguments: object) -> tuple[int, str]:
+    """Runs fedkey on a terminal of its own; its exit status, and what it wrote there."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fedkey", *map(str, arguments)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                chunk = os.read(ours, 65_536)
+            except OSError:  # how Linux says that nobody holds the terminal any more
+                break
+            if not chunk:
+                break
+            written += chunk
+    os.close(ours)
+    return process.returncode, written.decode()
+
+
+def test_without_a_bundle_it_says_how_to_get_one() -> None:
+    done = run_without_terminal()
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "make demo" in done.stderr
+
+
+def test_without_a_terminal_it_says_so_before_the_bundle_is_looked_at(tmp_path: Path) -> None:
+    done = run_without_terminal(tmp_path / "nothing")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "fedkey: The keyboard needs a terminal: run it without redirecting its input or output.\n"
+    )
+
+
+def test_an_unknown_theme_is_told_with_the_nearest_one(tiny_bundle: Path) -> None:
+    status, written = run_in_terminal(tiny_bundle, "--theme", "fedkey-lihgt")
+    assert status == 2
+    assert written == "fedkey: There is no theme 'fedkey-lihgt'; do you mean 'fedkey-light'?\r\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [("layout", "azerty", "'azerty'"), ("format", 99, "format 99"), ("features", ["mind-reading"], "mind")],
+)
+def test_a_bundle_this_keyboard_cannot_use_leaves_the_terminal_untouched(
+    tiny_bundle: Path, tmp_path: Path, field: str, value: object, sentence: str
+) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {field: value}), encoding="utf-8")
+    status, written = run_in_terminal(bundle)
+    assert status == 2
+    assert sentence in written
+    assert written.startswith("fedkey: ")
+    assert written.count("\n") == 1
+    assert "\x1b" not in written

@@ -96,7 +96,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     done = make("demo", f"DEMO={folder}", *(f"{key}={value}" for key, value in REDUCED.items()))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "federated - central, longer" in done.stdout
+    assert "federated compared with" in done.stdout
     assert "make keyboard" in done.stdout  # without a terminal it says how to open the keyboard
     assert " s left" in done.stderr or " in " in done.stderr
     return folder
@@ -116,7 +116,7 @@ def test_the_demo_ends_with_a_table_and_a_bundle(demo: Path) -> None:
 def test_a_second_demo_does_nothing_again(demo: Path) -> None:
     done = make("demo", f"DEMO={demo}", *(f"{key}={value}" for key, value in REDUCED.items()))
     assert done.returncode == 0
-    assert "federated - central, longer" in done.stdout
+    assert "federated compared with" in done.stdout
     assert not re.search(r"fedkey-(server|export)", done.stdout)
 
 

@@ -106,7 +106,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_demo_ends_with_a_table_and_a_bundle(demo: Path) -> None:
     numbers = json.loads((demo / "table.json").read_text())
     assert list(numbers["rows"]) == ["unigram", "central", "central, longer", "federated"]
-    assert numbers["authors"] > 10
+    assert numbers["authors"] > 5
     manifest = json.loads((demo / "federated.bundle" / "manifest.json").read_text())
     assert manifest["provenance"]["kind"] == "federate"
     assert manifest["model"]["precision"] == "int8"
@@ -132,6 +132,8 @@ def test_in_a_terminal_the_demo_opens_the_keyboard(demo: Path) -> None:
     settings = " ".join(f"{key}='{value}'" for key, value in REDUCED.items())
     line = f"make VENV={VENV} -o {VENV / 'installed'} demo DEMO={demo} {settings}; echo finished $?"
     environment = {**os.environ, "TERM": "xterm-256color"}
+    for name in ("LINES", "COLUMNS"):  # pytest's own, which would pin the keyboard's size
+        environment.pop(name, None)
     subprocess.run(
         ["tmux", "-L", socket, "new-session", "-d", "-x", "90", "-y", "30", "-c", str(ROOT), "sh"],
         check=True,
@@ -140,7 +142,7 @@ def test_in_a_terminal_the_demo_opens_the_keyboard(demo: Path) -> None:
     try:
         tmux("send-keys", line, "Enter")
         wait_for(
-            lambda: "Enter" in tmux("capture-pane", "-p") and "finished 0" not in tmux("capture-pane", "-p")
+            lambda: " ms" in tmux("capture-pane", "-p")  # the engine has answered
         )
         tmux("send-keys", "C-q")
         wait_for(lambda: "finished 0" in tmux("capture-pane", "-p"))

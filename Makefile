@@ -16,7 +16,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo keyboard table check test test-slow test-gpu format picture clean
+.PHONY: help setup demo keyboard check test test-slow test-gpu format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ $(DEMO)/%.bundle/manifest.json: $(DEMO)/%/done.json
 $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/manifest.json \
 		$(DEMO)/federated.bundle/manifest.json
 	$(SERVER) evaluate --max-words $(WORDS) --text $(DEMO)/data/test.jsonl --json $(DEMO)/table.json --table $@ \
-		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "federated=$(DEMO)/federated.bundle"
+		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "federated=$(DEMO)/federated.bundle" > /dev/null
 
 .SECONDARY:
 

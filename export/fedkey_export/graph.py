@@ -36,6 +36,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fedkey.bundle import TOKENIZER_KEY, ModelEntry
 from fedkey_export.quantize import ACTIVATION_LEVELS, ACTIVATION_ZERO, Floats, quantise
+from fedkey_server.bundle_weights import PACKED
 
 CONTRIB = "com.microsoft"
 """ONNX Runtime's own operators, part of its builds for servers, phones and browsers alike."""
@@ -44,9 +45,6 @@ OPSET = 18
 IR_VERSION = 10
 
 EMBEDDING = "model.embed_tokens.weight"
-
-PACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-"""Weights that share their input are multiplied at once, side by side along the output axis."""
 
 
 def build_graph(

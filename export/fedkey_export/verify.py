@@ -192,7 +192,8 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
     nll = nll_change = kl = largest = 0.0
     rounding, unexplained, spread = _Squares(), _Squares(), _Squares()
     for ids in contexts:
-        ours, theirs = _phone_log_probs(phone, ids), _torch_log_probs(model, ids, is_rounded=False)
+        ours, logits = _phone_log_probs(phone, ids), model.logits(_torch_hidden(model, ids))
+        theirs: Floats = logits.log_softmax(dim=-1).numpy()
         following = np.array(ids[1:])
         rows = np.arange(len(following))
         nll -= float(theirs[rows, following].sum())
@@ -202,15 +203,15 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
         hits += int((gap < NEAR_TIE).sum())
         likely = theirs > -12
         largest = max(largest, float(np.abs(ours - theirs)[likely].max()))
-        rounded = _torch_log_probs(twin, ids, is_rounded=is_rounded)
+        rounded = _rounded_log_probs(twin, ids) if is_rounded else theirs
         rounding.add((rounded - theirs)[likely])
         unexplained.add((ours - rounded)[likely])
-        log_z: Floats = model.logits(_torch_hidden(model, ids)).logsumexp(dim=-1).numpy()
+        log_z: Floats = logits.logsumexp(dim=-1).numpy()
         is_inside = [i > UNKNOWN_ID and not pieces.ends_unit[i] for i in ids]
         spread.add(log_z[is_inside] - np.float32(log_normaliser))
         positions += len(ids)
     steps = max(1, positions - len(contexts))
-    ours, theirs, rounded = _tree_scores(phone, model, twin, contexts[:TREES], log_normaliser)
+    by_phone, by_torch, by_twin = _tree_scores(phone, model, twin, contexts[:TREES], log_normaliser)
     return Figures(
         contexts="sampled" if conversations is None else "conversations",
         num_positions=positions,
@@ -221,9 +222,9 @@ def compare(bundle: Bundle, model: Model, conversations: Path | None) -> Figures
         largest_difference=largest,
         rounding=rounding.root_mean,
         unexplained=unexplained.root_mean,
-        score_difference=_root_mean_square(ours - theirs),
-        score_rounding=_root_mean_square(rounded - theirs),
-        score_unexplained=_root_mean_square(ours - rounded),
+        score_difference=_root_mean_square(by_phone - by_torch),
+        score_rounding=_root_mean_square(by_twin - by_torch),
+        score_unexplained=_root_mean_square(by_phone - by_twin),
         log_normaliser=log_normaliser,
         spread=spread.root_mean,
     )
@@ -262,12 +263,10 @@ def _torch_hidden(model: Model, ids: Sequence[int]) -> torch.Tensor:
     return hidden[0]
 
 
-def _torch_log_probs(model: Model, ids: Sequence[int], *, is_rounded: bool) -> Floats:
-    """[T, V] of one document."""
-    hidden = _torch_hidden(model, ids)
-    log_probs: Floats = (
-        model.logits(round_activations(hidden) if is_rounded else hidden).log_softmax(-1).numpy()
-    )
+def _rounded_log_probs(twin: Model, ids: Sequence[int]) -> Floats:
+    """[T, V] of one document; the head, too, rounds what it is given."""
+    hidden = round_activations(_torch_hidden(twin, ids))
+    log_probs: Floats = twin.logits(hidden).log_softmax(dim=-1).numpy()
     return log_probs
 
 

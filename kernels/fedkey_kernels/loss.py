@@ -50,6 +50,8 @@ def linear_cross_entropy(
         raise ValueError(
             f"targets must be int64 [{hidden_nd.shape[0]}], not {targets_n.dtype} {tuple(targets_n.shape)}"
         )
+    if not torch.is_grad_enabled():
+        weight_vd = weight_vd.detach()  # a parameter would have its gradient computed and thrown away
     total, nll, hits = _LinearCrossEntropy.apply(hidden_nd, weight_vd, targets_n, z_penalty)
     return total, nll, hits
 

@@ -47,7 +47,8 @@ class Shape(Protocol):
 
 
 PACKED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-"""Stored weight -> the Llama parameters that lie side by side in it."""
+"""Stored weight -> the Llama parameters that lie side by side in it: they share their input, and are
+multiplied with it at once."""
 
 
 def read_weights(model_onnx: bytes, shape: Shape) -> dict[str, Floats]:

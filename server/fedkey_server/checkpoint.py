@@ -101,8 +101,8 @@ def start_run(
     described = {
         "kind": kind,
         "config": config,
-        "data": {name: _sha256(data / name) for name in needed},
-        "init": None if init is None else _sha256(_weights_file(init)),
+        "data": {name: sha256(data / name) for name in needed},
+        "init": None if init is None else sha256(_weights_file(init)),
     }
     config_path = run / "config.json"
     if config_path.exists():
@@ -123,9 +123,13 @@ def start_run(
     write_json(config_path, described)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(path: Path) -> str:
+    """Digest of a file in hexadecimal; `UserError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _difference(old: Any, new: Any, path: str = "") -> str | None:

@@ -15,7 +15,6 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +54,9 @@ def prepare(config: Config, folder: Path) -> bool:
         UserError: a source cannot be read, or holds too little text.
     """
     sources = [*config.corpus.server, config.corpus.phones]
-    described = _relevant(config) | {source: _sha256(source) for source in sources if not is_package(source)}
+    described = _relevant(config) | {
+        source: checkpoint.sha256(Path(source)) for source in sources if not is_package(source)
+    }
     complete = folder / COMPLETE
     if complete.exists():
         if checkpoint.read_json(complete) == described:
@@ -126,14 +127,6 @@ def _refuse_missing_people(corpus: SplitCorpus, report: Report) -> None:
                 f"{report.source} has {len(report.authors)} authors, and none of them is a {role}; "
                 "give the text of more people (validation and test are 5 % of them each)."
             )
-
-
-def _sha256(source: str) -> str:
-    try:
-        with open(source, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"Cannot read {source}: {error.strerror}.") from error
 
 
 def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, window: int, folder: Path) -> None:

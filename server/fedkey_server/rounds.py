@@ -45,8 +45,8 @@ class RoundsConfig:
     client_learning_rate: float = 0.3
     """In the first round."""
     final_share: float = 1.0
-    """Client learning rate in the last round as a share of the first; a cosine in between. With a constant
-    rate the averages keep wandering: measured in EXPERIMENTS.md."""
+    """Client learning rate in the last round as a share of the first; a cosine in between: see
+    EXPERIMENTS.md for what that is worth."""
     client_momentum: float = 0.9
     """Momentum of the phone's SGD; it starts at zero in every round."""
     server_learning_rate: float = 1.0
@@ -54,7 +54,7 @@ class RoundsConfig:
     clip_norm: float = 1.0
     """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
     seed: int = 1
-    validate_every: int = 2
+    validate_every: int = 1
     """Rounds between two looks at the validation authors."""
     timeout: float = 600.0
     """Seconds the server waits for a round's reports."""

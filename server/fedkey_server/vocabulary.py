@@ -356,26 +356,6 @@ def write(entries: Sequence[Entry], path: Path) -> None:
     path.write_text(HEADER + "\n" + "".join(lines), encoding="utf-8")
 
 
-def read(path: Path) -> list[Entry]:
-    """Reads `lexicon.tsv`; `UserError` names the line that is wrong."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"Cannot read the lexicon {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a lexicon: it is no UTF-8 text.") from error
-    if not lines or lines[0] != HEADER:
-        raise UserError(f"{path} is not a lexicon: its first line must be {HEADER!r}.")
-    entries = []
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            word, log_prob, flags = line.split("\t")
-            entries.append(Entry(word, float(log_prob), flags == OFFENSIVE))
-        except ValueError as error:
-            raise UserError(f"{path}:{number} is not 'word<TAB>number<TAB>flags'.") from error
-    return entries
-
-
 def forms_of(entries: Iterable[Entry]) -> dict[str, str]:
     """Lower-case word -> the form it is mostly written in: the first of its entries, which come by
     probability."""

@@ -107,13 +107,6 @@ def test_no_words_are_no_lexicon() -> None:
 # --------------------------------------------------------------------------------------------- lexicon.tsv
 
 
-def test_what_the_server_wrote_is_read_back(tiny_data: Path) -> None:
-    rows = read_rows(tiny_data / "lexicon.tsv")
-    entries = vocabulary.read(tiny_data / "lexicon.tsv")
-    assert rows == [Row(entry.word, entry.log_prob, entry.is_offensive) for entry in entries]
-    assert any(row.offensive for row in rows)
-
-
 def test_the_whole_lexicon_of_a_run_comes_back(tiny_data: Path) -> None:
     rows, pieces = read_rows(tiny_data / "lexicon.tsv"), Pieces.open(tiny_data / "tokenizer.model")
     lexicon = Lexicon(build_arrays(rows, pieces.encode_unit), pieces.vocab_size)
@@ -121,7 +114,7 @@ def test_the_whole_lexicon_of_a_run_comes_back(tiny_data: Path) -> None:
         index = lexicon.find(row.word)
         assert index is not None
         assert lexicon.pieces(index) == pieces.encode_unit(row.word)
-    assert dict(lexicon.forms) == vocabulary.forms_of(vocabulary.read(tiny_data / "lexicon.tsv"))
+    assert dict(lexicon.forms) == vocabulary.forms_of(rows)
 
 
 HEADER = "word\tlog_prob\tflags\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedkey.errors import UserError
+from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import vocabulary
 from fedkey_server.batches import Documents
 from fedkey_server.config import load
@@ -45,9 +46,9 @@ def test_another_configuration_or_another_text_builds_anew(
     overrides = [*small_overrides, f"corpus.phones={str(chat)!r}", "vocabulary.max_words=600"]
     data = tmp_path / "data"
     assert prepare(load("tiny", overrides), data)
-    assert len(vocabulary.read(data / "lexicon.tsv")) == 600
+    assert len(read_rows(data / "lexicon.tsv")) == 600
     assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
-    assert len(vocabulary.read(data / "lexicon.tsv")) == 500
+    assert len(read_rows(data / "lexicon.tsv")) == 500
 
     chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:-1]))
     assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
@@ -141,7 +142,7 @@ def test_nothing_that_phones_type_reaches_the_lexicon_the_tokenizer_or_the_serve
     assert contents(data)["phones.npz"] != contents(tiny_data)["phones.npz"]
     for name in SERVER_SIDE:
         assert contents(data)[name] == contents(tiny_data)[name], name
-    assert "zyxomma" not in vocabulary.forms_of(vocabulary.read(data / "lexicon.tsv"))
+    assert "zyxomma" not in vocabulary.forms_of(read_rows(data / "lexicon.tsv"))
 
 
 def test_phones_and_held_out_authors_are_different_people(tiny_data: Path) -> None:

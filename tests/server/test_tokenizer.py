@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, UNIT_END, UNKNOWN_ID, Pieces
 from fedkey.text import FLIP, LINK, SPECIAL_UNITS, normalise, split
-from fedkey_server import vocabulary
+from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server.tokenizer import TokenizerConfig, count_units, train
 
 TEXT = (
@@ -80,7 +80,7 @@ def test_characters_never_seen_in_training_are_spelled_in_bytes(pieces: Pieces, 
 
 def test_every_word_of_the_lexicon_has_one_segmentation_wherever_it_stands(tiny_data: Path) -> None:
     pieces = Pieces.open(tiny_data / "tokenizer.model")
-    words = [entry.word for entry in vocabulary.read(tiny_data / "lexicon.tsv")]
+    words = [entry.word for entry in read_rows(tiny_data / "lexicon.tsv")]
     assert len(words) > 3000
     spellings = set()
     for word in words:

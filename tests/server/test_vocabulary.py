@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,14 +11,13 @@ from hypothesis import strategies as st
 
 from fedkey.errors import UserError
 from fedkey.text import is_word, normalise, split
+from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server.vocabulary import (
-    HEADER,
     Entry,
     VocabularyConfig,
     build,
     count_shared_words,
     forms_of,
-    read,
     write,
 )
 
@@ -196,31 +194,12 @@ def test_of_every_word_the_one_who_uses_it_most_is_left_out(authors: dict[str, l
 LETTERS = st.text(st.characters(categories=["L"]), min_size=1, max_size=8)
 
 
-@given(st.lists(st.builds(Entry, LETTERS, st.floats(-30, 0).map(lambda x: round(x, 4)), st.booleans())))
+ENTRIES = st.builds(Entry, LETTERS, st.floats(-30, 0).map(lambda x: round(x, 4)), st.booleans())
+
+
+@given(st.lists(ENTRIES, unique_by=lambda entry: entry.word))
 @settings(deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, entries: list[Entry]) -> None:
     path = tmp_path_factory.getbasetemp() / "lexicon.tsv"
     write(entries, path)
-    assert read(path) == entries
-
-
-@pytest.mark.parametrize("line", ["word", "word\t-1.0", "word\tmuch\t", "word\t-1.0\t\t", ""])
-def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "lexicon.tsv"
-    path.write_text(f"{HEADER}\nthe\t-3.0\t\n{line}\nof\t-3.1\t\n")
-    with pytest.raises(UserError) as caught:
-        read(path)
-    assert str(caught.value) == f"{path}:3 is not 'word<TAB>number<TAB>flags'."
-
-
-@pytest.mark.parametrize("data", [b"", b"the\t-3.0\t\n", b"\xff\xfe\x00\x80"])
-def test_what_is_no_lexicon_is_one_sentence(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "lexicon.tsv"
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="is not a lexicon"):
-        read(path)
-
-
-def test_a_missing_lexicon_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Cannot read the lexicon"):
-        read(tmp_path / "lexicon.tsv")
+    assert read_rows(path) == entries

@@ -3,15 +3,19 @@
 In: torch tensors. Out: torch tensors. Next stop: `fedkey_kernels.reference`, the definition of correct.
 """
 
-from fedkey_kernels.attention import additive_mask, attention
+from fedkey_kernels.attention import attention, block_sparse_attention
 from fedkey_kernels.loss import linear_cross_entropy
+from fedkey_kernels.mask import Mask, document_mask, length_mask
 from fedkey_kernels.norm import rms_norm, rotary_table, rotate
 from fedkey_kernels.sophia import SophiaG
 
 __all__ = [
+    "Mask",
     "SophiaG",
-    "additive_mask",
     "attention",
+    "block_sparse_attention",
+    "document_mask",
+    "length_mask",
     "linear_cross_entropy",
     "rms_norm",
     "rotary_table",

@@ -1,71 +1,145 @@
 """Attention inside packed documents: one signature, and the fastest path this machine has.
 
-In: queries, keys, values and the document of each position. Out: the attended values. Next stop:
-`fedkey_kernels.loss`, then `fedkey_server.model`.
+In: queries, keys, values and a `Mask`. Out: the attended values. Next stop: `fedkey_kernels.tile_attention`,
+or `fedkey_kernels.loss` for who wants the outside first.
+
+Paths: "tile" (one tile of scores a program, for documents that fit a tile), "flash" (any length, Triton),
+"sdpa" (torch's own, with a dense mask), "reference". On CUDA the mask decides between the first two:
+`Mask.tile` is the promise that no document crosses a tile.
 """
 
 from __future__ import annotations
-
-import logging
-import os
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedkey_kernels import reference
+from fedkey_kernels import paths, reference
+from fedkey_kernels.mask import Mask
 
-log = logging.getLogger(__name__)
-
-PATH_VARIABLE = "FEDKEY_ATTENTION"
-PATHS = ("reference", "sdpa")
-_announced: set[str] = set()
-
-
-def chosen_path() -> str:
-    """Which implementation runs: `FEDKEY_ATTENTION` if set, otherwise torch's fused SDPA. Logged once per
-    path."""
-    forced = os.environ.get(PATH_VARIABLE)
-    if forced is not None and forced not in PATHS:
-        raise ValueError(f"{PATH_VARIABLE} is {forced!r}; it can be one of {', '.join(PATHS)}")
-    path = forced or "sdpa"
-    if path not in _announced:
-        _announced.add(path)
-        log.info("attention: %s (%s)", path, f"{PATH_VARIABLE} says so" if forced else "torch's fused kernel")
-    return path
+PATHS = ("tile", "flash", "sdpa", "reference")
+TILES = (16, 32, 64, 128)
+"""Tiles that the tile kernel knows; 128 is the phone's window."""
+HALVES = (torch.bfloat16, torch.float16)
+LARGEST_HEAD = 128
+SPARSE_BLOCKS = (64, 128)
+"""Sizes of a bitmap's blocks."""
 
 
-def attention(
-    q_bthk: Tensor,
-    k_btgk: Tensor,
-    v_btgk: Tensor,
-    document_ids_bt: Tensor,
-    *,
-    causal: bool = True,
-    bias_b1tt: Tensor | None = None,
-) -> Tensor:
-    """Attention in which no position sees another document.
+def chosen_path(q_bthk: Tensor, mask: Mask) -> str:
+    """Which implementation runs: what `FEDKEY_ATTENTION` says, otherwise the best for this device and
+    mask."""
+    why_not = _no_triton(q_bthk)
+    if why_not is not None:
+        default, reason = "sdpa", why_not
+    elif mask.tile in TILES:
+        default, reason = "tile", "no document crosses a tile"
+    else:
+        default, reason = "flash", "documents of any length"
+    return paths.choose("attention", PATHS, default, reason)
+
+
+def _no_triton(q_bthk: Tensor) -> str | None:
+    if q_bthk.shape[3] > LARGEST_HEAD:
+        return f"the Triton kernels take heads of at most {LARGEST_HEAD}"
+    return paths.no_triton(q_bthk, HALVES)  # float32 has no tensor cores: torch's own is as fast
+
+
+def _require_triton(q_bthk: Tensor, path: str) -> None:
+    if q_bthk.shape[3] > LARGEST_HEAD:
+        raise ValueError(f"q has heads of {q_bthk.shape[3]}; the {path} path takes at most {LARGEST_HEAD}")
+    paths.require_triton("attention", q_bthk, (*HALVES, torch.float32))
+
+
+def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Tensor:
+    """softmax(q k^T / sqrt(K)) v, in which no position sees another document.
 
     Args:
-        q_bthk: queries [B, T, H, K].
-        k_btgk, v_btgk: keys and values [B, T, G, K]; G divides H (grouped-query attention, 2305.13245).
-        document_ids_bt: integer [B, T]; equal numbers in a row are one document, -1 is padding.
-        causal: whether a position sees only itself and what stands before it.
-        bias_b1tt: the mask as `additive_mask` makes it, if the caller has it already (a model makes it once
-            for all its layers). It must say what `document_ids_bt` and `causal` say: the SDPA path goes by
-            it, the reference by them.
+        q_bthk: queries [B, T, H, K], K contiguous.
+        k_btgk, v_btgk: keys and values [B, T, G, K], K contiguous; G divides H, and query head h reads
+            key/value head h * G // H (grouped-query attention, 2305.13245).
+        mask: who sees whom; made once per batch for all layers.
 
     Returns:
         [B, T, H, K] in q's dtype. Padding attends to itself; its output is finite and meaningless.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, naming the argument.
+        ValueError: shapes, dtypes, devices or strides that do not fit, naming the argument; a forced path
+            that cannot run.
     """
-    _check(q_bthk, k_btgk, v_btgk, document_ids_bt, bias_b1tt)
-    if chosen_path() == "reference":
-        return reference.attention(q_bthk, k_btgk, v_btgk, document_ids_bt, causal=causal)
-    if bias_b1tt is None:
-        bias_b1tt = additive_mask(document_ids_bt, q_bthk.dtype, causal=causal)
+    _check_heads(q_bthk, k_btgk, v_btgk)
+    _check_mask(q_bthk, mask)
+    path = chosen_path(q_bthk, mask)
+    if path == "reference":
+        return reference.attention(q_bthk, k_btgk, v_btgk, mask.visible_btt())
+    if path == "sdpa":
+        return _sdpa(q_bthk, k_btgk, v_btgk, mask)
+    _require_triton(q_bthk, path)
+    bounds = (mask.starts_bt, mask.ends_bt)
+    if path == "tile":
+        if mask.tile not in TILES:
+            raise ValueError(f"mask.tile is {mask.tile}; the tile path needs one of {TILES}")
+        from fedkey_kernels.tile_attention import tile_attention
+
+        return tile_attention(q_bthk, k_btgk, v_btgk, *bounds, mask.causal, mask.window, mask.tile)
+    from fedkey_kernels.flash_attention import flash_attention
+
+    return flash_attention(q_bthk, k_btgk, v_btgk, *bounds, mask.causal, mask.window)[0]
+
+
+def block_sparse_attention(
+    q_bthk: Tensor,
+    k_btgk: Tensor,
+    v_btgk: Tensor,
+    bitmap_mn: Tensor,
+    *,
+    block_size: int = 64,
+    causal: bool = False,
+) -> Tensor:
+    """Block-sparse FlashAttention (2205.14135, section 3.3): the query block m sees the key block n where
+    `bitmap_mn` says so, at a cost proportional to the blocks it holds.
+
+    Args:
+        q_bthk, k_btgk, v_btgk: as in `attention`.
+        bitmap_mn: bool [M, M], M = T / block_size rounded up; the same for all rows and heads.
+        block_size: positions in a block, 64 or 128.
+        causal: whether, besides, a position sees only itself and what stands before it.
+
+    Returns:
+        [B, T, H, K] in q's dtype; a position that sees nothing gets zeros.
+
+    Raises:
+        ValueError: as `attention`, and a bitmap that does not fit.
+    """
+    _check_heads(q_bthk, k_btgk, v_btgk)
+    num_positions = q_bthk.shape[1]
+    num_blocks = -(-num_positions // block_size) if block_size in SPARSE_BLOCKS else 0
+    if block_size not in SPARSE_BLOCKS:
+        raise ValueError(f"block_size must be one of {SPARSE_BLOCKS}, not {block_size}")
+    if bitmap_mn.shape != (num_blocks, num_blocks) or bitmap_mn.dtype != torch.bool:
+        raise ValueError(
+            f"bitmap must be bool [{num_blocks}, {num_blocks}], not {bitmap_mn.dtype} {list(bitmap_mn.shape)}"
+        )
+    if bitmap_mn.device != q_bthk.device:
+        raise ValueError(f"bitmap is on {bitmap_mn.device}, q is on {q_bthk.device}")
+    why_not = _no_triton(q_bthk)
+    path = paths.choose(
+        "attention", PATHS, "reference" if why_not else "flash", why_not or "blocks of a bitmap"
+    )
+    if path in ("sdpa", "reference"):
+        visible_tt = bitmap_mn.repeat_interleave(block_size, 0).repeat_interleave(block_size, 1)
+        visible_tt = visible_tt[:num_positions, :num_positions]
+        return reference.attention(q_bthk, k_btgk, v_btgk, visible_tt.tril() if causal else visible_tt)
+    _require_triton(q_bthk, path)
+    from fedkey_kernels.flash_attention import block_lists, sparse_flash_attention
+
+    lists = block_lists(bitmap_mn)
+    return sparse_flash_attention(q_bthk, k_btgk, v_btgk, *lists, causal, block_size)[0]
+
+
+def _sdpa(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Tensor:
+    bias_b1tt = mask.bias_b1tt if mask.bias_b1tt is not None else mask.with_bias(q_bthk.dtype).bias_b1tt
+    assert bias_b1tt is not None
     out_bhtk = functional.scaled_dot_product_attention(
         q_bthk.transpose(1, 2),
         k_btgk.transpose(1, 2),
@@ -76,19 +150,7 @@ def attention(
     return out_bhtk.transpose(1, 2)
 
 
-def additive_mask(document_ids_bt: Tensor, dtype: torch.dtype, *, causal: bool = True) -> Tensor:
-    """The document mask as SDPA wants it: [B, 1, T, T], 0 where allowed and minus infinity elsewhere."""
-    mask_btt = reference.document_mask(document_ids_bt, causal=causal)
-    bias_btt = torch.zeros(mask_btt.shape, dtype=dtype, device=mask_btt.device)
-    return bias_btt.masked_fill_(~mask_btt, float("-inf"))[:, None]
-
-
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-def _check(
-    q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tensor, bias_b1tt: Tensor | None
-) -> None:
+def _check_heads(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor) -> None:
     if q_bthk.dim() != 4:
         raise ValueError(f"q must be [B, T, H, K], not {tuple(q_bthk.shape)}")
     if not q_bthk.dtype.is_floating_point:
@@ -108,16 +170,31 @@ def _check(
             raise ValueError(f"{name} has {tensor.shape[2]} heads, which do not divide q's {num_heads}")
     if k_btgk.shape != v_btgk.shape:
         raise ValueError(f"k {tuple(k_btgk.shape)} and v {tuple(v_btgk.shape)} differ in shape")
-    if document_ids_bt.shape != (num_rows, num_positions):
-        raise ValueError(
-            f"document_ids must be [{num_rows}, {num_positions}], not {tuple(document_ids_bt.shape)}"
-        )
-    if document_ids_bt.dtype not in _INTEGERS or document_ids_bt.device != q_bthk.device:
-        raise ValueError(
-            f"document_ids must be integers on {q_bthk.device}, "
-            f"not {document_ids_bt.dtype} on {document_ids_bt.device}"
-        )
+    for name, tensor in (("q", q_bthk), ("k", k_btgk), ("v", v_btgk)):
+        if head_size > 1 and tensor.stride(3) != 1:
+            raise ValueError(
+                f"{name} must lie contiguous along its last dimension, not with stride {tensor.stride(3)}"
+            )
+        if num_positions * tensor.stride(1) >= 2**31:
+            raise ValueError(f"{name} has rows of 2^31 elements or more, which the kernels do not address")
+
+
+def _check_mask(q_bthk: Tensor, mask: Mask) -> None:
+    num_rows, num_positions = q_bthk.shape[:2]
+    for name, bounds_bt in (("starts", mask.starts_bt), ("ends", mask.ends_bt)):
+        if bounds_bt.shape != (num_rows, num_positions):
+            raise ValueError(
+                f"mask.{name} must be [{num_rows}, {num_positions}] as q is, not {tuple(bounds_bt.shape)}"
+            )
+        if bounds_bt.dtype != torch.int32 or bounds_bt.device != q_bthk.device:
+            raise ValueError(
+                f"mask.{name} must be int32 on {q_bthk.device}, not {bounds_bt.dtype} on {bounds_bt.device}"
+            )
+        if not bounds_bt.is_contiguous():
+            raise ValueError(f"mask.{name} must lie contiguous")
+    bias_b1tt = mask.bias_b1tt
     if bias_b1tt is not None and bias_b1tt.shape != (num_rows, 1, num_positions, num_positions):
         raise ValueError(
-            f"bias must be [{num_rows}, 1, {num_positions}, {num_positions}], not {tuple(bias_b1tt.shape)}"
+            f"mask.bias must be [{num_rows}, 1, {num_positions}, {num_positions}], "
+            f"not {tuple(bias_b1tt.shape)}"
         )

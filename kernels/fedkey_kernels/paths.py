@@ -3,8 +3,9 @@
 In: the kernel's name, its paths and the tensors' device. Out: the name of a path. Next stop:
 `fedkey_kernels.attention`.
 
-Triton runs on CUDA; everywhere else torch's own operators do. `FEDKEY_ATTENTION`, `FEDKEY_LOSS`, `FEDKEY_NORM`
-and `FEDKEY_SOPHIA` force a path. Which one was taken, and why, is logged once for each kernel and reason.
+Triton runs on CUDA; everywhere else torch's own operators do. `FEDKEY_ATTENTION`, `FEDKEY_LOSS`,
+`FEDKEY_NORM` and `FEDKEY_SOPHIA` force a path. Which one was taken, and why, is logged once for each kernel
+and reason.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ OLDEST_CAPABILITY = (8, 0)
 """First CUDA compute capability with bf16 tensor cores, which the Triton kernels are written for."""
 
 
+@torch.compiler.assume_constant_result  # torch.compile asks once, while it traces
 def choose(kernel: str, paths: Sequence[str], default: str, reason: str) -> str:
     """The path that `FEDKEY_<KERNEL>` names, otherwise `default`.
 
@@ -45,7 +47,6 @@ def choose(kernel: str, paths: Sequence[str], default: str, reason: str) -> str:
     return path
 
 
-@torch.compiler.disable
 @cache
 def _announce(kernel: str, path: str, reason: str) -> None:
     log.info("%s: %s (%s)", kernel, path, reason)
@@ -53,13 +54,14 @@ def _announce(kernel: str, path: str, reason: str) -> None:
 
 def no_triton(tensor: Tensor, dtypes: Sequence[torch.dtype]) -> str | None:
     """Why a Triton kernel made for `dtypes` cannot be the default for this tensor, or None if it can."""
-    if tensor.device.type != "cuda":
-        return f"the tensors are on the {tensor.device.type.upper()}"
     if tensor.dtype not in dtypes:
         return f"the Triton kernel does not take {tensor.dtype}"
+    if tensor.device.type != "cuda":
+        return f"the tensors are on the {tensor.device.type.upper()}"
     return _no_triton_on(tensor.device.index or 0)
 
 
+@torch.compiler.assume_constant_result
 @cache
 def _no_triton_on(index: int) -> str | None:
     if importlib.util.find_spec("triton") is None:
@@ -79,11 +81,12 @@ def require_triton(kernel: str, tensor: Tensor, dtypes: Sequence[torch.dtype]) -
     if reason is None or (tensor.device.type == "cpu" and interpreted() and tensor.dtype in dtypes):
         return
     raise ValueError(
-        f"FEDKEY_{kernel.upper()} asks for a Triton kernel, but {reason}; unset it, or set TRITON_INTERPRET=1 "
-        "to interpret the kernel on a CPU."
+        f"FEDKEY_{kernel.upper()} asks for a Triton kernel, but {reason}; unset it, or set "
+        "TRITON_INTERPRET=1 to interpret the kernel on a CPU."
     )
 
 
 def interpreted() -> bool:
-    """Whether Triton interprets its kernels in Python, on CPU tensors: exact, and thousands of times slower."""
+    """Whether Triton interprets its kernels in Python, on CPU tensors: exact, and thousands of times
+    slower."""
     return os.environ.get("TRITON_INTERPRET") == "1"

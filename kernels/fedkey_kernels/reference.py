@@ -13,33 +13,22 @@ import torch
 from torch import Tensor
 
 
-def document_mask(document_ids_bt: Tensor, *, causal: bool) -> Tensor:
-    """Who may look at whom: bool [B, T, T], true where query i may attend to key j.
+def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, visible_btt: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(K)) v over the keys that a query may see; query head h reads key/value head
+    h * G // H.
 
-    Positions see their own document only. Padding (document -1) sees itself alone, so that no row of the
-    softmax is empty and nothing becomes NaN.
+    `visible_btt` is bool, [B, T, T] or broadcastable to it. A query that sees nothing gets zeros.
     """
-    same_btt = document_ids_bt[:, :, None] == document_ids_bt[:, None, :]
-    num_positions = document_ids_bt.shape[1]
-    diagonal_tt = torch.eye(num_positions, dtype=torch.bool, device=document_ids_bt.device)
-    mask_btt = (same_btt & (document_ids_bt >= 0)[:, :, None]) | diagonal_tt
-    if causal:
-        mask_btt = mask_btt & torch.ones_like(diagonal_tt).tril()
-    return mask_btt
-
-
-def attention(
-    q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, document_ids_bt: Tensor, *, causal: bool = True
-) -> Tensor:
-    """softmax(q k^T / sqrt(K)) v within each document; query head h reads key/value head h * G // H."""
     num_heads, head_size = q_bthk.shape[2:]
     group = num_heads // k_btgk.shape[2]
     k_bthk = k_btgk.repeat_interleave(group, dim=2)
     v_bthk = v_btgk.repeat_interleave(group, dim=2)
     scores_bhtt = torch.einsum("bihk,bjhk->bhij", q_bthk, k_bthk) / head_size**0.5
-    mask_btt = document_mask(document_ids_bt, causal=causal)
-    scores_bhtt = scores_bhtt.masked_fill(~mask_btt[:, None], float("-inf"))
-    return torch.einsum("bhij,bjhk->bihk", scores_bhtt.softmax(dim=-1), v_bthk)
+    visible_bhtt = visible_btt.expand(q_bthk.shape[0], *visible_btt.shape[-2:])[:, None]
+    scores_bhtt = scores_bhtt.masked_fill(~visible_bhtt, float("-inf"))
+    blind_bhtt = ~visible_bhtt.any(dim=-1, keepdim=True)  # softmax of nothing is NaN, and so is its gradient
+    weights_bhtt = scores_bhtt.masked_fill(blind_bhtt, 0.0).softmax(dim=-1).masked_fill(blind_bhtt, 0.0)
+    return torch.einsum("bhij,bjhk->bihk", weights_bhtt, v_bthk)
 
 
 def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:
@@ -91,7 +80,7 @@ def sophia_step(
     weight_decay: float,
     batch_size: int,
 ) -> Tensor:
-    """One Sophia step (Liu et al. 2023, 2305.14342, algorithm 3), in place; returns the share of clipped
+    """One Sophia-G step (Liu et al. 2023, 2305.14342, algorithm 3), in place; returns the share of clipped
     entries.
 
     m <- b1 m + (1 - b1) g;  p <- p (1 - lr wd) - lr sign(m) min(|m| / (rho * batch_size * h + 1e-15), 1).
@@ -102,3 +91,33 @@ def sophia_step(
     ratio = momentum.abs() / (rho * batch_size * curvature + 1e-15)
     parameter.addcmul_(momentum.sign(), ratio.clamp(max=1), value=-learning_rate)
     return (ratio >= 1).float().mean()
+
+
+def sophia_h_step(
+    parameter: Tensor,
+    momentum: Tensor,
+    curvature: Tensor,
+    gradient: Tensor,
+    *,
+    learning_rate: float,
+    beta1: float,
+    rho: float,
+    weight_decay: float,
+) -> Tensor:
+    """One Sophia-H step (as above, algorithm 3 with the estimator of algorithm 1), in place; returns the
+    share of clipped entries.
+
+    m <- b1 m + (1 - b1) g;  p <- p (1 - lr wd) - lr sign(m) min(|m| / max(rho * h, 1e-12), 1).
+    `curvature` h is the running mean of u * (Hessian u), which can be negative: such entries move by lr.
+    """
+    momentum.mul_(beta1).add_(gradient, alpha=1 - beta1)
+    parameter.mul_(1 - learning_rate * weight_decay)
+    ratio = momentum.abs() / (rho * curvature).clamp(min=1e-12)
+    parameter.addcmul_(momentum.sign(), ratio.clamp(max=1), value=-learning_rate)
+    return (ratio >= 1).float().mean()
+
+
+def curvature_average(curvature: Tensor, left: Tensor, right: Tensor, beta2: float) -> None:
+    """h <- b2 h + (1 - b2) left * right, in place: g_hat * g_hat for Sophia-G, u * (Hessian u) for
+    Sophia-H."""
+    curvature.mul_(beta2).add_(left * right, alpha=1 - beta2)

@@ -16,7 +16,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fedkey_kernels import additive_mask, attention, linear_cross_entropy, rms_norm, rotary_table, rotate
+from fedkey_kernels import (
+    Mask,
+    attention,
+    document_mask,
+    linear_cross_entropy,
+    rms_norm,
+    rotary_table,
+    rotate,
+)
 
 IGNORE = -100
 """Target of a position that carries no loss."""
@@ -84,8 +92,7 @@ class RMSNorm(nn.Module):
 class Rows(NamedTuple):
     """What every layer needs to know about the batch beside its hidden states."""
 
-    document_ids_bt: Tensor
-    bias_b1tt: Tensor
+    mask: Mask
     rotary: tuple[Tensor, Tensor]
 
 
@@ -107,7 +114,7 @@ class SelfAttention(nn.Module):
         q_bthk = rotate(self.q_proj(x_btd).view(heads), rows.rotary)
         k_btgk = rotate(self.k_proj(x_btd).view(heads), rows.rotary)
         v_btgk = self.v_proj(x_btd).view(heads)
-        out_bthk = attention(q_bthk, k_btgk, v_btgk, rows.document_ids_bt, bias_b1tt=rows.bias_b1tt)
+        out_bthk = attention(q_bthk, k_btgk, v_btgk, rows.mask)
         return self.o_proj(out_bthk.reshape(num_rows, num_positions, width))
 
 
@@ -185,16 +192,18 @@ class Model(nn.Module):
         Args:
             tokens_bt: int64 [B, T] piece ids.
             positions_bt: int64 [B, T], counted from 0 in each document.
-            document_ids_bt: integer [B, T]; equal numbers in a row are one document, -1 is padding.
+            document_ids_bt: integer [B, T]; a run of equal numbers is one document, -1 is padding. No
+                document crosses a multiple of `window`.
 
         Returns:
             [B, T, D]; no position depends on another document.
         """
         x_btd = self.model.embed_tokens(tokens_bt)
+        mask = document_mask(document_ids_bt, tile=self.config.window)
+        if x_btd.device.type == "cpu":  # attention is torch's there, which wants the mask dense
+            mask = mask.with_bias(x_btd.dtype)
         rows = Rows(
-            document_ids_bt,
-            additive_mask(document_ids_bt, x_btd.dtype),
-            rotary_table(positions_bt, self.config.head_size, self.config.rope_base, x_btd.dtype),
+            mask, rotary_table(positions_bt, self.config.head_size, self.config.rope_base, x_btd.dtype)
         )
         for layer in self.model.layers:
             x_btd = layer(x_btd, rows)

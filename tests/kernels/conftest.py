@@ -1,5 +1,5 @@
-"""What the tests of kernels share: Triton's interpreter where there is no GPU, and a compiler for one there is
-not."""
+"""What the tests of kernels share: Triton's interpreter where there is no GPU, and a compiler for one there
+is not."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Report = dict[str, Any]
 def compile_for_hopper(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[list[dict[str, Any]]], list[Report]]:
-    """Compiles kernels for sm_90 in a process of its own (the interpreter and the compiler exclude each other)
-    and reports registers, stack and tensor-core instructions; see hopper.py."""
+    """Compiles kernels for sm_90 in a process of its own (the interpreter and the compiler exclude each
+    other) and reports registers, stack and tensor-core instructions; see hopper.py."""
 
     def compile_all(cases: list[dict[str, Any]]) -> list[Report]:
         environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -4,7 +4,7 @@ In, on stdin: a JSON list of cases, each
   {"kernel": "fedkey_kernels.module:function",
    "signature": {"argument": "*bf16" | "*fp32" | "i32" | "fp32" | ... , in order, constants left out},
    "constants": {"argument": value},
-   "aligned": ["argument", ...]   pointers and strides that are multiples of 16 (others are not assumed to be),
+   "aligned": ["argument", ...]   pointers and strides that are multiples of 16 (no others are taken to be),
    "num_warps": 4, "num_stages": 2}
 Out, on stdout: a JSON list of {"kernel", "registers", "stack", "spilled", "shared", "tensor_core"
 ("HGMMA"/"HMMA"/""), "global_loads": {width in bits: count}}.

@@ -1,4 +1,5 @@
-"""Attention inside packed documents: both paths agree, and no position sees another document."""
+"""Attention inside packed documents, torch's path and the reference: they agree, and no position sees another
+document. The Triton paths have their own file."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkey_kernels import additive_mask, attention, reference
-from fedkey_kernels.attention import PATH_VARIABLE, PATHS
+from fedkey_kernels import attention, block_sparse_attention, document_mask, paths, reference
+from fedkey_kernels.mask import Mask
+
+PATH_VARIABLE = "FEDKEY_ATTENTION"
+PATHS = ("sdpa", "reference")
 
 # B, T, H, G, K: one position, one head, heads in groups, sizes that no block of a kernel divides.
 SHAPES = [
@@ -58,12 +62,12 @@ def test_every_path_gives_the_reference_forward_and_backward(
 ) -> None:
     inputs = heads(*shape)
     ids = mixed_documents(*shape[:2])
-    expected = reference.attention(*inputs, ids, causal=causal)
+    expected = reference.attention(*inputs, document_mask(ids, causal=causal).visible_btt())
     upstream = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected_gradients = torch.autograd.grad(expected, inputs, upstream)
     for path in PATHS:
         monkeypatch.setenv(PATH_VARIABLE, path)
-        out = attention(*inputs, ids, causal=causal)
+        out = attention(*inputs, document_mask(ids, causal=causal))
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
         gradients = torch.autograd.grad(out, inputs, upstream)
         for name, gradient, wanted in zip("qkv", gradients, expected_gradients, strict=True):
@@ -80,7 +84,7 @@ def test_padding_sees_itself_alone_and_stays_finite(
     monkeypatch.setenv(PATH_VARIABLE, path)
     inputs = heads(2, 6, 2, 1, 4)
     ids = torch.stack([documents([], 6), documents([2, 1], 6)])
-    out = attention(*inputs, ids, causal=causal)
+    out = attention(*inputs, document_mask(ids, causal=causal))
     own_values = inputs[2].expand_as(out)
     torch.testing.assert_close(out[ids < 0], own_values[ids < 0], rtol=0, atol=1e-12)
     for gradient in torch.autograd.grad(out.sum(), inputs):
@@ -106,10 +110,10 @@ def test_no_document_sees_another(
     other = [tensor.clone() for tensor in heads(1, num_positions, 4, 2, 3, seed + 1)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PATH_VARIABLE, path)
-        before = attention(q, k, v, ids, causal=causal)
+        before = attention(q, k, v, document_mask(ids, causal=causal))
         for old, new in zip((q, k, v), other, strict=True):
             old[:, mine] = 1e3 * new[:, mine]
-        after = attention(q, k, v, ids, causal=causal)
+        after = attention(q, k, v, document_mask(ids, causal=causal))
     torch.testing.assert_close(after[:, ~mine], before[:, ~mine], rtol=0, atol=1e-12)
     assert not torch.equal(after[:, mine], before[:, mine])
 
@@ -118,10 +122,11 @@ def test_no_document_sees_another(
 def test_packing_changes_nothing_for_a_document(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PATH_VARIABLE, path)
     q, k, v = heads(1, 20, 4, 2, 5)
-    packed = attention(q, k, v, documents([7, 4, 6], 20)[None])
+    packed = attention(q, k, v, document_mask(documents([7, 4, 6], 20)[None]))
     for start, end in ((0, 7), (7, 11), (11, 17)):
         piece = slice(start, end)
-        alone = attention(q[:, piece], k[:, piece], v[:, piece], documents([end - start], end - start)[None])
+        whole = document_mask(documents([end - start], end - start)[None])
+        alone = attention(q[:, piece], k[:, piece], v[:, piece], whole)
         torch.testing.assert_close(packed[:, piece], alone, rtol=0, atol=1e-12)
 
 
@@ -133,8 +138,8 @@ def test_what_comes_later_is_seen_only_without_causal(path: str, monkeypatch: py
     changed = v.detach().clone()
     changed[:, -1] += 1
     for causal in (True, False):
-        before = attention(q, k, v, ids, causal=causal)[:, :-1]
-        after = attention(q, k, changed, ids, causal=causal)[:, :-1]
+        before = attention(q, k, v, document_mask(ids, causal=causal))[:, :-1]
+        after = attention(q, k, changed, document_mask(ids, causal=causal))[:, :-1]
         assert torch.equal(before, after) == causal
 
 
@@ -146,47 +151,53 @@ def test_a_mask_made_once_serves_every_layer(
     monkeypatch.setenv(PATH_VARIABLE, path)
     inputs = heads(2, 9, 2, 1, 4)
     ids = mixed_documents(2, 9)
-    bias = additive_mask(ids, torch.float64, causal=causal)
-    assert bias.shape == (2, 1, 9, 9)
-    given_bias = attention(*inputs, ids, causal=causal, bias_b1tt=bias)
-    torch.testing.assert_close(given_bias, attention(*inputs, ids, causal=causal), rtol=0, atol=1e-12)
+    mask = document_mask(ids, causal=causal)
+    with_bias = mask.with_bias(torch.float64)
+    assert with_bias.bias_b1tt is not None
+    assert with_bias.bias_b1tt.shape == (2, 1, 9, 9)
+    torch.testing.assert_close(attention(*inputs, with_bias), attention(*inputs, mask), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_is_as_close_as_the_reference_in_that_precision(dtype: torch.dtype) -> None:
     inputs = [tensor.detach().to(dtype) for tensor in heads(2, 64, 4, 2, 16)]
     ids = torch.stack([documents([30, 1, 20], 64), documents([64], 64)])
-    exact = reference.attention(*(tensor.double() for tensor in inputs), ids)
-    naive_error = (reference.attention(*inputs, ids).double() - exact).abs().max()
+    mask = document_mask(ids)
+    exact = reference.attention(*(tensor.double() for tensor in inputs), mask.visible_btt())
+    naive_error = (reference.attention(*inputs, mask.visible_btt()).double() - exact).abs().max()
     # Under autocast the model makes its mask in float32 while queries are bf16.
-    out = attention(*inputs, ids, bias_b1tt=additive_mask(ids, torch.float32))
+    out = attention(*inputs, mask.with_bias(torch.float32))
     assert out.dtype == dtype
     assert (out.double() - exact).abs().max() <= 2 * naive_error
 
 
-def bad_inputs() -> list[tuple[str, dict[str, Tensor]]]:
+def bad_inputs() -> list[tuple[str, dict[str, object]]]:
     q, k, v = (torch.zeros(2, 6, n, 4) for n in (4, 2, 2))
-    ids = torch.zeros(2, 6, dtype=torch.int64)
-    good = {"q_bthk": q, "k_btgk": k, "v_btgk": v, "document_ids_bt": ids}
+    mask = document_mask(torch.zeros(2, 6, dtype=torch.int64))
+    good = {"q_bthk": q, "k_btgk": k, "v_btgk": v, "mask": mask}
+    across = torch.zeros(2, 6, 4, 4).transpose(2, 3)
     return [
         (name, good | changed)
         for name, changed in (
             ("q", {"q_bthk": q[0]}),
             ("q", {"q_bthk": q.long(), "k_btgk": k.long(), "v_btgk": v.long()}),
+            ("q", {"q_bthk": across}),
             ("k", {"k_btgk": k[:, :5]}),
             ("k", {"k_btgk": k[..., :3]}),
             ("k", {"k_btgk": k[0]}),
             ("k", {"k_btgk": k[:, :, :0]}),
             ("k", {"k_btgk": torch.zeros(2, 6, 3, 4)}),
+            ("k", {"k_btgk": across[:, :, :2]}),
             ("v", {"v_btgk": v[:1]}),
             ("v", {"v_btgk": v.double()}),
             ("v", {"v_btgk": v.to("meta")}),
             ("v", {"v_btgk": v[:, :, :1]}),
-            ("document_ids", {"document_ids_bt": ids[0]}),
-            ("document_ids", {"document_ids_bt": ids.float()}),
-            ("document_ids", {"document_ids_bt": ids.bool()}),
-            ("document_ids", {"document_ids_bt": ids.to("meta")}),
-            ("bias", {"bias_b1tt": torch.zeros(2, 6, 6)}),
+            ("v", {"v_btgk": across[:, :, :2]}),
+            ("starts", {"mask": mask._replace(starts_bt=mask.starts_bt[:1])}),
+            ("starts", {"mask": mask._replace(starts_bt=mask.starts_bt.long())}),
+            ("ends", {"mask": mask._replace(ends_bt=mask.ends_bt.to("meta"))}),
+            ("ends", {"mask": mask._replace(ends_bt=mask.ends_bt.repeat(1, 2)[:, ::2])}),
+            ("bias", {"mask": mask._replace(bias_b1tt=torch.zeros(2, 6, 6))}),
         )
     ]
 
@@ -194,27 +205,32 @@ def bad_inputs() -> list[tuple[str, dict[str, Tensor]]]:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("name", "arguments"), bad_inputs())
 def test_bad_input_is_refused_by_name(
-    path: str, name: str, arguments: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    path: str, name: str, arguments: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PATH_VARIABLE, path)
     with pytest.raises(ValueError, match=rf"\b{name}\b"):
-        attention(**arguments)
+        attention(**arguments)  # type: ignore[arg-type]
+
+
+def lying_mask() -> Mask:
+    """Says two documents, and in the dense form, which only SDPA reads, one."""
+    mask = document_mask(documents([3, 3], 6)[None])
+    return mask._replace(bias_b1tt=torch.zeros(1, 1, 6, 6, dtype=torch.float64))
 
 
 def test_the_variable_forces_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the SDPA path looks at a mask that is handed in, which shows which one ran."""
     inputs = heads(1, 6, 1, 1, 4)
-    ids = documents([6], 6)[None]
-    everything_allowed = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
-    monkeypatch.setenv(PATH_VARIABLE, "reference")
-    by_reference = attention(*inputs, ids, bias_b1tt=everything_allowed)
-    monkeypatch.setenv(PATH_VARIABLE, "sdpa")
-    by_sdpa = attention(*inputs, ids, bias_b1tt=everything_allowed)
-    monkeypatch.delenv(PATH_VARIABLE)
-    by_default = attention(*inputs, ids, bias_b1tt=everything_allowed)
-    torch.testing.assert_close(by_reference, reference.attention(*inputs, ids))
-    assert not torch.allclose(by_sdpa, by_reference)
-    assert torch.equal(by_default, by_sdpa)
+    outputs = {}
+    for path in (*PATHS, None):
+        if path is None:
+            monkeypatch.delenv(PATH_VARIABLE)
+        else:
+            monkeypatch.setenv(PATH_VARIABLE, path)
+        outputs[path] = attention(*inputs, lying_mask())
+    torch.testing.assert_close(outputs["reference"], reference.attention(*inputs, lying_mask().visible_btt()))
+    assert not torch.allclose(outputs["sdpa"], outputs["reference"])
+    if not torch.cuda.is_available():
+        assert torch.equal(outputs[None], outputs["sdpa"])
 
 
 @pytest.mark.parametrize("wrong", ["triton!", "", "SDPA"])
@@ -222,5 +238,53 @@ def test_a_wrong_path_is_refused_and_the_right_ones_named(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PATH_VARIABLE, wrong)
-    with pytest.raises(ValueError, match=f"{PATH_VARIABLE}.*reference, sdpa"):
-        attention(*heads(1, 2, 1, 1, 2), documents([2], 2)[None])
+    with pytest.raises(ValueError, match=f"{PATH_VARIABLE}.*tile, flash, sdpa, reference"):
+        attention(*heads(1, 2, 1, 1, 2), document_mask(documents([2], 2)[None]))
+
+
+def test_which_path_was_taken_and_why_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    paths._announce.cache_clear()
+    with caplog.at_level("INFO", logger="fedkey_kernels.paths"):
+        for _ in range(3):
+            attention(*heads(1, 2, 1, 1, 2), document_mask(documents([2], 2)[None]))
+    assert caplog.messages == ["attention: sdpa (the Triton kernel does not take torch.float64)"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_position_that_the_bitmap_leaves_nothing_gets_zeros(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PATH_VARIABLE, path)
+    inputs = heads(1, 130, 2, 1, 4)
+    bitmap = torch.tensor([[True, False, True], [False, False, False], [False, True, True]])
+    out = block_sparse_attention(*inputs, bitmap)
+    assert torch.equal(out[:, 64:128], torch.zeros_like(out[:, 64:128]))
+    q, k, v = inputs
+    seen = torch.cat((torch.arange(64), torch.arange(128, 130)))
+    everything = torch.ones(1, 64, 66, dtype=torch.bool)
+    expected = reference.attention(q[:, :64], k[:, seen], v[:, seen], everything)
+    torch.testing.assert_close(out[:, :64], expected, rtol=0, atol=1e-12)
+    for gradient in torch.autograd.grad(out.sum(), inputs):
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("block_size", {"block_size": 32}),
+        ("bitmap", {"bitmap_mn": torch.ones(1, 2, dtype=torch.bool)}),
+        ("bitmap", {"bitmap_mn": torch.ones(2, 2)}),
+        ("bitmap", {"bitmap_mn": torch.ones(2, 2, dtype=torch.bool, device="meta")}),
+        ("q", {"q_bthk": torch.zeros(1, 4)}),
+    ],
+)
+def test_a_bad_bitmap_is_refused_by_name(name: str, changed: dict[str, object]) -> None:
+    q, k, v = heads(1, 100, 2, 1, 4)
+    good: dict[str, object] = {
+        "q_bthk": q,
+        "k_btgk": k,
+        "v_btgk": v,
+        "bitmap_mn": torch.ones(2, 2, dtype=torch.bool),
+    }
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        block_sparse_attention(**(good | changed))  # type: ignore[arg-type]

@@ -151,16 +151,17 @@ def attend(
     keys_n = tl.multiple_of(first_key, BLOCK_N) + tl.arange(0, BLOCK_N)
     k_nk = load_rows(k_ptr, keys_n, k_stride_t, num_positions, HEAD_SIZE, BLOCK_K, MASKED)
     v_nk = load_rows(v_ptr, keys_n, v_stride_t, num_positions, HEAD_SIZE, BLOCK_K, MASKED)
-    scores_mn = tl.dot(q_mk, tl.trans(k_nk), input_precision="ieee") * (scale * LOG2_E)
+    scores_mn = tl.dot(q_mk, tl.trans(k_nk), input_precision="ieee")
     if MASKED:
         seen_mn = (keys_n[None, :] >= starts_m[:, None]) & (keys_n[None, :] < ends_m[:, None])
         seen_mn = seen_mn & in_reach(queries_m[:, None], keys_n[None, :], CAUSAL, WINDOW)
         scores_mn = tl.where(seen_mn, scores_mn, float("-inf"))
-    new_top_m = tl.maximum(top_m, tl.max(scores_mn, axis=1))
+    # The maximum is scaled, not the scores: theirs is one fused multiply-add with the subtraction below.
+    new_top_m = tl.maximum(top_m, tl.max(scores_mn, axis=1) * (scale * LOG2_E))
     finite_top_m = new_top_m
     if MASKED:  # a query that has seen nothing yet: minus infinity less minus infinity would be NaN
         finite_top_m = tl.where(new_top_m == float("-inf"), 0.0, new_top_m)
-    weights_mn = tl.exp2(scores_mn - finite_top_m[:, None])
+    weights_mn = tl.exp2(scores_mn * (scale * LOG2_E) - finite_top_m[:, None])
     shrink_m = tl.exp2(top_m - finite_top_m)
     total_m = total_m * shrink_m + tl.sum(weights_mn, axis=1)
     out_mk = out_mk * shrink_m[:, None]

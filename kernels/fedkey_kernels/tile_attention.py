@@ -145,9 +145,9 @@ def forward_kernel(
     )
     seen = (positions[None, :] >= starts[:, None]) & (positions[None, :] < ends[:, None])
     seen = seen & in_reach(positions[:, None], positions[None, :], CAUSAL, WINDOW)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2_E)
+    scores = tl.dot(q, tl.trans(k), input_precision="ieee")
     scores = tl.where(seen, scores, float("-inf"))
-    weights = tl.exp2(scores - tl.max(scores, axis=1)[:, None])
+    weights = tl.exp2((scores - tl.max(scores, axis=1)[:, None]) * (scale * LOG2_E))
     total = tl.sum(weights, axis=1)
     out = tl.dot(weights.to(v.dtype), v, input_precision="ieee") / total[:, None]
     store_rows(
@@ -234,9 +234,9 @@ def backward_kernel(
         # Scores lie transposed, keys by queries: as such they are the left operands that dv and dk need.
         seen = (positions[:, None] >= starts[None, :]) & (positions[:, None] < ends[None, :])
         seen = seen & in_reach(queries[None, :], positions[:, None], CAUSAL, WINDOW)
-        scores = tl.dot(k, tl.trans(q), input_precision="ieee") * (scale * LOG2_E)
+        scores = tl.dot(k, tl.trans(q), input_precision="ieee")
         scores = tl.where(seen, scores, float("-inf"))
-        weights = tl.exp2(scores - tl.max(scores, axis=0)[None, :])
+        weights = tl.exp2((scores - tl.max(scores, axis=0)[None, :]) * (scale * LOG2_E))
         weights = weights / tl.sum(weights, axis=0)[None, :]
         grad_v += tl.dot(weights.to(v.dtype), grad_out, input_precision="ieee")
         grad_weights = tl.dot(v, tl.trans(grad_out), input_precision="ieee")

@@ -7,11 +7,12 @@ from fedkey_kernels.attention import attention, block_sparse_attention
 from fedkey_kernels.loss import linear_cross_entropy
 from fedkey_kernels.mask import Mask, document_mask, length_mask
 from fedkey_kernels.norm import rms_norm, rotary_table, rotate
-from fedkey_kernels.sophia import SophiaG
+from fedkey_kernels.sophia import SophiaG, SophiaH
 
 __all__ = [
     "Mask",
     "SophiaG",
+    "SophiaH",
     "attention",
     "block_sparse_attention",
     "document_mask",

@@ -6,17 +6,19 @@ In: a model and settings. Out: an optimizer with its schedule. Next stop: `fedke
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedkey_kernels import SophiaG
+from fedkey_kernels.lion import Lion
 
-OPTIMIZERS = ("adamw", "sophia")
+OPTIMIZERS = ("adamw", "sophia", "lion", "muon")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; norms, which have one dimension, do not."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
@@ -35,14 +37,70 @@ def build(
     beta1: float,
     beta2: float,
     rho: float,
-) -> torch.optim.AdamW | SophiaG:
-    """AdamW ("adamw") or Sophia-G ("sophia") over `parameter_groups`."""
+) -> torch.optim.Optimizer:
+    """AdamW ("adamw"), Sophia-G ("sophia") or Lion ("lion") over `parameter_groups`, or Muon with AdamW
+    ("muon"). `rho` is Sophia's."""
     groups = parameter_groups(model, weight_decay)
+    betas = (beta1, beta2)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=(beta1, beta2), fused=True)
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
     if name == "sophia":
-        return SophiaG(groups, lr=learning_rate, betas=(beta1, beta2), rho=rho)
+        return SophiaG(groups, lr=learning_rate, betas=betas, rho=rho)
+    if name == "lion":
+        return Lion(groups, lr=learning_rate, betas=betas)
+    if name == "muon":
+        return MuonWithAdamW(model, learning_rate, betas, weight_decay)
     raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {name!r}")
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for the hidden matrices, AdamW for the embedding and the norms, as Muon's author recommends
+    (https://kellerjordan.github.io/posts/muon/).
+
+    Muon's step is its momentum made orthogonal, hence of a known size: times 0.2 sqrt(max(rows, columns)) it
+    has the root mean square of a usual AdamW step (2502.16982, section 2.2), so that one learning rate and
+    one weight decay serve both. Muon's momentum is its author's 0.95, with Nesterov's look-ahead; `betas` are
+    AdamW's.
+
+    The groups and the state are this optimizer's; torch's two, which do the work, hold the very same objects.
+
+    Raises:
+        ValueError: `model` has a hidden parameter of more than two dimensions.
+    """
+
+    MOMENTUM = 0.95
+
+    def __init__(self, model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+        embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+        matrices, vectors = parameter_groups(model, weight_decay)
+        hidden = [p for p in matrices["params"] if p not in embeddings]
+        muon = {"lr": lr, "momentum": self.MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
+        adamw = {"lr": lr, "betas": betas}
+        outer = [p for p in matrices["params"] if p in embeddings]
+        groups = [matrices | muon | {"params": hidden}, matrices | adamw | {"params": outer}, vectors | adamw]
+        super().__init__(groups, {})
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()
+
+    def _share(self) -> None:
+        hidden, *others = self.param_groups
+        self._both = (torch.optim.Muon([hidden]), torch.optim.AdamW(others, fused=True))
+        for optimizer in self._both:
+            optimizer.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update; `closure` recomputes the loss, as everywhere in torch."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimizer in self._both:
+            optimizer.step()
+        return loss
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, warmup_steps: int, final_share: float) -> float:

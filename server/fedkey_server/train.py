@@ -43,7 +43,7 @@ class TrainConfig:
     batch_rows: int = 16
     """Rows of `model.window` pieces in a step."""
     optimizer: str = "adamw"
-    """"adamw" or "sophia"."""
+    """"adamw", "sophia", "lion" or "muon" (with AdamW for the embedding and the norms)."""
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     final_share: float = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedkey_kernels import SophiaG
+from fedkey_kernels.lion import Lion
 from fedkey_server import optim
 from fedkey_server.model import Model, ModelConfig
 
@@ -57,7 +59,9 @@ def test_matrices_decay_and_norms_do_not() -> None:
 def test_the_name_picks_the_optimizer() -> None:
     assert type(optim.build("adamw", Model(SMALL), **SETTINGS)) is torch.optim.AdamW
     assert type(optim.build("sophia", Model(SMALL), **SETTINGS)) is SophiaG
-    with pytest.raises(ValueError, match="one of adamw, sophia, not 'sgd'"):
+    assert type(optim.build("lion", Model(SMALL), **SETTINGS)) is Lion
+    assert type(optim.build("muon", Model(SMALL), **SETTINGS)) is optim.MuonWithAdamW
+    with pytest.raises(ValueError, match="one of adamw, sophia, lion, muon, not 'sgd'"):
         optim.build("sgd", Model(SMALL), **SETTINGS)
 
 
@@ -96,9 +100,72 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
     assert any(not torch.equal(state[key], again[key]) for key in state)
 
 
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
+    """Each moves its own as torch's optimizer of that name would alone, at the rate that the groups tell."""
+    model, alone = Model(SMALL), Model(SMALL)
+    pair = optim.build("muon", model, **SETTINGS)
+    hidden, outer, vectors = [], [], []
+    for name, parameter in alone.named_parameters():
+        (vectors if "norm" in name else outer if "embed" in name else hidden).append(parameter)
+    assert len(hidden) == 7
+    assert len(outer) == 1
+    muon = torch.optim.Muon(hidden, lr=0.002, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(
+        [{"params": outer}, {"params": vectors, "weight_decay": 0.0}],
+        lr=0.002, betas=(0.9, 0.98), weight_decay=0.1, fused=True,
+    )  # fmt: skip
+    for group in pair.param_groups:
+        group["lr"] = 0.002
+    for seed in range(3):
+        advance(model, pair, seed)
+        for parameter, other in zip(alone.parameters(), model.parameters(), strict=True):
+            parameter.grad = other.grad
+        muon.step()
+        adamw.step()
+    for name, parameter in alone.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name)), name
+    pair.zero_grad()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_one_learning_rate_serves_both_halves_of_muon() -> None:
+    """The size of a step in units of the learning rate: AdamW's first steps are 1, its later ones 0.2 to 0.4
+    (2502.16982); Muon's must be near that, whatever the shape of the matrix."""
+    model = Model(SMALL)
+    pair = optim.build("muon", model, **(SETTINGS | {"weight_decay": 0.0, "learning_rate": 1e-3}))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    advance(model, pair, 0)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2 and "embed" not in name:
+            size = float((parameter.detach() - before[name]).square().mean().sqrt()) / 1e-3
+            assert 0.1 < size < 0.3, name
+
+
+def test_the_pair_can_be_copied_and_saved_as_any_optimizer() -> None:
+    model = Model(SMALL)
+    pair = optim.build("muon", model, **SETTINGS)
+    advance(model, pair, 0)
+    other, both = Model(SMALL, seed=1), copy.deepcopy((model, pair))
+    other.load_state_dict(model.state_dict())
+    loaded = optim.build("muon", other, **(SETTINGS | {"learning_rate": 1.0}))
+    loaded.load_state_dict(copy.deepcopy(pair.state_dict()))
+    for one, optimizer in ((model, pair), (other, loaded), both):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5
+        for seed in (1, 2):
+            advance(one, optimizer, seed)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, other.get_parameter(name)), name
+        assert torch.equal(parameter, both[0].get_parameter(name)), name
+
+
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("adamw", {"step", "exp_avg", "exp_avg_sq"}), ("sophia", {"exp_avg", "hessian"})],
+    [
+        ("adamw", {"step", "exp_avg", "exp_avg_sq"}),
+        ("sophia", {"exp_avg", "hessian"}),
+        ("lion", {"exp_avg"}),
+    ],
 )
 def test_the_flat_state_holds_everything_by_parameter(name: str, keys: set[str]) -> None:
     model = Model(SMALL)
@@ -107,3 +174,16 @@ def test_the_flat_state_holds_everything_by_parameter(name: str, keys: set[str])
     advance(model, optimizer, 0)
     expected = {f"{parameter}/{key}" for parameter, _ in model.named_parameters() for key in keys}
     assert optim.flat_state(model, optimizer).keys() == expected
+
+
+def test_the_flat_state_of_muon_is_that_of_both() -> None:
+    model = Model(SMALL)
+    optimizer = optim.build("muon", model, **SETTINGS)
+    advance(model, optimizer, 0)
+    keys: dict[str, set[str]] = {}
+    for path in optim.flat_state(model, optimizer):
+        name, _, key = path.rpartition("/")
+        keys.setdefault(name, set()).add(key)
+    for name, parameter in model.named_parameters():
+        is_hidden = parameter.dim() == 2 and "embed" not in name
+        assert keys[name] == ({"momentum_buffer"} if is_hidden else {"step", "exp_avg", "exp_avg_sq"}), name

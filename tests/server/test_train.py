@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey_kernels import SophiaG
 from fedkey_server import checkpoint, optim
-from fedkey_server.batches import Documents, pack
+from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import Config, load
 from fedkey_server.model import Model
@@ -195,6 +195,44 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
         assert not found
 
 
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
+def test_every_optimizer_learns_and_goes_on_where_it_was_cut(
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+) -> None:
+    config = load(
+        "tiny",
+        [*small_overrides, *SHORT, f"train.optimizer={optimizer}", "train.num_steps=18",
+         "train.validate_every=9", "train.learning_rate=2e-3"],
+    )  # fmt: skip
+    uncut, run = tmp_path / "uncut", tmp_path / "run"
+    expected = train(config, tiny_data, uncut)
+    lines = [json.loads(line) for line in (uncut / "metrics.jsonl").read_text().splitlines()]
+    assert lines[1]["validation_loss"] < lines[0]["validation_loss"] - 0.05
+
+    take = BatchStream.batch
+
+    def cut(stream: BatchStream, step: int) -> PackedRows:
+        if step == 11:
+            raise InterruptedError
+        return take(stream, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchStream, "batch", cut)
+        with pytest.raises(InterruptedError):
+            train(config, tiny_data, run)
+    assert checkpoint.latest(run) == run / "checkpoints" / "00000008"
+    assert train(config, tiny_data, run) == expected
+    for name in ("model.safetensors", "state.safetensors"):
+        found = load_file(run / "checkpoints" / "00000018" / name)
+        for key, tensor in load_file(uncut / "checkpoints" / "00000018" / name).items():
+            assert torch.equal(found.pop(key), tensor), key
+        assert not found
+
+
 def test_a_run_can_start_from_a_run_or_a_bundle(
     tiny_run: Path,
     tiny_bundle: Path,
@@ -310,7 +348,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizer": "sgd"}, "train.optimizer must be one of adamw, sophia, not 'sgd'"),
+        ({"optimizer": "sgd"}, "train.optimizer must be one of adamw, sophia, lion, muon, not 'sgd'"),
         ({"num_steps": 0}, "train.num_steps must be at least 1, not 0"),
         ({"learning_rate": 0.0}, "train.learning_rate must be more than 0"),
         ({"clip_norm": -1.0}, "train.clip_norm must not be negative"),

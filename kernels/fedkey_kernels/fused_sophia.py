@@ -73,7 +73,8 @@ def step_block(
     BLOCK: tl.constexpr,
     WHOLE: tl.constexpr,
 ):
-    """The step of one chunk; returns how many of its entries were clipped."""
+    """The step of one chunk; returns how many of its entries were clipped: none behind the end, where the
+    momentum is 0."""
     rate, decay = tl.load(settings_ptr), tl.load(settings_ptr + 1)
     beta1, rest = tl.load(settings_ptr + 2), tl.load(settings_ptr + 3)
     scale = tl.load(settings_ptr + 4)
@@ -86,7 +87,7 @@ def step_block(
         parameter = tl.load(parameter_ptr + entries, mask=mask, other=0.0)
         gradient = tl.load(gradient_ptr + entries, mask=mask, other=0.0)
         momentum = tl.load(momentum_ptr + entries, mask=mask, other=0.0)
-        curvature = tl.load(curvature_ptr + entries, mask=mask, other=1.0)
+        curvature = tl.load(curvature_ptr + entries, mask=mask, other=0.0)
     momentum = beta1 * momentum + rest * gradient
     denominator = tl.maximum(scale * curvature + offset, floor)
     magnitude = tl.abs(momentum)
@@ -99,7 +100,6 @@ def step_block(
     else:
         tl.store(parameter_ptr + entries, parameter, mask=mask)
         tl.store(momentum_ptr + entries, momentum, mask=mask)
-        clipped = clipped & mask
     return tl.sum(clipped.to(tl.int32), axis=0)
 
 

@@ -47,8 +47,13 @@ def rotate(x_bthk: Tensor, positions_bt: Tensor, base: float) -> Tensor:
     angle_btk = positions_bt[:, :, None].double() * base**-exponent
     cos = angle_btk.cos()[:, :, None, :].to(x_bthk.dtype)
     sin = angle_btk.sin()[:, :, None, :].to(x_bthk.dtype)
+    return turn(x_bthk, cos, sin)
+
+
+def turn(x_bthk: Tensor, cos_bt1p: Tensor, sin_bt1p: Tensor) -> Tensor:
+    """`rotate` with the angles' cosines and sines given, P = K / 2 of them."""
     left, right = x_bthk.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+    return torch.cat((left * cos_bt1p - right * sin_bt1p, right * cos_bt1p + left * sin_bt1p), dim=-1)
 
 
 def linear_cross_entropy(

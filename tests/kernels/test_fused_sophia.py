@@ -1,5 +1,5 @@
-"""The fused Sophia step: against torch's operators under Triton's interpreter, compiled for an H200, and on a
-GPU where there is one."""
+"""The fused Sophia step against torch's operators, interpreted where there is no GPU, and compiled for an
+H200."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fedkey_kernels import SophiaG, SophiaH
 pytest.importorskip("triton")
 from fedkey_kernels import fused_sophia
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = fused_sophia.BLOCK
 SIZES = (1, 5, 129, BLOCK - 1, BLOCK, BLOCK + 1, 0, 2 * BLOCK + 3)
 GUARD = 12345.0
@@ -24,14 +25,14 @@ GUARD = 12345.0
 def guarded(size: int, generator: torch.Generator, shift: int = 0) -> Tensor:
     """Normal numbers inside a longer tensor of GUARDs, which nobody may touch; `shift` entries off a multiple
     of 16 bytes."""
-    memory = torch.full((size + 16,), GUARD)
+    memory = torch.full((size + 16,), GUARD, device=DEVICE)
     aligned = (-memory.data_ptr() // 4) % 4 + 4
     inside = memory[aligned + shift : aligned + shift + size]
-    return inside.normal_(generator=generator)
+    return inside.copy_(torch.randn(size, generator=generator))
 
 
 def intact(tensor: Tensor) -> bool:
-    memory = torch.empty(0).set_(tensor.untyped_storage())  # type: ignore[call-overload]
+    memory = torch.empty(0, device=DEVICE).set_(tensor.untyped_storage())  # type: ignore[call-overload]
     start, size = tensor.storage_offset(), tensor.numel()
     return bool((memory[:start] == GUARD).all()) and bool((memory[start + size :] == GUARD).all())
 
@@ -61,7 +62,7 @@ def give_gradients(step: int, optimizer: torch.optim.Optimizer, shift: int = 0) 
         scale = 10.0 ** float(torch.randint(-2, 2, (), generator=generator))
         gradient = guarded(parameter.numel(), generator, shift)
         gradient *= scale
-        parameter.grad = gradient.to(parameter.device)
+        parameter.grad = gradient
 
 
 def one_step(path: str, optimizer: Any, step: int, shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,20 +205,20 @@ def test_a_table_is_kept_while_the_tensors_stay(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gradient_that_is_not_a_number_is_not_clipped_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDKEY_SOPHIA", "triton")
-    parameter = nn.Parameter(torch.zeros(3))
+    parameter = nn.Parameter(torch.zeros(3, device=DEVICE))
     optimizer = SophiaG([parameter], lr=0.1)
-    parameter.grad = torch.tensor([1.0, float("nan"), -float("inf")])
+    parameter.grad = torch.tensor([1.0, float("nan"), -float("inf")], device=DEVICE)
     optimizer.step()
     assert parameter.isnan().tolist() == [False, True, False]
     assert parameter[2].item() == pytest.approx(0.1)
 
 
 def bfloat16() -> nn.Parameter:
-    return nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
+    return nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16, device=DEVICE))
 
 
 def transposed() -> nn.Parameter:
-    return nn.Parameter(torch.ones(4, 6).T)
+    return nn.Parameter(torch.ones(4, 6, device=DEVICE).T)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_what_the_kernel_does_not_take_is_refused_only_if_it_was_asked_for(
     make: Callable[[], nn.Parameter], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameter = make()
-    optimizer = SophiaG([nn.Parameter(torch.ones(2)), parameter], lr=0.5, weight_decay=0.0)
+    optimizer = SophiaG([nn.Parameter(torch.ones(2, device=DEVICE)), parameter], lr=0.5, weight_decay=0.0)
     for each in optimizer.param_groups[0]["params"]:
         each.grad = torch.ones_like(each)
     optimizer.step()
@@ -240,11 +241,11 @@ def test_what_the_kernel_does_not_take_is_refused_only_if_it_was_asked_for(
 
 def test_a_state_of_another_shape_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDKEY_SOPHIA", "triton")
-    parameter = nn.Parameter(torch.ones(5))
+    parameter = nn.Parameter(torch.ones(5, device=DEVICE))
     optimizer = SophiaG([parameter])
-    parameter.grad = torch.ones(5)
+    parameter.grad = torch.ones(5, device=DEVICE)
     optimizer.step()
-    optimizer.state[parameter]["exp_avg"] = torch.zeros(4)
+    optimizer.state[parameter]["exp_avg"] = torch.zeros(4, device=DEVICE)
     with pytest.raises(ValueError, match=r"state of a parameter \(5,\) is \(4,\)"):
         optimizer.step()
 

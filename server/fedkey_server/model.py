@@ -230,6 +230,24 @@ class Model(nn.Module):
         )
         return Losses(total, nll, hits, targets_n.numel())
 
+    def bartlett_loss(
+        self,
+        tokens_bt: Tensor,
+        targets_bt: Tensor,
+        positions_bt: Tensor,
+        document_ids_bt: Tensor,
+        seed: int,
+    ) -> Tensor:
+        """Summed NLL, at the graded positions, of labels drawn from the model itself: its gradient estimates
+        the curvature (Gauss-Newton-Bartlett, 2305.14342, section 2.3). What stands in the targets does not
+        matter."""
+        hidden_nd = self(tokens_bt, positions_bt, document_ids_bt)[targets_bt != IGNORE]
+        with torch.no_grad():
+            generator = torch.Generator(hidden_nd.device).manual_seed(seed)
+            probabilities_nv = self.logits(hidden_nd).float().softmax(dim=-1)
+            labels_n = torch.multinomial(probabilities_nv, 1, generator=generator)[:, 0]
+        return linear_cross_entropy(hidden_nd, self.embedding_vd, labels_n)[0]
+
 
 class Losses(NamedTuple):
     """Sums over graded targets; divide by `num_targets` for means."""

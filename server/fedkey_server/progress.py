@@ -7,7 +7,7 @@ figures. Used by every stage; the next stop of the walk is `fedkey_server.model`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -24,8 +24,18 @@ from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 
+Figure = float | str | Callable[[], float]
+"""A number, a text, or a function that fetches a number; it is called only when a line is shown."""
+
 Advance = Callable[..., None]
-"""`advance(amount=1, **figures)`: so much more is done; figures replace those shown before."""
+"""`advance(amount=1, **figures)`: so much more is done; figures replace those of the same name."""
+
+
+class FiguresColumn(ProgressColumn):
+    """What else is told."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_figures(task.fields["figures"]))
 
 
 class RateColumn(ProgressColumn):
@@ -57,21 +67,21 @@ def track(
         clock: seconds, for tests.
     """
     console = console or Console(stderr=True)
+    shown: dict[str, Figure] = {}
     if console.is_terminal:
         with _bar(console) as progress:
-            task = progress.add_task(description, total=total, completed=start, unit=unit, figures="")
+            task = progress.add_task(description, total=total, completed=start, unit=unit, figures=shown)
 
-            def advance_bar(amount: int = 1, **figures: float | str) -> None:
-                progress.advance(task, amount)
-                if figures:
-                    progress.update(task, figures=_figures(figures))
+            def advance_bar(amount: int = 1, **figures: Figure) -> None:
+                nonlocal shown
+                shown = shown | figures  # another dictionary: the bar is drawn by a thread of its own
+                progress.update(task, advance=amount, figures=shown)
 
             yield advance_bar
         return
 
     begun = last = clock()
     done = start
-    shown: dict[str, float | str] = {}
 
     def line() -> str:
         seconds = max(clock() - begun, 1e-9)
@@ -80,7 +90,7 @@ def track(
         text = f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {remaining:,.0f} s left"
         return f"{text}  {_figures(shown)}".rstrip()
 
-    def advance_line(amount: int = 1, **figures: float | str) -> None:
+    def advance_line(amount: int = 1, **figures: Figure) -> None:
         nonlocal done, last
         done += amount
         shown.update(figures)
@@ -101,13 +111,14 @@ def _bar(console: Console) -> Progress:
         MofNCompleteColumn(),
         RateColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
+        FiguresColumn(),
         console=console,
     )
 
 
-def _figures(figures: dict[str, float | str]) -> str:
+def _figures(figures: Mapping[str, Figure]) -> str:
+    fetched = {name: value() if callable(value) else value for name, value in figures.items()}
     return "  ".join(
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in figures.items()
+        for name, value in fetched.items()
     )

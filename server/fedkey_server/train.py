@@ -3,28 +3,43 @@
 In: a prepared data folder and a configuration. Out: a run folder. Next stop: `fedkey_server.checkpoint`.
 
 A run that was killed and started again ends with the very loss it would have had: the batch of a step is a
-pure function of (seed, step), sampled labels come from a generator seeded by (seed, step), and a checkpoint
-holds the weights and the whole optimizer state.
+pure function of (seed, step), sampled labels come from a generator seeded by (seed, step, part of the step),
+and a checkpoint holds the weights and the whole optimizer state.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from fedkey.errors import UserError
 from fedkey_kernels import SophiaG
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
-from fedkey_server.model import Model
-from fedkey_server.progress import track
+from fedkey_server.model import IGNORE, Model
+from fedkey_server.parallel import ALONE, Processes
+from fedkey_server.profiling import SKIPPED_STEPS, profiled
+from fedkey_server.progress import Advance, track
+from fedkey_server.step import (
+    Batch,
+    Objective,
+    Share,
+    curvature_step,
+    optimizer_step,
+    precision,
+    to_batch,
+)
+from fedkey_server.throughput import Meter, Work, peak_flops
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -33,6 +48,10 @@ log = logging.getLogger(__name__)
 
 SERVER_TEXT, VALIDATION_TEXT = "server.npz", "validation.npz"
 """Files of the data folder."""
+TRACE = "trace.json"
+"""File of the run folder."""
+HOW = ("accumulate", "compile")
+"""Settings that say how a step is computed, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,11 @@ class TrainConfig:
 
     num_steps: int = 1000
     batch_rows: int = 16
-    """Rows of `model.window` pieces in a step."""
+    """Rows of `model.window` pieces in a step, of all processes together."""
+    accumulate: int = 1
+    """Parts in which a process takes its rows of a step: as many times less memory, and the same gradient."""
+    compile: bool = False
+    """Whether torch.compile works on the layers first: minutes before the first step on a CPU."""
     optimizer: str = "adamw"
     """"adamw", "sophia", "lion" or "muon" (with AdamW for the embedding and the norms)."""
     learning_rate: float = 3e-3
@@ -74,6 +97,7 @@ class TrainConfig:
         for name in (
             "num_steps",
             "batch_rows",
+            "accumulate",
             "hessian_every",
             "validate_every",
             "validation_rows",
@@ -81,6 +105,10 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, not {getattr(self, name)}")
+        if self.accumulate > self.batch_rows:
+            raise ValueError(
+                f"train.accumulate {self.accumulate} must not be more than batch_rows {self.batch_rows}"
+            )
         for name in ("learning_rate", "rho"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"train.{name} must be more than 0, not {getattr(self, name)}")
@@ -92,79 +120,109 @@ class TrainConfig:
                 raise ValueError(f"train.{name} must be from 0 up to 1, not {getattr(self, name)}")
 
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""tokens, targets, positions, document_ids, each [B, T]."""
-
-
-def to_batch(rows: PackedRows, device: torch.device) -> Batch:
-    """Packed numpy rows as tensors on the device."""
-    arrays = (rows.tokens, rows.targets, rows.positions, rows.document_ids)
-    tokens, targets, positions, document_ids = (
-        torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(device, non_blocking=True)
-        for array in arrays
-    )
-    return tokens, targets, positions, document_ids
-
-
-def precision(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 where the hardware is made for it; full precision on a CPU, where bf16 is emulated and slower."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
-
-
 def pick_device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def validate(
+    model: Model, rows: PackedRows, batch_rows: int, device: torch.device, processes: Processes = ALONE
+) -> dict[str, float]:
+    """Mean NLL per piece in nats and top-1 accuracy per piece; sums first, so that neither the batch size nor
+    the number of processes that share the rows matters."""
+    own = rows.take(slice(processes.rank, None, processes.count))
+    sums = torch.tensor(_validation_sums(model, own, batch_rows, device), dtype=torch.float64, device=device)
+    nll, hits, num_targets = processes.total(sums).tolist()
+    return {"validation_loss": nll / max(1, num_targets), "validation_top1": hits / max(1, num_targets)}
+
+
 @torch.no_grad()
-def validate(model: Model, rows: PackedRows, batch_rows: int, device: torch.device) -> dict[str, float]:
-    """Mean NLL per piece in nats and top-1 accuracy per piece; sums first, so that the batch size does not
-    matter."""
-    nll = hits = num_targets = 0.0
+def _validation_sums(
+    model: Model, rows: PackedRows, batch_rows: int, device: torch.device
+) -> tuple[float, float, int]:
+    """NLL, hits, targets."""
+    nll = hits = 0.0
+    num_targets = 0
     for start in range(0, len(rows), batch_rows):
         with precision(device):
             losses = model.loss(*to_batch(rows.take(slice(start, start + batch_rows)), device))
         nll += float(losses.nll)
         hits += float(losses.hits)
         num_targets += losses.num_targets
-    return {"validation_loss": nll / max(1, num_targets), "validation_top1": hits / max(1, num_targets)}
+    return nll, hits, num_targets
 
 
 def gradient_step(
     model: Model, optimizer: torch.optim.Optimizer, batch: Batch, z_penalty: float, clip_norm: float
 ) -> tuple[float, int]:
-    """One step of the optimizer on one batch; returns (summed NLL, number of targets)."""
-    optimizer.zero_grad(set_to_none=True)
-    with precision(batch[0].device):
-        losses = model.loss(*batch, z_penalty=z_penalty)
-    if losses.num_targets == 0:
-        return 0.0, 0
-    (losses.total / losses.num_targets).backward()
-    if clip_norm:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    if isinstance(optimizer, SophiaG):
-        optimizer.step(batch_size=losses.num_targets)
-    else:
-        optimizer.step()
-    return float(losses.nll), losses.num_targets
+    """`optimizer_step` of one process on one batch; returns (summed NLL, number of targets)."""
+    num_targets = int((batch[1] != IGNORE).sum())
+    share = Share([(0, batch)], num_targets, num_targets, 1)
+    return float(optimizer_step(Objective(model), optimizer, share, z_penalty, clip_norm)), num_targets
 
 
-def curvature_step(model: Model, optimizer: SophiaG, batch: Batch, generator: torch.Generator) -> None:
-    """Gauss-Newton-Bartlett: the gradient on labels drawn from the model updates Sophia's curvature."""
-    tokens, targets, positions, document_ids = batch
-    with torch.no_grad(), precision(tokens.device):
-        hidden_btd = model(tokens, positions, document_ids)
-        graded_bt = targets >= 0
-        probabilities_nv = model.logits(hidden_btd[graded_bt]).float().softmax(dim=-1)
-        sampled = targets.clone()
-        sampled[graded_bt] = torch.multinomial(probabilities_nv, 1, generator=generator)[:, 0]
-    optimizer.zero_grad(set_to_none=True)
-    with precision(tokens.device):
-        losses = model.loss(tokens, sampled, positions, document_ids)
-    (losses.total / max(1, losses.num_targets)).backward()
-    optimizer.update_hessian()
+class Step(NamedTuple):
+    """What a step came to."""
+
+    nll: Tensor
+    """Summed NLL of this process's targets; reading it waits for the device."""
+    own_targets: int
+    num_targets: int
+    """Of all processes."""
+    work: Work
+    """Of all processes."""
+
+
+class Trainer:
+    """A model and its optimizer, which take one step after the other.
+
+    Which rows a step has and its learning rate are pure functions of its number.
+
+    Args:
+        config: resolved configuration; `config.train` is used.
+        model: on `processes.device`.
+        stream: the text in steps.
+        processes: those that share the rows of a step.
+    """
+
+    def __init__(
+        self, config: Config, model: Model, stream: BatchStream, processes: Processes = ALONE
+    ) -> None:
+        self.settings = settings = config.train
+        self.model = model
+        self.stream = stream
+        self.processes = processes
+        if settings.compile:
+            model.compile()  # in place: whoever calls the model gets the compiled one, and names stay
+        self.optimizer = optim.build(
+            settings.optimizer,
+            model,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            rho=settings.rho,
+        )
+        self.objective = processes.wrap(Objective(model))
+
+    def learning_rate(self, step: int) -> float:
+        """That of step `step`, counted from 0."""
+        settings = self.settings
+        return optim.learning_rate_at(
+            step, settings.num_steps, settings.learning_rate, settings.warmup_steps, settings.final_share
+        )
+
+    def step(self, step: int) -> Step:
+        """Takes step `step`."""
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        rows = self.stream.batch(step)
+        share = Share.of(rows, settings.accumulate, self.processes)
+        if isinstance(self.optimizer, SophiaG) and step % settings.hessian_every == 0:
+            curvature_step(self.objective, self.optimizer, share, (settings.seed, step))
+        nll = optimizer_step(self.objective, self.optimizer, share, settings.z_penalty, settings.clip_norm)
+        return Step(nll, share.own_targets, share.num_targets, Work.of(rows))
 
 
 def train(
@@ -174,6 +232,8 @@ def train(
     *,
     init: Path | None = None,
     num_steps: int | None = None,
+    profile: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Trains until `num_steps` and returns the final figures; goes on where an earlier process stopped.
 
@@ -183,73 +243,106 @@ def train(
         run: run folder, made if missing.
         init: run or bundle whose weights are the start, instead of seeded random ones.
         num_steps: overrides `config.train.num_steps`.
+        profile: whether to write `RUN/trace.json` of a few of the first process's steps.
+        processes: those that train together; each calls this with the same arguments.
 
     Raises:
-        UserError: the folders do not fit the configuration or each other.
+        UserError: the folders do not fit the configuration or each other, a step has too few rows for the
+            processes, or there are too few steps left to profile.
     """
-    from fedkey_server.config import to_dict
-
     settings = config.train
+    processes.parts(settings.batch_rows, settings.accumulate)  # before a run folder is made for nothing
     num_steps = settings.num_steps if num_steps is None else num_steps
-    described = to_dict(config) | {"num_steps": num_steps, "init": None if init is None else init.name}
-    checkpoint.start_run(run, described, "train", data, (SERVER_TEXT, VALIDATION_TEXT), init)
+    described = _described(config) | {"num_steps": num_steps, "init": None if init is None else init.name}
+    files = (SERVER_TEXT, VALIDATION_TEXT)
+    processes.once(lambda: checkpoint.start_run(run, described, "train", data, files, init))
     if (run / "done.json").exists():
+        if profile:
+            raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
         final: dict[str, float] = checkpoint.read_json(run / "done.json")
         return final
-    device = pick_device()
+    settings = replace(settings, num_steps=num_steps)
+    device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
-    optimizer = optim.build(
-        settings.optimizer,
-        model,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        beta1=settings.beta1,
-        beta2=settings.beta2,
-        rho=settings.rho,
-    )
-    start, nll, targets = _resume(run, model, optimizer, device)
-    window = config.model.window
-    stream = BatchStream(
-        pack(Documents.load(data / SERVER_TEXT), window, window), settings.batch_rows, settings.seed
-    )
+    documents = Documents.load(data / SERVER_TEXT)
+    stream = BatchStream(pack(documents, window, window), settings.batch_rows, settings.seed)
+    trainer = Trainer(replace(config, train=settings), model, stream, processes)
+    start, nll_so_far, targets = _resume(run, trainer)
+    if profile and num_steps - start <= SKIPPED_STEPS:
+        raise UserError(
+            f"{run} has too few steps left to profile ({num_steps - start}); give another --run, or more "
+            "steps with --set train.num_steps=N."
+        )
     held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
-    pieces_per_step = settings.batch_rows * window
+    rows_at_once = -(-settings.batch_rows // (processes.count * settings.accumulate))
+    peak = peak_flops(device)
+    meter = Meter(config.model, None if peak is None else peak * processes.count)
+    # Of the steps since the last line of metrics. Every process holds a summand.
+    nll = torch.tensor(nll_so_far if processes.is_first else 0.0, dtype=torch.float64, device=device)
     measured: dict[str, float] = {}
 
-    with track(
-        f"train {run.name}", num_steps * pieces_per_step, "pieces", start=start * pieces_per_step
-    ) as advance:
+    with _told(run, start, num_steps, processes) as advance, _profiled(run, profile, processes) as stepped:
         for step in range(start, num_steps):
-            rate = optim.learning_rate_at(
-                step, num_steps, settings.learning_rate, settings.warmup_steps, settings.final_share
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = to_batch(stream.batch(step), device)
-            if isinstance(optimizer, SophiaG) and step % settings.hessian_every == 0:
-                generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
-                curvature_step(model, optimizer, batch, generator)
-            step_nll, step_targets = gradient_step(
-                model, optimizer, batch, settings.z_penalty, settings.clip_norm
-            )
-            nll, targets = nll + step_nll, targets + step_targets
-            advance(pieces_per_step, loss=step_nll / max(1, step_targets))
+            meter.begin()
+            taken = trainer.step(step)
+            nll, targets = nll + taken.nll, targets + taken.num_targets
             done = step + 1
-            if done % settings.validate_every == 0 or done == num_steps:
-                measured = validate(model, held_out, settings.batch_rows, device)
-                row = {"step": done, "train_loss": nll / max(1, targets), "learning_rate": rate}
-                checkpoint.append_metrics(run, row | measured)
+            is_measured = done % settings.validate_every == 0 or done == num_steps
+            is_saved = done % settings.checkpoint_every == 0 or done == num_steps
+            if is_measured or is_saved:  # from here on as in a process that resumes: the first holds the sum
+                nll = processes.total(nll)
+                nll_so_far = float(nll)
+                if not processes.is_first:
+                    nll = torch.zeros_like(nll)
+            meter.end(taken.work)
+            advance(1, loss=partial(_mean, taken.nll, taken.own_targets), **meter.figures())
+            stepped()
+            if is_measured:
+                measured = validate(model, held_out, rows_at_once, device, processes)
+                row = {
+                    "step": done,
+                    "train_loss": nll_so_far / max(1, targets),
+                    "learning_rate": trainer.learning_rate(step),
+                }
+                if processes.is_first:
+                    checkpoint.append_metrics(run, row | measured)
                 advance(0, validation=measured["validation_loss"])
-                nll = targets = 0.0
-            if done % settings.checkpoint_every == 0 or done == num_steps:
-                counters = {"nll": nll, "targets": targets}
-                checkpoint.save(
-                    run, done, model.state_dict(), optim.flat_state(model, optimizer), counters, config.model
-                )
+                nll, nll_so_far, targets = torch.zeros_like(nll), 0.0, 0
+            if is_saved and processes.is_first:
+                counters = {"nll": nll_so_far, "targets": targets}
+                state = optim.flat_state(model, trainer.optimizer)
+                checkpoint.save(run, done, model.state_dict(), state, counters, config.model)
     # Killed between the last checkpoint and here, a run has nothing left to do but to measure again.
-    final = {"step": num_steps} | (measured or validate(model, held_out, settings.batch_rows, device))
-    checkpoint.write_json(run / "done.json", final)
+    final = {"step": num_steps} | (measured or validate(model, held_out, rows_at_once, device, processes))
+    processes.once(lambda: checkpoint.write_json(run / "done.json", final))
     return final
+
+
+def _described(config: Config) -> dict[str, Any]:
+    """What a run is, without how its steps are computed: it may go on in other parts, as it may in another
+    number of processes, and with or without compiling. All of these change rounding, and which labels Sophia
+    draws."""
+    from fedkey_server.config import to_dict
+
+    described = to_dict(config)
+    settings = {key: value for key, value in described["train"].items() if key not in HOW}
+    return described | {"train": settings}
+
+
+def _told(run: Path, start: int, num_steps: int, processes: Processes) -> AbstractContextManager[Advance]:
+    """The line of progress, which the first process shows. Its loss is that of this process's rows."""
+    console = None if processes.is_first else Console(quiet=True, force_terminal=False)
+    return track(f"train {run.name}", num_steps, "steps", start=start, console=console)
+
+
+def _profiled(run: Path, is_wanted: bool, processes: Processes) -> AbstractContextManager[Callable[[], None]]:
+    if is_wanted and processes.is_first:
+        return profiled(run / TRACE, processes.device)
+    return nullcontext(lambda: None)
+
+
+def _mean(total: Tensor, count: int) -> float:
+    return float(total) / max(1, count)
 
 
 def initial_model(config: Config, data: Path, init: Path | None) -> Model:
@@ -275,17 +368,17 @@ def validation_rows(data: Path, window: int, num_rows: int, seed: int) -> Packed
     return rows.take(np.sort(chosen))
 
 
-def _resume(
-    run: Path, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, float, float]:
+def _resume(run: Path, trainer: Trainer) -> tuple[int, float, int]:
     """Puts back the newest checkpoint; returns its step and the loss sums since the last line of metrics."""
+    processes = trainer.processes
     folder = checkpoint.latest(run)
     if folder is None:
-        checkpoint.trim_metrics(run, 0)
-        return 0, 0.0, 0.0
+        processes.once(lambda: checkpoint.trim_metrics(run, 0))
+        return 0, 0.0, 0
     saved = checkpoint.read(folder)
-    model.load_state_dict(saved.weights)
-    optim.restore_state(model, optimizer, {name: tensor.to(device) for name, tensor in saved.state.items()})
-    checkpoint.trim_metrics(run, saved.step)
+    trainer.model.load_state_dict(saved.weights)
+    state = {name: tensor.to(processes.device) for name, tensor in saved.state.items()}
+    optim.restore_state(trainer.model, trainer.optimizer, state)
+    processes.once(lambda: checkpoint.trim_metrics(run, saved.step))
     log.info("going on after step %d of %s", saved.step, run)
     return saved.step, saved.counters["nll"], saved.counters["targets"]

@@ -43,6 +43,23 @@ def test_without_a_terminal_a_line_tells_rate_remaining_time_and_figures(plain: 
         ]
 
 
+def test_a_figure_that_is_a_function_is_fetched_for_a_line_and_not_otherwise(plain: Console) -> None:
+    clock, fetched = Clock(), []
+
+    def loss() -> float:
+        fetched.append(clock.now)
+        return 2.5
+
+    with track("train", 4, "steps", console=plain, clock=clock) as advance:
+        advance(1, loss=loss)
+        advance(1, loss=loss)
+        assert fetched == []
+        clock.now += SECONDS_BETWEEN_LINES
+        advance(1, loss=loss, speed="9")
+        assert len(fetched) == 1
+    assert [line.split("  ", 1)[1] for line in lines_of(plain)] == ["loss 2.500  speed 9"] * 2
+
+
 def test_lines_keep_their_distance_and_the_last_one_sums_up(plain: Console) -> None:
     clock = Clock()
     with track("read", 100, "files", console=plain, clock=clock) as advance:
@@ -94,14 +111,14 @@ def bar(work: Callable[..., None], total: int, start: int = 0) -> str:
 
 def test_a_terminal_gets_a_bar_with_the_same_content() -> None:
     def work(advance: Callable[..., None]) -> None:
-        advance(2, loss=3.0)
-        advance(3, loss=1.5)
+        advance(2, speed="9", loss=3.0)
+        advance(3, loss=lambda: 1.5)
 
     last = bar(work, total=10)
     assert "average" in last
     assert "5/10" in last
     assert "rounds/s" in last
-    assert last.rstrip().endswith("loss 1.500")
+    assert last.rstrip().endswith("speed 9  loss 1.500")
 
 
 def test_a_resumed_bar_begins_where_the_earlier_process_ended() -> None:

@@ -9,13 +9,13 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fedkey.commands import EXIT_MISTAKE, run_command
-from fedkey_kernels import SophiaG
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
 from fedkey_server.cli import SUBCOMMANDS
@@ -24,7 +24,6 @@ from fedkey_server.model import Model
 from fedkey_server.train import (
     Batch,
     TrainConfig,
-    curvature_step,
     gradient_step,
     to_batch,
     train,
@@ -117,28 +116,6 @@ def test_a_batch_without_targets_changes_nothing(config: Config, batch: Batch) -
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_curvature_is_estimated_from_the_models_own_labels(config: Config, batch: Batch) -> None:
-    def hessian(seed: int, targets: torch.Tensor) -> torch.Tensor:
-        model = Model(config.model)
-        optimizer = optim.build(
-            "sophia", model, learning_rate=1e-3, weight_decay=0.1, beta1=0.9, beta2=0.5, rho=0.05
-        )
-        assert isinstance(optimizer, SophiaG)
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        generator = torch.Generator().manual_seed(seed)
-        curvature_step(model, optimizer, (batch[0], targets, *batch[2:]), generator)
-        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-        return optim.flat_state(model, optimizer)["model.norm.weight/hessian"]
-
-    targets = batch[1]
-    other_words = torch.where(targets >= 0, (targets + 7) % config.model.vocab_size, targets)
-    drawn = hessian(1, targets)
-    assert (drawn > 0).any()
-    assert torch.equal(drawn, hessian(1, targets))
-    assert torch.equal(drawn, hessian(1, other_words))  # where is graded matters, what stands there does not
-    assert not torch.equal(drawn, hessian(2, targets))
-
-
 SHORT = (
     "train.num_steps=44",
     "train.batch_rows=4",
@@ -206,7 +183,7 @@ def test_every_optimizer_learns_and_goes_on_where_it_was_cut(
     config = load(
         "tiny",
         [*small_overrides, *SHORT, f"train.optimizer={optimizer}", "train.num_steps=18",
-         "train.validate_every=9", "train.learning_rate=2e-3"],
+         "train.validate_every=9", "train.learning_rate=2e-3", "train.accumulate=2"],
     )  # fmt: skip
     uncut, run = tmp_path / "uncut", tmp_path / "run"
     expected = train(config, tiny_data, uncut)
@@ -231,6 +208,95 @@ def test_every_optimizer_learns_and_goes_on_where_it_was_cut(
         for key, tensor in load_file(uncut / "checkpoints" / "00000018" / name).items():
             assert torch.equal(found.pop(key), tensor), key
         assert not found
+
+
+def test_a_run_may_go_on_in_other_parts(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts change rounding and nothing else, so a run that ran out of memory need not begin anew."""
+    overrides = [*small_overrides, *SHORT, "train.num_steps=8", "train.validate_every=8"]
+    expected = train(load("tiny", overrides), tiny_data, tmp_path / "whole")
+    run = tmp_path / "run"
+    save = checkpoint.save
+
+    def cut(*arguments: Any) -> None:
+        save(*arguments)
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", cut)
+        with pytest.raises(InterruptedError):
+            train(load("tiny", overrides), tiny_data, run)
+    found = train(load("tiny", [*overrides, "train.accumulate=3"]), tiny_data, run)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert checkpoint.read_json(run / "config.json")["config"]["train"]["batch_rows"] == 4
+
+
+def test_a_profile_is_written_and_changes_nothing(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*small_overrides, *SHORT, "train.num_steps=8", "train.optimizer=sophia"]
+    expected = train(load("tiny", overrides), tiny_data, tmp_path / "plain")
+    arguments = ["train", "tiny", "--data", tiny_data, *with_overrides(overrides)]
+    run = tmp_path / "run"
+    assert fedkey_server(*arguments, "--run", run, "--profile") == 0
+    errors = capsys.readouterr().err
+    assert checkpoint.read_json(run / "done.json") == expected
+    assert not (run / "trace.json.new").exists()
+    events = json.loads((run / "trace.json").read_text())["traceEvents"]
+    names = [str(event.get("name")) for event in events]
+    assert sum(name == "_LinearCrossEntropy" for name in names) == 5  # four steps and a curvature
+    assert sum(name == "Optimizer.step#SophiaG.step" for name in names) == 4
+    lines = errors.splitlines()
+    (top,) = [i for i, line in enumerate(lines) if "costliest operators of the profiled steps" in line]
+    assert lines[top].split()[:3] == ["CPU", "ms", "share"]
+    shares = [float(line.split()[1].rstrip("%")) for line in lines[top + 1 : top + 11]]
+    assert shares == sorted(shares, reverse=True)
+    assert 50 < sum(shares) <= 100.5
+    assert any(line.endswith("aten::mm") for line in lines[top + 1 : top + 6])
+    assert lines[top + 11].startswith(f"{run / 'trace.json'}: open it at https://ui.perfetto.dev")
+    assert "GFLOP/s" in lines[-1]
+
+    assert fedkey_server(*arguments, "--run", run, "--profile") == EXIT_MISTAKE
+    assert "is finished and has no steps left to profile; give another" in capsys.readouterr().err
+    few = ["--set", "train.num_steps=2", "--run", str(tmp_path / "few"), "--profile"]
+    assert fedkey_server(*arguments, *few) == EXIT_MISTAKE
+    assert "has too few steps left to profile (2); give another" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch's own
+def test_a_compiled_model_learns_the_same(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*small_overrides, *SHORT, "model.num_layers=1", "train.num_steps=6", "train.accumulate=2"]
+    expected = train(load("tiny", overrides), tiny_data, tmp_path / "plain")
+    found = train(load("tiny", [*overrides, "train.compile=true"]), tiny_data, tmp_path / "compiled")
+    assert found == pytest.approx(expected, rel=1e-4)
+    weights = [checkpoint.load(tmp_path / name).weights for name in ("plain", "compiled")]
+    assert weights[0].keys() == weights[1].keys()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
+def test_training_on_a_gpu_lowers_the_loss_compiled_or_not(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, optimizer: str
+) -> None:
+    """In bf16, with the kernels that CUDA gets by default."""
+    overrides = [
+        *small_overrides, "train.num_steps=40", "train.validate_every=10", "train.accumulate=2",
+        f"train.optimizer={optimizer}", "train.learning_rate=2e-3",
+    ]  # fmt: skip
+    ends = []
+    for compiled in ("false", "true"):
+        run = tmp_path / compiled
+        ends.append(train(load("tiny", [*overrides, f"train.compile={compiled}"]), tiny_data, run))
+        first, *_, last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert last["validation_loss"] < first["validation_loss"] - 0.2
+    assert ends[0]["validation_loss"] == pytest.approx(ends[1]["validation_loss"], rel=0.05)
 
 
 def test_a_run_can_start_from_a_run_or_a_bundle(
@@ -354,6 +420,8 @@ def test_a_mistake_is_one_sentence_and_status_2(
         ({"clip_norm": -1.0}, "train.clip_norm must not be negative"),
         ({"beta2": 1.0}, "train.beta2 must be from 0 up to 1, not 1.0"),
         ({"warmup_steps": -3}, "train.warmup_steps must not be negative, but it is -3"),
+        ({"accumulate": 0}, "train.accumulate must be at least 1, not 0"),
+        ({"accumulate": 5, "batch_rows": 4}, "train.accumulate 5 must not be more than batch_rows 4"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:

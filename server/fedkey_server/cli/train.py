@@ -12,9 +12,15 @@ from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 
+SEVERAL = """\
+several GPUs, or processes on a CPU, share the rows of every step:
+  torchrun --standalone --nproc-per-node 2 --no-python fedkey-server train PRESET ..."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = SEVERAL
     add_preset_options(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder made by 'fedkey-server prepare'")
     parser.add_argument("--run", type=Path, required=True, help="run folder; an unfinished run goes on")
@@ -25,17 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="take as many steps as the phones of this federated run took together",
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="look at the 3rd to 6th step: a table on stderr, and RUN/trace.json for https://ui.perfetto.dev",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains and says how it went."""
+    from fedkey_server.parallel import together
     from fedkey_server.train import train
 
     use_threads(arguments)
     num_steps = None if arguments.steps_of is None else _local_steps(arguments.steps_of)
-    final = train(
-        load_config(arguments), arguments.data, arguments.run, init=arguments.init, num_steps=num_steps
-    )
+    with together() as processes:
+        final = train(
+            load_config(arguments),
+            arguments.data,
+            arguments.run,
+            init=arguments.init,
+            num_steps=num_steps,
+            profile=arguments.profile,
+            processes=processes,
+        )
+    if not processes.is_first:
+        return 0
     print(
         f"{arguments.run}: {final['step']} steps, "
         f"validation loss {final['validation_loss']:.3f} nats per piece, "

@@ -1,0 +1,143 @@
+"""Processes that train together: what each takes, and two real ones that end where one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import distributed as dist
+
+from fedkey.errors import UserError
+from fedkey_server import checkpoint
+from fedkey_server.config import load
+from fedkey_server.parallel import ALONE, Processes, together
+from fedkey_server.train import train
+
+
+@given(num_rows=st.integers(1, 60), count=st.integers(1, 8), num_parts=st.integers(1, 5))
+def test_the_parts_of_all_processes_are_the_rows_of_the_step(
+    num_rows: int, count: int, num_parts: int
+) -> None:
+    processes = [Processes(rank, count, rank) for rank in range(count)]
+    if num_rows < count * num_parts:
+        with pytest.raises(UserError, match=f"{num_rows} rows .* raise train.batch_rows or lower"):
+            processes[0].parts(num_rows, num_parts)
+        return
+    parts = [part for process in processes for part in process.parts(num_rows, num_parts)]
+    assert parts == ALONE.parts(num_rows, count * num_parts)
+    assert [number for number, _ in parts] == list(range(count * num_parts))
+    rows = [row for _, part in parts for row in range(num_rows)[part]]
+    assert rows == list(range(num_rows))
+    sizes = {part.stop - part.start for _, part in parts}
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("RANK", "3")  # of something else
+    with together() as processes:
+        assert processes == ALONE
+        assert processes.is_first
+
+
+def started_by_torchrun(monkeypatch: pytest.MonkeyPatch, rank: int, count: int) -> None:
+    numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for name, number in numbers.items():
+        monkeypatch.setenv(name, str(number))
+
+
+def test_one_process_of_torchrun_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by_torchrun(monkeypatch, 0, 1)
+    with together() as processes:
+        assert processes == Processes(0, 1, 0)
+        assert not dist.is_initialized()
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by_torchrun(monkeypatch, 2, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="has 2 GPUs, too few for process 2"), together():
+        pass
+
+
+def test_a_mistake_of_the_first_process_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str | None] = []
+
+    def broadcast(values: list[str | None], src: int) -> None:
+        if sent:
+            values[:] = sent  # what the first process sent
+        else:
+            sent.extend(values)
+
+    def mistake() -> None:
+        raise UserError("There is no data.")
+
+    monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
+    with pytest.raises(UserError, match="There is no data"):
+        Processes(0, 2, 0).once(mistake)
+    with pytest.raises(UserError, match="There is no data"):
+        Processes(1, 2, 1).once(lambda: pytest.fail("this is the first process's work"))
+    sent[:] = [None]
+    Processes(1, 2, 1).once(lambda: pytest.fail("this is the first process's work"))
+
+
+def test_two_processes_end_where_one_does(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, one_thread: None
+) -> None:
+    """Sophia, seven rows a step, so that shares differ. One process in two parts draws the same labels."""
+    overrides = [
+        *small_overrides, "train.num_steps=12", "train.batch_rows=7", "train.validate_every=6",
+        "train.validation_rows=9", "train.checkpoint_every=4", "train.optimizer=sophia",
+        "train.hessian_every=3", "train.warmup_steps=3", "train.learning_rate=2e-3",
+    ]  # fmt: skip
+    alone = tmp_path / "alone"
+    expected = train(load("tiny", [*overrides, "train.accumulate=2"]), tiny_data, alone)
+
+    run = tmp_path / "run"
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    beside = Path(sys.executable).parent
+    command = [str(beside / "torchrun"), "--standalone", "--nproc-per-node", "2", "--no-python", "--"]
+    command += [str(beside / "fedkey-server"), "train", "tiny", "--data", str(tiny_data), "--run", str(run)]
+    command += [part for each in overrides for part in ("--set", each)]
+
+    def launch() -> str:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    output = launch()
+    assert output.count("12 steps, validation loss") == 1
+    found = checkpoint.read_json(run / "done.json")
+    assert found["validation_loss"] == pytest.approx(expected["validation_loss"], abs=1e-4)
+    metrics = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (alone, run)]
+    for one, two in zip(*metrics, strict=True):
+        assert json.loads(two) == pytest.approx(json.loads(one), rel=1e-3)
+    weights, state = checkpoint.load(run).weights, checkpoint.read(run / "checkpoints" / "00000012").state
+    for name, tensor in checkpoint.load(alone).weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4)
+    assert any(name.endswith("/hessian") and tensor.any() for name, tensor in state.items())
+
+    # Killed after the eighth step, between two lines of metrics, it goes on to the same end, to the bit.
+    final = run / "checkpoints" / "00000012"
+    kept, metrics_text = tmp_path / "kept", (run / "metrics.jsonl").read_text()
+    shutil.move(final, kept)
+    (run / "done.json").unlink()
+    launch()
+    assert checkpoint.read_json(run / "done.json") == found
+    assert (run / "metrics.jsonl").read_text() == metrics_text
+    for name in ("model.safetensors", "state.safetensors"):
+        before = load_file(kept / name)
+        for key, tensor in load_file(final / name).items():
+            assert torch.equal(tensor, before.pop(key)), key
+        assert not before

@@ -20,6 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -28,14 +29,15 @@ Figure = float | str | Callable[[], float]
 """A number, a text, or a function that fetches a number; it is called only when a line is shown."""
 
 Advance = Callable[..., None]
-"""`advance(amount=1, **figures)`: so much more is done; figures replace those of the same name."""
+"""`advance(amount=1, **figures)`: so much more is done; figures replace those of the same name, newest
+first."""
 
 
 class FiguresColumn(ProgressColumn):
     """What else is told."""
 
     def render(self, task: Task) -> Text:
-        return Text(_figures(task.fields["figures"]))
+        return Text(_figures(task.fields["figures"]), no_wrap=True, overflow="ellipsis")
 
 
 class RateColumn(ProgressColumn):
@@ -74,7 +76,7 @@ def track(
 
             def advance_bar(amount: int = 1, **figures: Figure) -> None:
                 nonlocal shown
-                shown = shown | figures  # another dictionary: the bar is drawn by a thread of its own
+                shown = _newest_first(figures, shown)
                 progress.update(task, advance=amount, figures=shown)
 
             yield advance_bar
@@ -91,9 +93,9 @@ def track(
         return f"{text}  {_figures(shown)}".rstrip()
 
     def advance_line(amount: int = 1, **figures: Figure) -> None:
-        nonlocal done, last
+        nonlocal done, last, shown
         done += amount
-        shown.update(figures)
+        shown = _newest_first(figures, shown)
         if clock() - last >= SECONDS_BETWEEN_LINES:
             last = clock()
             console.print(line(), markup=False, highlight=False, soft_wrap=True)
@@ -104,13 +106,21 @@ def track(
     console.print(f"{text}  {_figures(shown)}".rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
+def _newest_first(figures: Mapping[str, Figure], shown: Mapping[str, Figure]) -> dict[str, Figure]:
+    """A new dictionary: a bar is drawn by a thread of its own."""
+    return {**figures, **{name: value for name, value in shown.items() if name not in figures}}
+
+
 def _bar(console: Console) -> Progress:
+    def whole() -> Column:
+        return Column(no_wrap=True)  # on a narrow terminal the figures give way, the last one first
+
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", table_column=whole()),
+        BarColumn(bar_width=20, table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        RateColumn(whole()),
+        TimeRemainingColumn(table_column=whole()),
         FiguresColumn(),
         console=console,
     )

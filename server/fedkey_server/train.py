@@ -29,7 +29,7 @@ from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.parallel import ALONE, Processes
 from fedkey_server.profiling import SKIPPED_STEPS, profiled
-from fedkey_server.progress import Advance, track
+from fedkey_server.progress import Advance, Figure, track
 from fedkey_server.step import (
     Batch,
     Objective,
@@ -295,7 +295,10 @@ def train(
                 if not processes.is_first:
                     nll = torch.zeros_like(nll)
             meter.end(taken.work)
-            advance(1, loss=partial(_mean, taken.nll, taken.own_targets), **meter.figures())
+            figures: dict[str, Figure] = {"loss": partial(_mean, taken.nll, taken.own_targets)}
+            if measured:
+                figures["validation"] = measured["validation_loss"]
+            advance(1, **figures, **meter.figures())
             stepped()
             if is_measured:
                 measured = validate(model, held_out, rows_at_once, device, processes)

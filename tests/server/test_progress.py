@@ -60,6 +60,14 @@ def test_a_figure_that_is_a_function_is_fetched_for_a_line_and_not_otherwise(pla
     assert [line.split("  ", 1)[1] for line in lines_of(plain)] == ["loss 2.500  speed 9"] * 2
 
 
+def test_the_newest_figures_come_first(plain: Console) -> None:
+    with track("train", 2, "steps", console=plain, clock=Clock()) as advance:
+        advance(1, loss=2.0, speed="9")
+        advance(0, validation=3.0)
+        advance(1, loss=1.0, speed="8")
+    assert lines_of(plain)[-1] == "train: 2 steps in 0.0 s  loss 1.000  speed 8  validation 3.000"
+
+
 def test_lines_keep_their_distance_and_the_last_one_sums_up(plain: Console) -> None:
     clock = Clock()
     with track("read", 100, "files", console=plain, clock=clock) as advance:
@@ -111,15 +119,29 @@ def bar(work: Callable[..., None], total: int, start: int = 0) -> str:
 
 def test_a_terminal_gets_a_bar_with_the_same_content() -> None:
     def work(advance: Callable[..., None]) -> None:
-        advance(2, speed="9", loss=3.0)
+        advance(2, loss=3.0, speed="9")
         advance(3, loss=lambda: 1.5)
 
     last = bar(work, total=10)
     assert "average" in last
     assert "5/10" in last
     assert "rounds/s" in last
-    assert last.rstrip().endswith("speed 9  loss 1.500")
+    assert last.rstrip().endswith("loss 1.500  speed 9")
 
 
 def test_a_resumed_bar_begins_where_the_earlier_process_ended() -> None:
     assert "7/10" in bar(lambda advance: advance(1), total=10, start=6)
+
+
+def test_on_a_narrow_terminal_the_last_figures_give_way() -> None:
+    console = Console(
+        file=io.StringIO(), force_terminal=True, width=72, color_system=None, legacy_windows=False
+    )
+    with track("train central", 1000, "steps", console=console) as advance:
+        advance(500, loss=1.5, speed="123,456", validation=2.5)
+    last = next(line for line in reversed(lines_of(console)) if "\u2501" in line)
+    assert "train central" in last
+    assert "500/1000" in last
+    assert "loss 1.500" in last
+    assert "2.500" not in last
+    assert last.rstrip().endswith("\u2026")

@@ -266,9 +266,7 @@ def test_a_profile_is_written_and_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-@pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
-)  # torch's own
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # by torch itself
 def test_a_compiled_model_learns_the_same(
     tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:

@@ -73,6 +73,19 @@ def linear_cross_entropy(
     return (nll_n + z_penalty * log_z_n.square()).sum(), nll_n.sum().detach(), hits
 
 
+def bartlett_loss(hidden_nd: Tensor, weight_vd: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Labels drawn from softmax(hidden weight^T), one for each of N rows, and the sum of their NLL
+    (differentiable; the labels are constants).
+
+    The gradient g of sum / N makes N * g^2 an unbiased estimate of the Gauss-Newton diagonal (Liu et al. 2023,
+    2305.14342, algorithm 2).
+    """
+    log_probability_nv = (hidden_nd @ weight_vd.T).log_softmax(dim=-1)
+    generator = torch.Generator(hidden_nd.device).manual_seed(seed)
+    labels_n1 = torch.multinomial(log_probability_nv.detach().exp(), 1, generator=generator)
+    return -log_probability_nv.gather(1, labels_n1).sum(), labels_n1[:, 0]
+
+
 def sophia_step(
     parameter: Tensor,
     momentum: Tensor,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fedkey_kernels import (
     Mask,
     attention,
+    bartlett_loss,
     document_mask,
     linear_cross_entropy,
     rms_norm,
@@ -241,12 +242,9 @@ class Model(nn.Module):
         """Summed NLL, at the graded positions, of labels drawn from the model itself: its gradient estimates
         the curvature (Gauss-Newton-Bartlett, 2305.14342, section 2.3). What stands in the targets does not
         matter."""
-        hidden_nd = self(tokens_bt, positions_bt, document_ids_bt)[targets_bt != IGNORE]
-        with torch.no_grad():
-            generator = torch.Generator(hidden_nd.device).manual_seed(seed)
-            probabilities_nv = self.logits(hidden_nd).float().softmax(dim=-1)
-            labels_n = torch.multinomial(probabilities_nv, 1, generator=generator)[:, 0]
-        return linear_cross_entropy(hidden_nd, self.embedding_vd, labels_n)[0]
+        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt)
+        nll, _ = bartlett_loss(hidden_btd[targets_bt != IGNORE], self.embedding_vd, seed)
+        return nll
 
 
 class Losses(NamedTuple):

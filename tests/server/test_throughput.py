@@ -33,8 +33,8 @@ def test_every_matrix_of_the_layers_counts() -> None:
 
 
 def test_the_count_is_that_of_a_counter_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counter sees into the references alone, whose attention computes all pairs of a row, T^2; so let the
-    work be that."""
+    """The counter sees into the references alone, whose attention computes all pairs of a row, T^2; so let
+    the work be that."""
     monkeypatch.setenv("FEDKEY_ATTENTION", "reference")
     monkeypatch.setenv("FEDKEY_LOSS", "reference")
     num_rows = 2

@@ -18,6 +18,7 @@ from torch import distributed as dist
 
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
+from fedkey_server.cli.train import SEVERAL
 from fedkey_server.config import load
 from fedkey_server.parallel import ALONE, Processes, together
 from fedkey_server.train import train
@@ -93,10 +94,13 @@ def test_a_mistake_of_the_first_process_is_told_to_all(monkeypatch: pytest.Monke
 
 
 def launch(data: Path, run: Path, overrides: list[str], **environment: str) -> str:
-    """Trains with two processes that torchrun starts; returns what they print."""
+    """Trains with two processes, by the command that the help page gives; returns what they print."""
+    *command, preset, dots = SEVERAL.splitlines()[-1].split()
+    assert (preset, dots) == ("PRESET", "...")
     beside = Path(sys.executable).parent
-    command = [str(beside / "torchrun"), "--standalone", "--nproc-per-node", "2", "--no-python", "--"]
-    command += [str(beside / "fedkey-server"), "train", "tiny", "--data", str(data), "--run", str(run)]
+    for program in ("torchrun", "fedkey-server"):
+        command[command.index(program)] = str(beside / program)
+    command += ["tiny", "--data", str(data), "--run", str(run)]
     command += [part for each in overrides for part in ("--set", each)]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,8 @@ from fedkey_server import checkpoint
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 
 SEVERAL = """\
-several GPUs, or processes on a CPU, share the rows of every step:
-  torchrun --standalone --nproc-per-node 2 --no-python fedkey-server train PRESET ..."""
+several GPUs, or processes on a CPU, share the rows of every step (mind the "--": --run is torchrun's, too):
+  torchrun --standalone --nproc-per-node 2 --no-python -- fedkey-server train PRESET ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

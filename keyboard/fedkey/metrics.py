@@ -87,6 +87,127 @@ class Keystrokes(Sums):
 
 
 @dataclass(frozen=True)
+class Corrections(Sums):
+    """What the keyboard made of words that were mistyped, each ended by a space. Case is ignored.
+
+    A mistyped word is repaired if the word that was meant stands behind the space, missed if it was left as
+    it was typed, and wrong if it became a third word. It was offered if, before the space, the word that was
+    meant was among the three shown.
+    """
+
+    repaired: int = 0
+    missed: int = 0
+    wrong: int = 0
+    offered: int = 0
+
+    @property
+    def words(self) -> int:
+        """All of them."""
+        return self.repaired + self.missed + self.wrong
+
+    @property
+    def repair_rate(self) -> float:
+        """Share that a space repaired."""
+        return _ratio(self.repaired, self.words)
+
+    @property
+    def wrong_rate(self) -> float:
+        """Share that a space changed to another wrong word."""
+        return _ratio(self.wrong, self.words)
+
+    @property
+    def offered_rate(self) -> float:
+        """Share whose meant word was among the three shown."""
+        return _ratio(self.offered, self.words)
+
+
+@dataclass(frozen=True)
+class RightWords(Sums):
+    """What the keyboard made of words that were typed as they were meant, each ended by a space.
+
+    A right word is harmed if other letters stand behind the space; case is ignored. `apostrophes` counts
+    those of the harmed to which only apostrophes were added (dont, youre): harm by definition, and perhaps a
+    favour.
+    """
+
+    words: int = 0
+    harmed: int = 0
+    apostrophes: int = 0
+
+    @property
+    def harm_rate(self) -> float:
+        """Share that was changed."""
+        return _ratio(self.harmed, self.words)
+
+
+@dataclass(frozen=True)
+class Autocorrect(Sums):
+    """Typed words ended by a space, by what was typed and whether the lexicon knows it."""
+
+    nonwords: Corrections = Corrections()
+    """Mistyped as no word, meant a word of the lexicon: what autocorrect is for."""
+    real_words: Corrections = Corrections()
+    """Mistyped as another word of the lexicon: to be offered, never silently changed."""
+    strangers: Corrections = Corrections()
+    """Mistyped as no word, meant a word that the lexicon lacks: only a memory could repair them."""
+    right_known: RightWords = RightWords()
+    """Typed right, words of the lexicon."""
+    right_unknown: RightWords = RightWords()
+    """Typed right, words that the lexicon lacks: rare names, slang, and what the author himself misspelt."""
+
+    @property
+    def right(self) -> RightWords:
+        """All words typed right."""
+        return self.right_known + self.right_unknown
+
+    @property
+    def mistyped(self) -> Corrections:
+        """All words mistyped."""
+        return self.nonwords + self.real_words + self.strangers
+
+    @property
+    def changed(self) -> int:
+        """Words that a space changed: repaired, harmed or wrong."""
+        return self.mistyped.repaired + self.right.harmed + self.mistyped.wrong
+
+    @property
+    def precision(self) -> float:
+        """repaired / (repaired + harmed + wrong): how many of the changed words became right."""
+        return _ratio(self.mistyped.repaired, self.changed)
+
+
+@dataclass(frozen=True)
+class NewWords(Sums):
+    """Words that the lexicon lacks and their author writes again: how soon the keyboard offers them.
+
+    A word is offered once it is among the three shown before its last letter is typed. `after_1` counts the
+    words first offered when they had been written once before, and so on; `never` those not offered at all.
+    `letters` sums, over the words that were offered, how many letters were typed by then.
+    """
+
+    after_1: int = 0
+    after_2: int = 0
+    after_more: int = 0
+    never: int = 0
+    letters: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Words offered at some time."""
+        return self.after_1 + self.after_2 + self.after_more
+
+    @property
+    def words(self) -> int:
+        """All of them."""
+        return self.offered + self.never
+
+    @property
+    def mean_letters(self) -> float:
+        """Letters typed when a word was first offered, mean over those that were."""
+        return _ratio(self.letters, self.offered)
+
+
+@dataclass(frozen=True)
 class Likelihood(Sums):
     """How well whole messages are predicted, independent of how they are cut into pieces.
 

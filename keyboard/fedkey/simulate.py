@@ -10,6 +10,7 @@ Placeholders are no words and cost no keys: nobody can say how long the link was
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import lzma
@@ -20,12 +21,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import numpy as np
 
 from fedkey.errors import UserError
 from fedkey.metrics import Keystrokes, Latency, Likelihood, Recall, Sums
+from fedkey.taps import Touch
 from fedkey.text import PLACEHOLDERS, is_word, normalise, units_with_places
 
 NUM_SHOWN = 3
@@ -48,6 +50,8 @@ class Shown(Protocol):
     @property
     def latency_ms(self) -> float:
         """Wall-clock milliseconds the answer took."""
+
+    # A predictor that corrects has `autocorrect` too: what a space makes of the letters, None to leave them.
 
 
 class Predictor(Protocol):
@@ -268,7 +272,7 @@ def grade(
                     conversation.messages[:index],
                     message,
                     is_known,
-                    _notices(seed, index, message),
+                    draws(seed, index, message),
                 )
                 if score is not None:
                     nats, _ = score(conversation.messages[:index], message)
@@ -278,34 +282,49 @@ def grade(
     return totals
 
 
-def _notices(seed: int, index: int, message: str) -> np.random.Generator:
-    """What the bounded typist notices depends on the message alone, so every predictor meets the same
+def draws(seed: int, index: int, message: str) -> np.random.Generator:
+    """What a typist notices or mistypes depends on the message alone, so every predictor meets the same
     typist."""
     return np.random.default_rng([seed, index, *message.encode("utf-8")[:32]])
 
 
-@dataclass
-class _Look:
-    """The suggestions for one word, asked for only when somebody looks."""
+Input = str | tuple[Touch, ...]
+"""What was typed of a word: its letters, or where they were tapped."""
 
-    predictor: Predictor
-    context: str
-    word: str
-    shown: dict[int, tuple[str, ...]]
-    milliseconds: list[float]
 
-    def words_after(self, letters: int) -> tuple[str, ...]:
-        if letters not in self.shown:
-            answer = self.predictor.suggest(self.context, self.word[:letters], NUM_SHOWN)
-            self.shown[letters] = answer.words
-            self.milliseconds.append(answer.latency_ms)
-        return self.shown[letters]
+class Look:
+    """What the keyboard shows while one word is typed, asked for only when somebody looks, and once."""
 
-    def rank_after(self, letters: int) -> int | None:
-        """Place of the word among those shown, from 1, ignoring case."""
-        lower = self.word.lower()
-        shown = (word.lower() for word in self.words_after(letters))
-        return next((rank for rank, word in enumerate(shown, start=1) if word == lower), None)
+    def __init__(self, predictor: Predictor, context: str, word: str, milliseconds: list[float]) -> None:
+        """`word` is meant, `context` stands before it; `milliseconds` collects what each answer took."""
+        self._predictor = predictor
+        self._context = context
+        self._word = word.lower()
+        self._milliseconds = milliseconds
+        self._answers: dict[Input, Shown] = {}
+
+    def words(self, typed: Input) -> tuple[str, ...]:
+        """The words shown once `typed` stands."""
+        return self._answer(typed).words
+
+    def rank(self, typed: Input) -> int | None:
+        """Place of the meant word among those shown once `typed` stands, from 1, ignoring case."""
+        shown = (word.lower() for word in self.words(typed))
+        return next((rank for rank, word in enumerate(shown, start=1) if word == self._word), None)
+
+    def correction(self, typed: Input) -> str | None:
+        """What a space puts in place of `typed`, None if it leaves it; predictors that never correct leave
+        it."""
+        correction: str | None = getattr(self._answer(typed), "autocorrect", None)
+        return correction
+
+    def _answer(self, typed: Input) -> Shown:
+        if typed not in self._answers:
+            # Only those that take taps are given any.
+            answer = self._predictor.suggest(self._context, cast(str, typed), NUM_SHOWN)
+            self._answers[typed] = answer
+            self._milliseconds.append(answer.latency_ms)
+        return self._answers[typed]
 
 
 def _type_message(
@@ -318,7 +337,7 @@ def _type_message(
     before = "".join(f"{text}\n" for text in earlier)
     recalls = [Recall() for _ in LETTERS]
     milliseconds: list[float] = []
-    ideal, bounded = _Typist(), {name: _Typist() for name in BOUNDED_NOTICES}
+    ideal, bounded = Typist(), {name: Typist() for name in BOUNDED_NOTICES}
     typists = (ideal, *bounded.values())
     end = 0
     for unit, start in units_with_places(message):
@@ -331,18 +350,18 @@ def _type_message(
             for typist in typists:
                 typist.type(len(unit))
             continue
-        look = _Look(predictor, before + message[:start], unit, {}, milliseconds)
+        look = Look(predictor, before + message[:start], unit, milliseconds)
         for letters in LETTERS:
             if len(unit) > letters:
-                recalls[letters] += _recall(look, letters, is_known(unit))
-        first_shown = next((n for n in range(len(unit)) if look.rank_after(n) is not None), None)
+                recalls[letters] += _recall(look, unit, letters, is_known(unit))
+        first_shown = next((n for n in range(len(unit)) if look.rank(unit[:n]) is not None), None)
         ideal.word(len(unit), first_shown)
         attention = rng.random(len(unit))
         for name, probability in BOUNDED_NOTICES.items():
             taken = None
             if first_shown is not None and len(unit) >= BOUNDED_MIN_LENGTH:
                 noticed = (n for n in range(first_shown, len(unit)) if attention[n] < probability)
-                taken = next((n for n in noticed if look.rank_after(n) is not None), None)
+                taken = next((n for n in noticed if look.rank(unit[:n]) is not None), None)
             bounded[name].word(len(unit), taken)
     after_0, after_1, after_2, after_3 = recalls
     return Scores(
@@ -356,21 +375,20 @@ def _type_message(
     )
 
 
-def _recall(look: _Look, letters: int, is_known: bool) -> Recall:
-    rank = look.rank_after(letters)
-    exact = look.word in look.words_after(letters)
+def _recall(look: Look, word: str, letters: int, is_known: bool) -> Recall:
+    rank, shown = look.rank(word[:letters]), look.words(word[:letters])
     return Recall(
         positions=1,
         known=int(is_known),
         hits_1=int(rank == 1),
         hits_3=int(rank is not None),
-        exact_1=int(look.words_after(letters)[:1] == (look.word,)),
-        exact_3=int(exact),
+        exact_1=int(shown[:1] == (word,)),
+        exact_3=int(word in shown),
         reciprocal_rank=1 / rank if rank else 0.0,
     )
 
 
-class _Typist:
+class Typist:
     """Counts one typist's keys through a message."""
 
     def __init__(self) -> None:
@@ -392,19 +410,24 @@ class _Typist:
 
     def word(self, num_letters: int, taken_after: int | None) -> None:
         """A word, accepted after so many letters or typed to its end."""
-        self.characters += num_letters
         if taken_after is None:
-            self.pressed += num_letters
+            self.keys(num_letters, num_letters, has_free_space=False)
         else:
-            self.pressed += taken_after + 1
-            self.has_free_space = True
+            self.keys(num_letters, taken_after + 1, has_free_space=True)
+
+    def keys(self, num_letters: int, pressed: int, *, has_free_space: bool) -> None:
+        """A word that took so many keys, and whether it brought its space."""
+        self.characters += num_letters
+        self.pressed += pressed
+        self.has_free_space = has_free_space
 
     def keystrokes(self) -> Keystrokes:
+        """The sums so far."""
         return Keystrokes(self.pressed, self.characters)
 
 
-UNIGRAM = "unigram"
-"""In place of the engine: the bundle's lexicon alone, most frequent completions first."""
+ENGINE, UNIGRAM = "fedkey", "unigram"
+"""What can be graded on a bundle: its engine, or its lexicon alone, most frequent completions first."""
 
 
 def grade_bundle(
@@ -426,72 +449,119 @@ def grade_bundle(
         seed: of the bounded typist.
         on_progress: called with the number of conversations just graded.
     """
-    chunks = [conversations[start : start + 4] for start in range(0, len(conversations), 4)]
-    report = on_progress or (lambda done: None)
-    # Whatever is wrong with the bundle is told here, not by a worker that dies of it.
-    grader = _Grader(bundle, baseline)
-    parts: list[dict[str, Scores]] = []
-    if processes == 1:
-        for chunk in chunks:
-            parts.append(grader.grade(chunk, seed))
-            report(len(chunk))
-    else:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(processes, context, _open_grader, (bundle, baseline))
-        try:
-            # Ctrl-C reaches every process of a terminal; workers born with it held back never see it, and the
-            # parent answers for all.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            futures = [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks[:processes]]
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            futures += [pool.submit(_grade_chunk, chunk, seed) for chunk in chunks[processes:]]
-            sizes = dict(zip(futures, map(len, chunks), strict=True))
-            for future in as_completed(futures):
-                future.result()
-                report(sizes[future])
-            parts = [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not waited for
-    # In the order of the text, so that sums are rounded alike whoever finished first.
-    totals: dict[str, Scores] = {}
-    for part in parts:
-        for author, scores in part.items():
-            totals[author] = totals.get(author, Scores()) + scores
-    return dict(sorted(totals.items()))
+    work = functools.partial(_grade_chunk, name=UNIGRAM if baseline else ENGINE, seed=seed)
+    chunks = in_chunks(conversations)
+    return merged(spread(bundle, work, chunks, processes=processes, on_progress=on_progress))
 
 
-class _Grader:
-    """An opened bundle, ready to grade."""
+def _grade_chunk(
+    opened: OpenedBundle, conversations: Sequence[GradedConversation], name: str, seed: int
+) -> dict[str, Scores]:
+    score = opened.engine.score_message if name == ENGINE else None
+    return grade(opened.predictor(name), conversations, opened.is_known, score=score, seed=seed)
 
-    def __init__(self, bundle: Path, baseline: bool) -> None:
+
+TAKES_TAPS: frozenset[str] = frozenset()
+"""Which of them can be told where thumbs landed; the others are told which keys they hit."""
+
+
+class OpenedBundle:
+    """A bundle opened to be graded."""
+
+    def __init__(self, bundle: Path) -> None:
         from fedkey.baseline import Unigram
         from fedkey.engine import Engine
 
-        self._engine = Engine.open(bundle)
-        self._unigram = Unigram(self._engine.lexicon) if baseline else None
+        self.path = bundle
+        self.engine = Engine.open(bundle)
+        self._unigram = Unigram(self.engine.lexicon)
 
-    def grade(self, conversations: Sequence[GradedConversation], seed: int) -> dict[str, Scores]:
-        """`grade`, as if nothing had been graded before: a cache filled another way rounds another way."""
-        forms = self._engine.lexicon.forms
-        if self._unigram is not None:
-            return grade(self._unigram, conversations, lambda word: word.lower() in forms, seed=seed)
-        self._engine.reset()
-        return grade(
-            self._engine,
-            conversations,
-            lambda word: word.lower() in forms,
-            score=self._engine.score_message,
-            seed=seed,
-        )
+    def predictor(self, name: str) -> Predictor:
+        """`ENGINE` or `UNIGRAM`, as if nothing had been graded before: a cache filled another way rounds
+        another way."""
+        if name == UNIGRAM:
+            return self._unigram
+        self.engine.reset()
+        return self.engine
 
-
-_of_this_worker: _Grader
+    def is_known(self, word: str) -> bool:
+        """Whether the lexicon holds a word, in any case."""
+        return word.lower() in self.engine.lexicon.forms
 
 
-def _open_grader(bundle: Path, baseline: bool) -> None:
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+SomeSums = TypeVar("SomeSums", bound=Sums)
+
+CHUNK = 4
+"""Conversations graded together: few enough that several processes finish at about the same time."""
+
+
+def in_chunks(items: Sequence[Item], size: int = CHUNK) -> list[Sequence[Item]]:
+    """Successive runs of `size` items."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def spread(
+    bundle: Path,
+    work: Callable[[OpenedBundle, Sequence[Item]], Result],
+    chunks: Sequence[Sequence[Item]],
+    *,
+    processes: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """Does `work` on every chunk with a bundle opened once a process; the results are in the chunks' order.
+
+    Args:
+        bundle: a bundle folder; whatever is wrong with it is told here, not by a worker that dies of it.
+        work: can be pickled, and its result depends on the bundle and the chunk alone.
+        chunks: what to work on.
+        processes: worker processes.
+        on_progress: called with the number of items just done.
+    """
+    report = on_progress or (lambda done: None)
+    opened = OpenedBundle(bundle)
+    if processes == 1:
+        results = []
+        for chunk in chunks:
+            results.append(work(opened, chunk))
+            report(len(chunk))
+        return results
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle,))
+    try:
+        # Ctrl-C reaches every process of a terminal; workers born with it held back never see it, and the
+        # parent answers for all.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        futures = [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[:processes]]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        futures += [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[processes:]]
+        sizes = dict(zip(futures, map(len, chunks), strict=True))
+        for future in as_completed(futures):
+            future.result()
+            report(sizes[future])
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not waited for
+
+
+def merged(parts: Iterable[Mapping[str, SomeSums]]) -> dict[str, SomeSums]:
+    """The sums of each author over all parts, added in the order of the parts: they are rounded alike
+    whoever finished first."""
+    totals: dict[str, SomeSums] = {}
+    for part in parts:
+        for author, sums in part.items():
+            totals[author] = totals[author] + sums if author in totals else sums
+    return dict(sorted(totals.items()))
+
+
+_of_this_worker: OpenedBundle
+
+
+def _open_in_worker(bundle: Path) -> None:
     global _of_this_worker
-    _of_this_worker = _Grader(bundle, baseline)
+    _of_this_worker = OpenedBundle(bundle)
 
 
-def _grade_chunk(conversations: Sequence[GradedConversation], seed: int) -> dict[str, Scores]:
-    return _of_this_worker.grade(conversations, seed)
+def _work_in_worker(work: Callable[[OpenedBundle, Sequence[Item]], Result], chunk: Sequence[Item]) -> Result:
+    return work(_of_this_worker, chunk)

@@ -18,13 +18,49 @@ from typing import Any
 import pytest
 
 from fedkey.cli import SUBCOMMANDS
-from fedkey.cli.eval import MIN_WORDS_FOR_DECILES, summary
+from fedkey.cli.eval import SOURCES
+from fedkey.cli.tables import print_evaluation
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, run_command
-from fedkey.metrics import Keystrokes, Latency, Likelihood, Recall
-from fedkey.simulate import Bounded, Scores, grade_bundle, read_conversations, sample
+from fedkey.learning import FirstMessages, Learning, engine_learns
+from fedkey.metrics import (
+    Autocorrect,
+    Corrections,
+    Keystrokes,
+    Latency,
+    Likelihood,
+    NewWords,
+    Recall,
+    RightWords,
+)
+from fedkey.mistyping import (
+    ByKind,
+    Misspelt,
+    Typing,
+    grade_misspellings,
+    grade_typing,
+    place,
+)
+from fedkey.simulate import (
+    TAKES_TAPS,
+    Bounded,
+    OpenedBundle,
+    Scores,
+    grade_bundle,
+    read_conversations,
+    sample,
+)
+from fedkey.summaries import (
+    MIN_WORDS_FOR_DECILES,
+    learning_summary,
+    misspellings_summary,
+    summary,
+    typing_summary,
+)
+from fedkey.typos import gradable, installed_misspellings, read_misspellings
 
 Json = dict[str, Any]
 MAX_WORDS = "120"
+WORDS_ONLY = ("--section", "words")
 
 
 def fedkey(*arguments: object) -> int:
@@ -53,7 +89,8 @@ def graded(tiny_bundle: Path, test_file: Path) -> dict[str, dict[str, Scores]]:
 
 @pytest.fixture
 def printed(tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]) -> Json:
-    assert fedkey("eval", tiny_bundle, "--text", test_file, "--max-words", MAX_WORDS, "--json") == 0
+    options = ("--max-words", MAX_WORDS, "--json", *WORDS_ONLY)
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     answer: Json = json.loads(out)
@@ -99,20 +136,25 @@ def test_only_the_model_has_probabilities(printed: Json, graded: dict[str, dict[
 
 
 def test_two_processes_print_the_same_but_for_the_clock(
-    printed: Json, tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--max-words", MAX_WORDS, "--processes", "2", "--json")
-    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
-    other = json.loads(capsys.readouterr().out)
-    for name in ("unigram", "fedkey"):
-        assert printed[name].pop("latency_ms")["calls"] == other[name].pop("latency_ms")["calls"]
-    assert printed == other
+    """Every section, of the engine; whole, and then with two processes."""
+    answers = []
+    for processes in ("1", "2"):
+        options = ("--max-words", "60", "--engine", "fedkey", "--processes", processes, "--json")
+        assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    one, other = answers
+    assert list(one) == ["text", "graded", "fedkey"]
+    assert one["fedkey"].pop("latency_ms")["calls"] == other["fedkey"].pop("latency_ms")["calls"]
+    assert one == other
+    assert set(one["fedkey"]) > {"recall", "typing", "misspellings", "learning"}
 
 
 def test_a_seed_is_a_choice_of_conversations(
     printed: Json, tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--max-words", MAX_WORDS, "--seed", "5", "--json")
+    options = ("--max-words", MAX_WORDS, "--seed", "5", "--json", *WORDS_ONLY)
     assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
     assert json.loads(capsys.readouterr().out)["fedkey"]["recall"] != printed["fedkey"]["recall"]
 
@@ -126,7 +168,8 @@ def test_tables_say_the_same(
     graded: dict[str, dict[str, Scores]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert fedkey("eval", tiny_bundle, "--text", test_file, "--max-words", MAX_WORDS) == 0
+    options = ("--max-words", MAX_WORDS, *WORDS_ONLY)
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     summaries = {name: summary(by_author) for name, by_author in graded.items()}
@@ -171,14 +214,14 @@ def test_plain_and_compressed_text_is_graded_too(
     (tmp_path / "mail.txt.xz").write_bytes(lzma.compress(text))
     answers = []
     for name in ("mail.txt", "mail.txt.xz"):
-        assert fedkey("eval", tiny_bundle, "--text", tmp_path / name, "--json") == 0
+        assert fedkey("eval", tiny_bundle, "--text", tmp_path / name, "--json", *WORDS_ONLY) == 0
         answers.append(json.loads(capsys.readouterr().out)["fedkey"])
         recall = answers[-1]["recall"]["3"]
         assert (recall["words"], recall["known_words"]) == (2, 1)
         assert recall["top_3"]["value"] == recall["top_3_known"] / 2 == 0.5
         assert answers[-1]["author_deciles"] == {"authors": 0, "top_1": [], "ksr_ideal": []}
     assert answers[0]["recall"] == answers[1]["recall"]
-    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "mail.txt") == 0
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "mail.txt", *WORDS_ONLY) == 0
     assert "deciles" not in capsys.readouterr().out
 
 
@@ -186,13 +229,170 @@ def test_text_without_a_word_is_no_error(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "smile.txt").write_text(":)\n12\n")
-    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt") == 0
+    options = ("--max-words", "20")
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt", *options) == 0
     assert capsys.readouterr().out.startswith("0 words of 1 authors")
-    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt", "--json") == 0
+    assert fedkey("eval", tiny_bundle, "--text", tmp_path / "smile.txt", *options, "--json") == 0
     found = json.loads(capsys.readouterr().out)["fedkey"]
     assert found["words"] == 0
+    assert found["typing"]["slips"]["precision"] is None
+    assert found["typing"]["slips"]["nonwords"]["words"] == 0
     assert found["perplexity_per_word"] is None
     assert found["bits_per_character"] > 0
+
+
+# --------------------------------------------------------------------------------------------- mistakes typed
+
+
+def test_the_typing_section_is_the_mistyping_typist(
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-words", MAX_WORDS, "--section", "typing")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    opened = OpenedBundle(tiny_bundle)
+    chosen = sample(read_conversations(test_file), int(MAX_WORDS), 0)
+    for name in ("unigram", "fedkey"):
+        assert set(printed[name]) == {"typing"}
+        sources = ["slips", "thumbs"] + ["thumbs, taps"] * (name in TAKES_TAPS)
+        assert list(printed[name]["typing"]) == sources
+        by_author = grade_typing(opened.predictor(name), chosen, opened.is_known, SOURCES["slips"])
+        found = printed[name]["typing"]["slips"]
+        assert found == json.loads(json.dumps(typing_summary(by_author)))
+        assert found["nonwords"]["words"] > 5
+        assert found["right"]["words"] > 50
+    assert printed["unigram"]["typing"]["slips"]["ksr"]["unaided"] == found["ksr"]["unaided"]
+
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    nonwords, real_words, right, keys = (
+        row for row in cells if row[0] == "slips" and row[1].startswith("fedkey")
+    )
+    assert nonwords[-1] == f"{100 * found['nonwords']['offered_rate']:.1f}"
+    assert f"{100 * found['nonwords']['repair_rate']['value']:.1f} [" in " ".join(nonwords)
+    assert real_words[-2] == f"{100 * found['real_words']['offered_rate']:.1f}"
+    assert f"{found['right']['words']:,}" in " ".join(right)
+    assert f"{100 * found['ksr']['aided']['value']:.1f} [" in " ".join(keys)
+
+
+def test_typing_as_numbers_by_hand() -> None:
+    """Two authors: ann mistypes ten words and types forty right, bob types twenty right."""
+    ann = Typing(
+        Autocorrect(
+            nonwords=Corrections(repaired=6, missed=1, wrong=1, offered=4),
+            real_words=Corrections(missed=1, wrong=1, offered=1),
+            right_known=RightWords(30),
+            right_unknown=RightWords(10, harmed=2, apostrophes=1),
+        ),
+        ByKind(omission=Corrections(repaired=3, missed=1)),
+        Keystrokes(60, 100),
+        Keystrokes(120, 100),
+    )
+    bob = Typing(Autocorrect(right_known=RightWords(20, harmed=1)), aided=Keystrokes(40, 100))
+    found = typing_summary({"ann": ann, "bob": bob})
+    assert found["right"]["words"] == 60
+    assert found["right"]["harm_rate"]["value"] == 3 / 60
+    assert (found["right"]["harm_rate"]["low"], found["right"]["harm_rate"]["high"]) == (0.05, 0.05)
+    assert found["right"]["unknown"] == {"words": 10, "harmed": 2, "apostrophes": 1, "harm_rate": 0.2}
+    assert found["nonwords"]["repair_rate"]["value"] == 6 / 8
+    assert found["nonwords"]["wrong_rate"]["value"] == 1 / 8
+    assert (found["nonwords"]["words"], found["nonwords"]["missed"]) == (8, 1)
+    assert found["real_words"]["offered_rate"] == 1 / 2
+    assert found["strangers"]["words"] == 0
+    assert found["precision"] == 6 / (6 + 3 + 2)
+    assert found["by_kind"]["omission"]["repair_rate"] == 3 / 4
+    assert found["by_kind"]["doubling"]["words"] == 0
+    assert found["ksr"]["aided"]["value"] == pytest.approx(1 - 100 / 200)
+    assert found["ksr"]["unaided"]["value"] == pytest.approx(1 - 120 / 100)
+
+
+@pytest.mark.skipif(installed_misspellings() is None, reason="nlpaug is not installed")
+def test_misspellings_are_those_kept_for_grading(
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-words", "150", "--section", "misspellings")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["unigram"] == {"misspellings": None}
+    path = installed_misspellings()
+    assert path is not None
+    opened = OpenedBundle(tiny_bundle)
+    pairs = gradable(read_misspellings(path), opened.is_known, "grading")
+    placed = place(pairs, read_conversations(test_file), at_most=150, seed=0)
+    expected = misspellings_summary(grade_misspellings(opened.predictor("fedkey"), placed, opened.is_known))
+    assert printed["fedkey"]["misspellings"] == expected
+    assert expected["nonwords"]["words"] + expected["real_words"]["words"] == 150
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    (row,) = (line.split() for line in lines if line.startswith("no words"))
+    assert row[3] == str(expected["nonwords"]["words"])
+
+
+def test_without_a_list_of_misspellings_this_is_said(
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedkey.cli.eval.installed_misspellings", lambda: None)
+    options = ("--max-words", "20", "--section", "misspellings")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["fedkey"] == {"misspellings": None}
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    assert "the package nlpaug" in capsys.readouterr().out
+
+
+def test_misspellings_as_numbers_by_hand() -> None:
+    found = misspellings_summary(
+        Misspelt(Corrections(3, 1, 1, 4), Corrections(1, 1, 0, 2), Corrections(0, 2, 0, 1))
+    )
+    assert found["nonwords"] == {
+        "words": 5, "repaired": 3, "missed": 1, "wrong": 1, "offered": 4,
+        "repair_rate": 0.6, "wrong_rate": 0.2, "offered_rate": 0.8,
+    }  # fmt: skip
+    assert found["in_context"]["repair_rate"] == 0.5
+    assert found["real_words"]["offered_rate"] == 0.5
+
+
+# --------------------------------------------------------------------------------------------------- learning
+
+
+def test_learning_is_measured_where_there_is_a_memory(
+    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-words", "20", "--section", "learning")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["unigram"] == {"learning": None}
+    assert (printed["fedkey"]["learning"] is not None) == engine_learns()
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    assert ("first messages" in capsys.readouterr().out) == engine_learns()
+
+
+def test_learning_as_numbers_and_tables_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ann wrote five messages, bob one."""
+    ann = Learning(
+        FirstMessages(first_1=Keystrokes(8, 10), first_5=Keystrokes(20, 50)),
+        FirstMessages(first_1=Keystrokes(8, 10), first_5=Keystrokes(30, 50)),
+        NewWords(after_1=3, after_2=1, never=1, letters=6),
+    )
+    bob = Learning(FirstMessages(first_1=Keystrokes(5, 10)), FirstMessages(first_1=Keystrokes(6, 10)))
+    found = learning_summary({"ann": ann, "bob": bob})
+    first = found["first_messages"]
+    assert [first[key]["authors"] for key in ("1", "5", "20", "100")] == [2, 1, 0, 0]
+    assert first["1"]["with_memory"]["value"] == pytest.approx(1 - 13 / 20)
+    assert first["1"]["without_memory"]["value"] == pytest.approx(1 - 14 / 20)
+    assert first["1"]["gain"]["value"] == pytest.approx(1 / 20)
+    assert first["5"]["gain"]["value"] == pytest.approx(0.2)
+    assert first["20"]["gain"] is None
+    assert found["new_words"]["words"] == 5
+    assert found["new_words"]["mean_letters"] == 1.5
+
+    print_evaluation({"unigram": {"learning": None}, "fedkey": {"learning": found}}, {})
+    cells = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert ["5", "1", "60.0 [60.0, 60.0]", "40.0 [40.0, 40.0]", "20.0 [20.0, 20.0]"] in cells
+    assert ["5", "3", "1", "0", "1", "1.5"] in cells
+    assert not any(row[0] == "20" for row in cells)
 
 
 # ------------------------------------------------------------------------------------------------ the summary
@@ -291,8 +491,9 @@ def test_grading_loads_nothing_of_training_and_keeps_stdout_clean(tiny_bundle: P
         "ours = [m for m in sys.modules if m.startswith(('fedkey_', 'fedkey.ui'))];"
         "sys.exit(f'loaded {heavy} {ours}' if heavy or ours else code)"
     )
+    options = ["--text", str(text), "--json", "--max-words", "20"]
     done = subprocess.run(
-        [sys.executable, "-c", program, "eval", str(tiny_bundle), "--text", str(text), "--json"],
+        [sys.executable, "-c", program, "eval", str(tiny_bundle), *options],
         capture_output=True,
         text=True,
     )

@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey.metrics import (
+    Autocorrect,
+    Corrections,
     Interval,
     Keystrokes,
     Latency,
     Likelihood,
+    NewWords,
     Recall,
+    RightWords,
     bootstrap,
     deciles,
     paired_bootstrap,
@@ -34,6 +38,10 @@ SCORES = st.builds(
     st.builds(Likelihood, COUNTS.map(float), COUNTS, COUNTS), LATENCIES,
 )  # fmt: skip
 
+CORRECTIONS = st.builds(Corrections, COUNTS, COUNTS, COUNTS, COUNTS)
+RIGHT_WORDS = st.builds(RightWords, COUNTS, COUNTS, COUNTS)
+AUTOCORRECTS = st.builds(Autocorrect, CORRECTIONS, CORRECTIONS, CORRECTIONS, RIGHT_WORDS, RIGHT_WORDS)
+
 
 # ---------------------------------------------------------------------------------------------------- algebra
 
@@ -43,6 +51,16 @@ def test_sums_may_be_formed_in_any_order(a: Scores, b: Scores, c: Scores) -> Non
     assert (a + b) + c == a + (b + c)
     assert a + b == b + a
     assert a + Scores() == a
+
+
+@given(AUTOCORRECTS, AUTOCORRECTS, AUTOCORRECTS)
+@settings(max_examples=30)
+def test_corrections_may_be_summed_in_any_order(a: Autocorrect, b: Autocorrect, c: Autocorrect) -> None:
+    assert (a + b) + c == a + (b + c)
+    assert a + b == b + a
+    assert a + Autocorrect() == a
+    assert (a + b).mistyped == a.mistyped + b.mistyped
+    assert (a + b).changed == a.changed + b.changed
 
 
 @given(RECALLS, RECALLS)
@@ -93,7 +111,36 @@ def test_likelihood_by_hand() -> None:
     assert likelihood.perplexity_per_word == pytest.approx(2**4)
 
 
+def test_corrections_by_hand() -> None:
+    """Ten typos, one of them a word, and forty right words, of which two are harmed."""
+    total = Autocorrect(
+        nonwords=Corrections(repaired=5, missed=2, wrong=1, offered=6),
+        real_words=Corrections(missed=1, offered=1),
+        strangers=Corrections(wrong=1),
+        right_known=RightWords(words=38, harmed=1),
+        right_unknown=RightWords(words=2, harmed=1, apostrophes=1),
+    )
+    assert total.nonwords.words == 8
+    assert total.nonwords.repair_rate == 5 / 8
+    assert total.nonwords.wrong_rate == 1 / 8
+    assert total.nonwords.offered_rate == 6 / 8
+    assert total.mistyped == Corrections(repaired=5, missed=3, wrong=2, offered=7)
+    assert total.right == RightWords(words=40, harmed=2, apostrophes=1)
+    assert total.right.harm_rate == 2 / 40
+    assert total.changed == 5 + 2 + 2
+    assert total.precision == 5 / 9
+
+
+def test_new_words_by_hand() -> None:
+    """Two offered when written once before, after one and three letters; one after five times; one never."""
+    total = NewWords(after_1=2, after_more=1, never=1, letters=1 + 3 + 2)
+    assert (total.words, total.offered) == (4, 3)
+    assert total.mean_letters == 2
+
+
 def test_nothing_measured_is_no_division() -> None:
+    assert (Corrections().repair_rate, Corrections().wrong_rate, Corrections().offered_rate) == (0, 0, 0)
+    assert (RightWords().harm_rate, Autocorrect().precision, NewWords().mean_letters) == (0, 0, 0)
     assert (Recall().top_1, Recall().top_3, Recall().mean_reciprocal_rank) == (0, 0, 0)
     assert Keystrokes().savings == 0
     assert Likelihood().bits_per_character == 0

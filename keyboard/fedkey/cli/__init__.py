@@ -8,6 +8,7 @@ from fedkey.commands import Subcommand, run_command
 SUBCOMMANDS = {
     "type": Subcommand("fedkey.cli.type", "Open the keyboard on a bundle (the default)."),
     "eval": Subcommand("fedkey.cli.eval", "Measure a bundle on a text file."),
+    "bench": Subcommand("fedkey.cli.bench", "Measure how fast a bundle answers and what it weighs."),
     "complete": Subcommand("fedkey.cli.complete", "Print suggestions for one place as JSON."),
 }
 

@@ -1,0 +1,443 @@
+"""`fedkey bench`: how fast a bundle answers, and what it weighs.
+
+In: a bundle, and perhaps a text to type. Out: tables, or one JSON object. The walk ends here.
+
+Everything is measured in processes of their own, without a screen and on one thread. One types a text key by
+key as a person does, mistakes included, and reports the processor time of every key and the memory it took.
+The others only start, open the bundle and answer once. Machines differ: goals stand beside the figures, and
+nothing fails for missing them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fedkey.errors import UserError
+
+if TYPE_CHECKING:
+    from fedkey.engine import Engine, Suggestions
+    from fedkey.simulate import GradedConversation
+
+MIN_KEYS = 2000
+"""Keystrokes measured unless more are asked for: the 99th percentile rests on twenty of them."""
+
+MISTYPED = 0.15
+"""Share of words with a slip."""
+
+COLD_STARTS = 5
+"""Of which the median is told: a process now and then waits for another."""
+
+LETTER, SPACE, PUNCTUATION, BACKSPACE, MESSAGE = "letter", "space", "punctuation", "backspace", "new message"
+KEYS = (LETTER, SPACE, PUNCTUATION, BACKSPACE, MESSAGE)
+
+GOALS = {
+    "letter_p50_ms": 3.0,
+    "letter_p99_ms": 6.0,
+    "space_p99_ms": 7.0,
+    "cold_start_s": 0.5,
+    "memory_mb": 120.0,
+}
+"""For a model of the phone's size: 9 to 10 million parameters in int8."""
+
+TALK = """\
+hey, are you still coming to the market with us on saturday?
+i think so, but my train only gets in at eleven
+that's fine, we can wait for you near the fountain
+should i bring anything? i could bake those walnut cookies again
+yes please, everyone loved them last time
+did marta ever find her umbrella?
+no, she thinks somebody took it home from the concert by accident
+what a pity, it was such a pretty one
+i'm going to buy her a new one for her birthday
+when is it again, the ninth or the nineteenth?
+the nineteenth, so we still have more than two weeks
+great, then let's plan something small, maybe dinner at our place
+i would like that very much
+by the way, have you heard back about the apartment?
+they called this morning and said it's ours if we want it!
+congratulations, that is wonderful news
+thanks, we're so happy, although the kitchen needs a lot of work
+my brother can help you with the shelves, he enjoys that kind of thing
+really? that would save us a fortune
+i'll ask him tonight when he comes over for the game
+who do you think is going to win?
+honestly i don't care, i'm only there for the snacks
+haha, fair enough
+don't forget that we promised to visit grandma on sunday afternoon
+i haven't forgotten, i already told her we'd be there around three
+she wants to show us the photographs from her holiday in portugal
+all four hundred of them?
+probably, so wear something comfortable
+okay, now i really have to finish this report before my boss notices
+good luck, see you on saturday then
+see you, and tell marta i said hello
+will do, sleep well
+"""
+"""Made up; typed when no text is named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        metavar="FILE",
+        help="what to type: .jsonl conversations or .txt messages (default: a made-up talk)",
+    )
+    parser.add_argument(
+        "--keys", type=int, default=MIN_KEYS, metavar="N", help=f"keystrokes at least (default {MIN_KEYS})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the mistakes (default 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Types, starts, and prints what it took."""
+    from fedkey.cli.tables import progress
+    from fedkey.engine import Engine
+    from fedkey.simulate import GradedConversation, read_conversations, sample
+    from fedkey.text import normalise
+
+    if arguments.keys < 1:
+        raise UserError(f"--keys must be at least 1, not {arguments.keys}.")
+    bundle = Engine.open(arguments.bundle).bundle  # whatever is wrong with it is told here
+    if arguments.text is None:
+        messages = tuple(map(normalise, TALK.splitlines()))
+        conversations = [GradedConversation("talk", messages, (True,) * len(messages))]
+    else:
+        # A word is at least two keystrokes: these are more than will be typed.
+        conversations = sample(read_conversations(arguments.text), arguments.keys, arguments.seed)
+    lines = plan(conversations, arguments.keys, arguments.seed)
+    with progress() as follow:
+        typed = _type_elsewhere(arguments.bundle, lines, follow("typing", sum(map(_num_keys, lines)), "keys"))
+        report = follow("starting", COLD_STARTS, "starts")
+        starts = []
+        for _ in range(COLD_STARTS):
+            starts.append(_start_elsewhere(arguments.bundle))
+            report(1)
+    model = bundle.manifest.model
+    numbers = {
+        "text": None if arguments.text is None else arguments.text.name,
+        "model": {
+            "width": model.width,
+            "layers": model.num_layers,
+            "pieces": model.vocab_size,
+            "precision": model.precision,
+            "bundle_bytes": sum(entry.bytes for entry in bundle.manifest.files.values()),
+        },
+        "keys": {kind: figures([key for key in typed["keys"] if key.kind == kind]) for kind in KEYS},
+        "cold_start": {name: _percentile([start[name] for start in starts], 50) for name in starts[0]},
+        "memory_mb": typed["memory_mb"],
+        "threads": typed["threads"],
+        "goals": GOALS,
+    }
+    if arguments.json:
+        print(json.dumps(numbers, allow_nan=False))
+    else:
+        _print_tables(numbers)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- what is typed
+
+
+class Unit(NamedTuple):
+    """A word or a run of punctuation of a message."""
+
+    start: int
+    """Where it stands in the message."""
+    typed: str
+    """What is typed for it; what was meant, unless it is a word and has a slip."""
+    meant: str
+    stands: int
+    """How many letters stand right before the first wrong one."""
+    is_word: bool
+
+
+class Line(NamedTuple):
+    """A message to type."""
+
+    before: str
+    """Earlier messages, each with a line end."""
+    message: str
+    units: tuple[Unit, ...]
+
+
+def plan(conversations: Sequence[GradedConversation], min_keys: int, seed: int) -> list[Line]:
+    """The graded messages in order, some of their words mistyped, until they take `min_keys` keystrokes; a
+    text that is too short is typed again with other mistakes.
+
+    Raises:
+        UserError: there is nothing to type.
+    """
+    from fedkey.mistyping import num_right
+    from fedkey.simulate import draws
+    from fedkey.text import PLACEHOLDERS, is_word, units_with_places
+    from fedkey.typos import Careless
+
+    slips = Careless(MISTYPED)
+    lines: list[Line] = []
+    keys = 0
+    for turn in itertools.count():
+        for conversation in conversations:
+            for index, message in enumerate(conversation.messages):
+                if not conversation.graded[index]:
+                    continue
+                if keys >= min_keys:
+                    return lines
+                rng = draws(seed + turn, index, message)
+                units = []
+                for unit, start in units_with_places(message):
+                    if unit not in PLACEHOLDERS:
+                        typed = slips(unit, rng).letters if is_word(unit) else unit
+                        units.append(Unit(start, typed, unit, num_right(typed, unit), is_word(unit)))
+                before = "".join(f"{text}\n" for text in conversation.messages[:index])
+                lines.append(Line(before, message, tuple(units)))
+                keys += _num_keys(lines[-1])
+        if keys == 0:
+            raise UserError("The text holds nothing to type; name another with --text.")
+    raise AssertionError("unreachable")
+
+
+def _num_keys(line: Line) -> int:
+    """Characters that are typed; what is taken back comes on top."""
+    gaps = sum(line.message[unit.start - 1 : unit.start] == " " for unit in line.units)
+    return gaps + sum(len(unit.typed) for unit in line.units)
+
+
+class Key(NamedTuple):
+    """One keystroke, and what the answer to it took."""
+
+    kind: str
+    cpu_ms: float
+    wall_ms: float
+
+
+def type_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[list[Key]]:
+    """Types messages to their end, whatever is shown; yields the keys of each message.
+
+    Every key asks for suggestions. A space or punctuation after a word tells the engine of the word first. A
+    mistyped word that autocorrect would not repair is taken back to its first wrong letter by backspaces and
+    typed right. A message begins by reading what was written before it, and is told of the last word of the
+    one before. Nothing but the engine's calls is timed.
+    """
+    finished: tuple[str, str, str] | None = None
+    keys: list[Key] = []
+
+    def press(kind: str, context: str, letters: str = "") -> Suggestions:
+        nonlocal finished
+        wall, cpu = time.perf_counter(), time.process_time()
+        if finished is not None:
+            engine.accept(*finished)
+        answer = engine.suggest(context, letters)
+        keys.append(Key(kind, (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000))
+        finished = None
+        return answer
+
+    for before, message, units in lines:
+        press(MESSAGE, before)
+        for start, typed, meant, stands, is_word in units:
+            context = before + message[:start]
+            if context.endswith(" "):
+                press(SPACE, context)
+            if not is_word:
+                for end in range(1, len(typed) + 1):
+                    press(PUNCTUATION, context + typed[:end])
+                continue
+            for end in range(1, len(typed) + 1):
+                answer = press(LETTER, context, typed[:end])
+            if typed != meant and answer.autocorrect != meant:
+                for end in range(len(typed) - 1, stands - 1, -1):
+                    press(BACKSPACE, context, typed[:end])
+                for end in range(stands + 1, len(meant) + 1):
+                    press(LETTER, context, meant[:end])
+            finished = (context, typed, meant)
+        yield keys
+        keys = []
+
+
+# --------------------------------------------------------------------------------------- in other processes
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_START = """
+import json, sys, time
+from fedkey import Engine
+Engine.open(sys.argv[1]).suggest("", "")
+print(json.dumps(time.process_time()), flush=True)
+"""
+
+
+def _start_elsewhere(bundle: Path) -> dict[str, float]:
+    """Seconds from nothing to the first suggestion: of the processor, and on the clock. The files are in the
+    machine's memory, since they were read before."""
+    started = time.perf_counter()
+    with _process(_START, bundle) as process:
+        assert process.stdout is not None
+        cpu_s = float(process.stdout.readline() or "nan")
+        wall_s = time.perf_counter() - started
+    return {"cpu_s": cpu_s, "wall_s": wall_s}
+
+
+def _type_elsewhere(bundle: Path, lines: Sequence[Line], report: Callable[[int], None]) -> dict[str, Any]:
+    """What `type_here` measures."""
+    keys: list[Key] = []
+    with _process("from fedkey.cli.bench import type_here; type_here()", bundle) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        json.dump(lines, process.stdin)
+        process.stdin.close()
+        for line in lines:
+            keys += [Key(*key) for key in json.loads(process.stdout.readline() or "[]")]
+            report(_num_keys(line))
+        rest = process.stdout.readline()
+    return {"keys": keys, **json.loads(rest)}
+
+
+def type_here() -> None:
+    """Types the lines on stdin into the bundle that `sys.argv[1]` names; prints the keys of each message, and
+    at the end what the process has become. It imports no more than a keyboard would."""
+    from fedkey.engine import Engine
+
+    lines = [
+        Line(before, message, tuple(Unit(*unit) for unit in units))
+        for before, message, units in json.load(sys.stdin)
+    ]
+    engine = Engine.open(sys.argv[1])
+    for keys in type_lines(engine, lines):
+        print(json.dumps(keys), flush=True)
+    print(json.dumps({"memory_mb": memory_mb(), "threads": num_threads()}), flush=True)
+
+
+@contextmanager
+def _process(program: str, bundle: Path) -> Iterator[subprocess.Popen[str]]:
+    """A fresh interpreter on one thread. Ctrl-C does not reach it, it is ended from here.
+
+    Raises:
+        CalledProcessError: it failed; what it said stands on stderr.
+    """
+    command = [sys.executable, "-c", program, str(bundle)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=os.environ | _ONE_THREAD,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def memory_mb() -> dict[str, float | None]:
+    """Resident memory of this process in units of 10^6 bytes, now and at its highest; None where there is no
+    /proc. The files of the bundle that lie in memory are part of it.
+
+    `resource.getrusage` would not do: a child inherits the highest value from whoever started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {"steady": None, "peak": None}
+    values = dict(line.split(":", 1) for line in lines)
+    megabytes = {name: int(values[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM")}
+    # The kernel counts both a little late, and not at the same moment.
+    return {"steady": megabytes["VmRSS"], "peak": max(megabytes.values())}
+
+
+def num_threads() -> int | None:
+    """Threads of this process; None where there is no /proc."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ the figures
+
+
+def figures(keys: Sequence[Key]) -> dict[str, Any]:
+    """Percentiles of the processor's and the clock's milliseconds; None where no such key was pressed."""
+    numbers: dict[str, Any] = {"count": len(keys)}
+    for name, values in (
+        ("cpu_ms", [key.cpu_ms for key in keys]),
+        ("wall_ms", [key.wall_ms for key in keys]),
+    ):
+        numbers[name] = {f"p{percent}": _percentile(values, percent) for percent in (50, 90, 99, 100)}
+    return numbers
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    """The smallest value that so many percent do not exceed."""
+    if not values:
+        return None
+    return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
+
+
+def _print_tables(numbers: Mapping[str, Any]) -> None:
+    from fedkey.cli.tables import print_blocks, table
+
+    model, keys = numbers["model"], numbers["keys"]
+    total = sum(figures["count"] for figures in keys.values())
+    sentence = (
+        f"{total:,} keys of {numbers['text'] or 'a made-up talk'}, {MISTYPED:.0%} of the words mistyped. "
+        f"{model['precision']} model of width {model['width']}, {model['layers']} layers and "
+        f"{model['pieces']:,} pieces, bundle {model['bundle_bytes'] / 1e6:.1f} MB; threads in the process: "
+        f"{_or_dash(numbers['threads'], 'd')}."
+    )
+    times = (
+        (
+            kind,
+            f"{own['count']:,}",
+            *(_or_dash(own["cpu_ms"][f"p{percent}"], ".2f") for percent in (50, 90, 99, 100)),
+            _or_dash(own["wall_ms"]["p99"], ".2f"),
+        )
+        for kind, own in keys.items()
+    )
+    goals = (_beside_goal(*row) for row in _goal_rows(numbers))
+    print_blocks(
+        (
+            sentence,
+            table(("processor ms", "keys", "p50", "p90", "p99", "most", "clock p99"), times),
+            table(("", "measured", "goal", ""), goals),
+        )
+    )
+
+
+def _goal_rows(numbers: Mapping[str, Any]) -> list[tuple[str, float | None, float, str]]:
+    keys, goals = numbers["keys"], numbers["goals"]
+    return [
+        ("letter, p50", keys[LETTER]["cpu_ms"]["p50"], goals["letter_p50_ms"], "ms"),
+        ("letter, p99", keys[LETTER]["cpu_ms"]["p99"], goals["letter_p99_ms"], "ms"),
+        ("space, p99", keys[SPACE]["cpu_ms"]["p99"], goals["space_p99_ms"], "ms"),
+        ("cold start to the first suggestion", numbers["cold_start"]["cpu_s"], goals["cold_start_s"], "s"),
+        ("the same on the clock", numbers["cold_start"]["wall_s"], goals["cold_start_s"], "s"),
+        ("memory after typing", numbers["memory_mb"]["steady"], goals["memory_mb"], "MB"),
+        ("memory at its highest", numbers["memory_mb"]["peak"], goals["memory_mb"], "MB"),
+    ]
+
+
+def _beside_goal(name: str, value: float | None, goal: float, unit: str) -> tuple[str, str, str, str]:
+    verdict = "" if value is None else "reached" if value <= goal else "missed"
+    return name, f"{_or_dash(value, '.2f')} {unit}", f"{goal:g} {unit}", verdict
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -16,7 +16,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo keyboard check test test-slow test-gpu format picture clean
+.PHONY: help setup demo keyboard check test test-slow test-gpu bench format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test-slow: $(VENV)/installed ## the tests that take minutes
 
 test-gpu: $(VENV)/installed ## the tests that need CUDA
 	$(BIN)/pytest -m gpu
+
+bench: $(VENV)/installed ## check and time the kernels against torch's, goals last (BENCH="--only loss --quick")
+	PYTHONPATH=kernels $(BIN)/python -m bench.run $(BENCH)
 
 picture: $(VENV)/installed ## redraw keyboard/picture.svg from the real keyboard on the demo's bundle
 	$(BIN)/python keyboard/picture.py $(DEMO)/federated.bundle keyboard/picture.svg

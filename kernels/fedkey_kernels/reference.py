@@ -77,8 +77,8 @@ def bartlett_loss(hidden_nd: Tensor, weight_vd: Tensor, seed: int) -> tuple[Tens
     """Labels drawn from softmax(hidden weight^T), one for each of N rows, and the sum of their NLL
     (differentiable; the labels are constants).
 
-    The gradient g of sum / N makes N * g^2 an unbiased estimate of the Gauss-Newton diagonal (Liu et al. 2023,
-    2305.14342, algorithm 2).
+    The gradient g of sum / N makes N * g^2 an unbiased estimate of the Gauss-Newton diagonal (Liu et al.
+    2023, 2305.14342, algorithm 2).
     """
     log_probability_nv = (hidden_nd @ weight_vd.T).log_softmax(dim=-1)
     generator = torch.Generator(hidden_nd.device).manual_seed(seed)

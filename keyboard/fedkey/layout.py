@@ -1,7 +1,7 @@
 """Where every key sits, in key widths; the one definition that drawing, tapping and mistyping share.
 
 In: rows of key names, as data. Out: keys with a place and a size, the key under a point, the keys around a
-key. Next stop: `fedkey.draft`.
+key, and where thumbs aim. Next stop: `fedkey.taps`, then `fedkey.draft`.
 
 The origin is the keyboard's upper left corner, x grows to the right and y downwards, and a letter key is one
 unit wide. Nothing here knows a screen: whoever draws scales the units to cells or pixels, and whoever models
@@ -15,6 +15,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 
 from fedkey.errors import UserError
 
@@ -112,6 +115,28 @@ class Layout:
         """The keys that touch a key, be it only with a corner."""
         return self._neighbours[name]
 
+    def targets(self, characters: str) -> npt.NDArray[np.float64]:
+        """Where a thumb aims for each of C characters: [3, C], from x to x, and y; nan without a key.
+
+        That is the centre of a key, and of a wide one the stretch that keeps half a key width from its edges:
+        nobody aims at the middle of a space bar.
+        """
+        if characters not in self._targets:
+            points = []
+            for character in characters:
+                key = self.key_for(character)
+                if key is None:
+                    points.append((math.nan, math.nan, math.nan))
+                else:
+                    (x, y), slack = key.center, max(0.0, (key.width - 1) / 2)
+                    points.append((x - slack, x + slack, y))
+            self._targets[characters] = np.array(points, dtype=np.float64).reshape(-1, 3).T
+        return self._targets[characters]
+
+    @cached_property
+    def _targets(self) -> dict[str, npt.NDArray[np.float64]]:
+        return {}
+
     @cached_property
     def _by_name(self) -> dict[str, Key]:
         return {key.name: key for key in self.keys}
@@ -180,7 +205,41 @@ QWERTY = layout_from_rows(
     shifted={"'": '"', ",": ";", ".": ":", "?": "!"},
 )
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (QWERTY,)}
+QWERTZ = layout_from_rows(
+    "qwertz",
+    (
+        (0.0, "q w e r t z u i o p ü"),
+        (0.0, "a s d f g h j k l ö ä"),
+        (0.0, "shift:2 y x c v b n m backspace:2"),
+        (0.0, "' , space:5.5 . ? enter:1.5"),
+    ),
+    shifted={"'": '"', ",": ";", ".": ":", "?": "!"},
+)
+
+AZERTY = layout_from_rows(
+    "azerty",
+    (
+        (0.0, "a z e r t y u i o p"),
+        (0.0, "q s d f g h j k l m"),
+        (0.0, "shift:1.5 w x c v b n ' backspace:1.5"),
+        (0.0, "- , space:4.5 . ? enter:1.5"),
+    ),
+    shifted={"'": '"', "-": "_", ",": ";", ".": ":", "?": "!"},
+)
+
+# Two letters stand beside the space bar: with shift and backspace the third row has room for seven.
+DVORAK = layout_from_rows(
+    "dvorak",
+    (
+        (0.0, "' , . p y f g c r l"),
+        (0.0, "a o e u i d h t n s"),
+        (0.0, "shift:1.5 j k x b m w v backspace:1.5"),
+        (0.0, "q space:5.5 z ? enter:1.5"),
+    ),
+    shifted={"'": '"', ",": ";", ".": ":", "?": "!"},
+)
+
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (QWERTY, QWERTZ, AZERTY, DVORAK)}
 """Every layout this keyboard can draw, by the name a bundle's manifest gives it."""
 
 

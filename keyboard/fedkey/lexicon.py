@@ -1,8 +1,8 @@
 """The words the keyboard knows, read where they lie: in the bundle's memory-mapped arrays.
 
 In: the lexicon arrays of a bundle (BUNDLE.md describes each). Out: words, their log probabilities, flags and
-pieces, and a trie over their lower-case letters. Nothing is built when it is opened: a look-up touches the
-few entries it needs. Next stop: `fedkey.candidates`.
+pieces, and a trie over their lower-case letters, walked one node at a time or many at once. Nothing is built
+when it is opened: a look-up touches the few entries it needs. Next stop: `fedkey.candidates`.
 
 Words are numbered by (key, surface) where the key is the surface in lower case. The words below a trie node
 are therefore one contiguous range, and those whose key ends at the node come first in it.
@@ -23,6 +23,8 @@ OFFENSIVE = 1
 
 ROOT = 0
 """The trie node of the empty prefix."""
+
+Integers = npt.NDArray[np.int64]
 
 
 class Lexicon:
@@ -145,12 +147,59 @@ class Lexicon:
             return words
         return range(words.start, int(self._word_start[first_child]))
 
+    @property
+    def node_chars(self) -> npt.NDArray[Any]:
+        """The code point on the way to each node, [N]; 0 for the root. A read-only view."""
+        return _read_only(self._char)
+
+    def children(self, nodes: Integers) -> tuple[Integers, Integers]:
+        """All children of n nodes: the place in `nodes` of each child's parent, ascending, and the child."""
+        return ranges(self._first_child[nodes], self._first_child[nodes + 1])
+
+    def word_ranges(self, nodes: Integers) -> tuple[Integers, Integers]:
+        """`word_range` of n nodes: where each begins, and where it ends."""
+        return self._word_start[nodes].astype(np.int64), self._word_end[nodes].astype(np.int64)
+
+    def words_at_each(self, nodes: Integers) -> tuple[Integers, Integers]:
+        """`words_at` of n nodes: the place in `nodes` of the node that spells each word, and the word."""
+        first_child, behind = self._first_child[nodes], self._first_child[nodes + 1]
+        # A node without children spells all words below it. The last node's first child is no node.
+        inner = np.minimum(first_child, self.num_nodes - 1)
+        end = np.where(first_child == behind, self._word_end[nodes], self._word_start[inner])
+        return ranges(self._word_start[nodes], end)
+
+    def largest_below(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The largest of the words' values [W] below each node, [N]: 2 ms for 30,000 words."""
+        # Every second stretch is a node's range; those in between are by-products, mostly of one word.
+        borders = np.empty(2 * self.num_nodes, dtype=np.int64)
+        borders[0::2], borders[1::2] = self._word_start, self._word_end
+        padded = np.append(values, np.float32(-np.inf))
+        return np.maximum.reduceat(padded, borders)[0::2]
+
     def find(self, surface: str) -> int | None:
         """The number of a surface form, or None."""
         node = self.walk(surface.lower())
         if node is None:
             return None
         return next((index for index in self.words_at(node) if self.word(index) == surface), None)
+
+
+def ranges(starts: npt.NDArray[Any], ends: npt.NDArray[Any]) -> tuple[Integers, Integers]:
+    """The numbers of n ranges, one range after the other: the range each number is of, and the number.
+
+    A range that ends before it starts is empty.
+    """
+    starts = starts.astype(np.int64)
+    counts = np.maximum(ends.astype(np.int64) - starts, 0)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    shift = starts - (np.cumsum(counts) - counts)
+    return owners, np.arange(len(owners)) + shift[owners]
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class _Forms(Mapping[str, str]):

@@ -25,6 +25,38 @@ def test_qwerty_has_every_letter_once() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_types_english(layout: Layout) -> None:
+    """Every letter, what joins and ends words, and the special keys have one key each."""
+    assert set(string.ascii_lowercase) <= set(layout.letters)
+    for character in "' ?.,":
+        assert layout.key_for(character) is not None
+    assert {"space", "shift", "backspace", "enter"} <= {key.name for key in layout.keys}
+    assert layout_named(layout.name) is layout
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("qwerty", ("qwertyuiop", "asdfghjkl", "zxcvbnm")),
+        ("qwertz", ("qwertzuiopü", "asdfghjklöä", "yxcvbnm")),
+        ("azerty", ("azertyuiop", "qsdfghjklm", "wxcvbn'")),
+        ("dvorak", ("',.pyfgcrl", "aoeuidhtns", "jkxbmwv")),
+    ],
+)
+def test_letters_stand_where_they_are_known_to_stand(name: str, rows: tuple[str, ...]) -> None:
+    layout = LAYOUTS[name]
+    names = ("".join(key.name for key in row if len(key.name) == 1) for row in layout.rows)
+    assert tuple(names)[: len(rows)] == rows
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_last_rows_are_as_wide_as_the_keyboard(layout: Layout) -> None:
+    for row in layout.rows[2:]:
+        assert math.isclose(row[0].left, 0)
+        assert math.isclose(row[-1].right, layout.width)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_keys_do_not_overlap_and_stay_within_the_keyboard(layout: Layout) -> None:
     for key in layout.keys:
         assert key.left >= 0
@@ -95,9 +127,26 @@ def test_a_character_is_found_on_the_key_that_types_it(character: str, name: str
     assert key.name == name
 
 
+def test_an_accented_letter_is_typed_on_its_own_key_where_it_has_one() -> None:
+    for layout, name in ((QWERTY, "u"), (LAYOUTS["qwertz"], "ü"), (LAYOUTS["azerty"], "u")):
+        key = layout.key_for("ü")
+        assert key is not None
+        assert key.name == name
+
+
 @pytest.mark.parametrize("character", ["", "7", "ж", "🙂", "\n", "ß"])
 def test_a_character_no_key_types_has_no_key(character: str) -> None:
     assert QWERTY.key_for(character) is None
+
+
+def test_thumbs_aim_at_the_centre_of_a_key_and_anywhere_along_a_wide_one() -> None:
+    from_x, to_x, y = QWERTY.targets("gÉ 7")
+    assert (from_x[0], to_x[0], y[0]) == (5, 5, 2.25)
+    assert from_x[1] == to_x[1] == QWERTY["e"].center[0]
+    space = QWERTY["space"]
+    assert (from_x[2], to_x[2]) == (space.left + 0.5, space.right - 0.5)
+    assert math.isnan(from_x[3])
+    assert QWERTY.targets("").shape == (3, 0)
 
 
 def test_keys_that_type_nothing_are_known_by_name() -> None:
@@ -122,5 +171,5 @@ def test_a_layout_that_names_a_key_twice_is_refused() -> None:
 
 def test_an_unknown_layout_is_refused_in_one_sentence() -> None:
     assert layout_named("qwerty") is QWERTY
-    with pytest.raises(UserError, match=r"'azerty'.*update the keyboard"):
-        layout_named("azerty")
+    with pytest.raises(UserError, match=r"'colemak'.*update the keyboard"):
+        layout_named("colemak")

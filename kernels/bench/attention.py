@@ -439,8 +439,7 @@ def goals(bench: Bench, results: Sequence[Result]) -> list[Goal]:
         speed = compare.faster(results, packed, packed, "fedkey tile", VARLEN, part)
         found.append(Goal(f"packed, mean 30, {part}, at least 2 times torch varlen's speed", speed, 2))
         tile = compare.find(results, packed, "fedkey tile")
-        rate = tile and tile.bandwidth(part)
-        share = rate / bench.ceilings.bytes_per_second if rate else None
+        share = bench.of_copy(None if tile is None else tile.bandwidth(part))
         found.append(Goal(f"packed, mean 30, {part}, at least 0.75 of copy bandwidth", share, 0.75))
         ratios = [
             compare.faster(results, dense_name(64, n), dense_name(64, n), "fedkey flash", "SDPA flash", part)

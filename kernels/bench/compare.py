@@ -51,6 +51,14 @@ class Bench(NamedTuple):
         """How often the variants take turns."""
         return 1 if self.quick else 2 if self.on_gpu else 3
 
+    def of_copy(self, rate: float | None) -> float | None:
+        """Bytes a second as a share of a copy's. On a busy CPU the ceiling wavers too much to say."""
+        return rate / self.ceilings.bytes_per_second if rate is not None and self.on_gpu else None
+
+    def of_product(self, rate: float | None) -> float | None:
+        """Operations a second as a share of a large matrix product's."""
+        return rate / self.ceilings.flops_per_second if rate is not None and self.on_gpu else None
+
     def progress(self, text: str) -> None:
         """A line for who waits."""
         print(f"{time.monotonic() - self.begun:6.1f} s  {text}", file=sys.stderr, flush=True)

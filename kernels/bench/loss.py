@@ -193,11 +193,7 @@ def _row(bench: Bench, result: Result, results: Sequence[Result]) -> list[str]:
     if result.note:
         return [result.case, result.variant, result.note]
     rate = result.flops(BOTH)
-    cells = [
-        number(result.milliseconds(BOTH)),
-        scaled(rate, 1e12),
-        scaled(rate, bench.ceilings.flops_per_second),
-    ]
+    cells = [number(result.milliseconds(BOTH)), scaled(rate, 1e12), number(bench.of_product(rate))]
     cells += [ratio(compare.times_best_peer(results, result, BOTH)), scaled(result.memory, 1e6)]
     return [result.case, result.variant, *cells, f"{result.error:.1e}"]
 
@@ -211,8 +207,7 @@ def goals(bench: Bench, results: Sequence[Result]) -> list[Goal]:
             shape = Shape(GPU_TARGETS[-1], width, vocab_size)
             result = compare.find(results, shape.name, "fedkey triton")
             rates.append(None if result is None else result.flops(BOTH))
-        rate = worst(rates)
-        share = None if rate is None else rate / bench.ceilings.flops_per_second
+        share = bench.of_product(worst(rates))
         text = (
             f"fused loss, width {width}, both passes, at least 0.7 of the matrix rate at the worst vocabulary"
         )

@@ -143,7 +143,7 @@ def _row(bench: Bench, result: Result, results: Sequence[Result]) -> list[str]:
         return [result.case, result.variant, result.note]
     cells = [number(result.milliseconds(part)) for part in PARTS]
     cells += [scaled(result.bandwidth(part), 1e9) for part in PARTS]
-    cells += [scaled(result.bandwidth(part), bench.ceilings.bytes_per_second) for part in PARTS]
+    cells += [number(bench.of_copy(result.bandwidth(part))) for part in PARTS]
     cells += [ratio(compare.times_best_peer(results, result, part)) for part in PARTS]
     return [result.case, result.variant, *cells, scaled(result.memory, 1e6), f"{result.error:.1e}"]
 
@@ -158,8 +158,7 @@ def goals(bench: Bench, results: Sequence[Result]) -> list[Goal]:
     for kind, names in kinds.items():
         for part in PARTS:
             hits = [compare.find(results, name, "fedkey triton") for name in names]
-            rate = worst([None if hit is None else hit.bandwidth(part) for hit in hits])
-            share = None if rate is None else rate / bench.ceilings.bytes_per_second
+            share = bench.of_copy(worst([None if hit is None else hit.bandwidth(part) for hit in hits]))
             text = f"{kind}, {part}, at least 0.85 of copy bandwidth at the worst size"
             found.append(Goal(text, share, 0.85))
     return found

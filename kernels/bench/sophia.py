@@ -237,7 +237,7 @@ def _row(bench: Bench, num_parameters: int, result: Result, beside: Sequence[Res
     rate = result.bandwidth(STEP)
     speed = None if result.variant.startswith(CURVATURE) else compare.times_best_peer(beside, result, STEP)
     cells = [number(result.milliseconds(STEP)), scaled(result.seconds(STEP), 1e-12 * num_parameters)]
-    cells += [scaled(rate, 1e9), scaled(rate, bench.ceilings.bytes_per_second), ratio(speed)]
+    cells += [scaled(rate, 1e9), number(bench.of_copy(rate)), ratio(speed)]
     cells.append(number(1e3 * statistics.median(result.hosts)))
     return [result.case, result.variant, *cells, NOTHING if result.error is None else f"{result.error:.1e}"]
 
@@ -263,8 +263,7 @@ def goals(bench: Bench, results: Sequence[Result]) -> list[Goal]:
     """What the fused step was set out to reach, at 100 million parameters."""
     case, name = case_name(GPU_SIZES[-1]), f"{SOPHIA}, fedkey triton"
     ours = compare.find(results, case, name)
-    rate = ours and ours.bandwidth(STEP)
-    share = rate / bench.ceilings.bytes_per_second if rate else None
+    share = bench.of_copy(None if ours is None else ours.bandwidth(STEP))
     speed = compare.faster(results, case, case, name, ADAMW, STEP)
     return [
         Goal(f"Sophia step, {case}, at least 0.85 of copy bandwidth", share, 0.85),

@@ -4,12 +4,14 @@ In: torch tensors. Out: torch tensors. Next stop: `fedkey_kernels.reference`, th
 """
 
 from fedkey_kernels.attention import attention, block_sparse_attention
+from fedkey_kernels.lion import Lion
 from fedkey_kernels.loss import bartlett_loss, linear_cross_entropy
 from fedkey_kernels.mask import Mask, document_mask, length_mask
 from fedkey_kernels.norm import rms_norm, rotary_table, rotate
 from fedkey_kernels.sophia import SophiaG, SophiaH
 
 __all__ = [
+    "Lion",
     "Mask",
     "SophiaG",
     "SophiaH",

@@ -32,7 +32,8 @@ def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:
         epsilon: keeps the root from zero.
 
     Returns:
-        [..., D] in x's dtype.
+        [..., D] in x's dtype; under autocast in autocast's, because what follows is a matrix product, which
+        would cast it there anyway.
 
     Raises:
         ValueError: shapes, dtypes, devices or strides that do not fit, naming the argument; a forced path
@@ -45,7 +46,7 @@ def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:
     if weight_d.device != x.device:
         raise ValueError(f"weight is on {weight_d.device}, x on {x.device}")
     _check_contiguous("x", x)
-    dtype, wide = x.dtype, torch.promote_types(x.dtype, weight_d.dtype)
+    dtype, wide = _result_dtype(x), torch.promote_types(x.dtype, weight_d.dtype)
     width = x.shape[-1]
     unfit = None
     if weight_d.dtype not in FLOATS:
@@ -135,6 +136,13 @@ def _chosen_path(x: Tensor, unfit: str | None) -> str:
         if unfit is not None:
             raise ValueError(f"FEDKEY_NORM asks for a Triton kernel, but {unfit}")
     return path
+
+
+def _result_dtype(x: Tensor) -> torch.dtype:
+    """What autocast would cast x to; it leaves float64 alone."""
+    if x.dtype in FLOATS and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedkey_kernels import SophiaG
-from fedkey_kernels.lion import Lion
+from fedkey_kernels import Lion, SophiaG
 
 OPTIMIZERS = ("adamw", "sophia", "lion", "muon")
 

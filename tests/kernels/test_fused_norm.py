@@ -110,6 +110,22 @@ def test_rms_norm_of_no_rows() -> None:
     assert torch.equal(weight.grad, torch.zeros(8, device=DEVICE))
 
 
+def test_under_autocast_the_result_is_in_its_dtype_and_gradients_are_not() -> None:
+    x, weight = normal(3, 32, dtype=torch.float32), normal(32, seed=1, dtype=torch.float32)
+    x.requires_grad_()
+    weight.requires_grad_()
+    with torch.autocast(DEVICE, dtype=torch.float16):
+        out = rms_norm(x, weight, EPSILON)
+    assert out.dtype == torch.float16
+    exact = reference.rms_norm(x.double(), weight.double(), EPSILON)
+    torch.testing.assert_close(out.double(), exact, rtol=1e-3, atol=1e-6)
+    grad_out = normal(3, 32, seed=2, dtype=torch.float16)
+    wanted = torch.autograd.grad(exact, (x, weight), grad_out.double())
+    for got, want in zip(torch.autograd.grad(out, (x, weight), grad_out), wanted, strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
 def test_rows_too_wide_are_torchs_unless_triton_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.ones(1, LARGEST_WIDTH + 1, device=DEVICE)
     weight = torch.ones(LARGEST_WIDTH + 1, device=DEVICE)
@@ -210,12 +226,15 @@ def test_compiled_without_a_break_it_is_the_same(path: str, monkeypatch: pytest.
     table = rotary_table(positions_of(2, 3), 8, BASE, torch.float32)
     grad_out = normal(2, 3, 2, 8, seed=2, dtype=torch.float32)
     torch._dynamo.reset()
-    runs = []
-    for run in (layer, torch.compile(layer, backend="aot_eager", fullgraph=True)):
-        out = run(x, weight, *table)
-        runs.append([out, *torch.autograd.grad(out, (x, weight), grad_out)])
-    for eager, compiled in zip(*runs, strict=True):
-        torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-6)
+    for autocast in (False, True):
+        runs = []
+        for run in (layer, torch.compile(layer, backend="aot_eager", fullgraph=True)):
+            with torch.autocast(DEVICE, dtype=torch.float16, enabled=autocast):
+                out = run(x, weight, *table)
+            runs.append([out, *torch.autograd.grad(out, (x, weight), grad_out.to(out.dtype))])
+        assert runs[0][0].dtype == (torch.float16 if autocast else torch.float32)
+        for eager, compiled in zip(*runs, strict=True):
+            torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-6)
 
 
 def test_the_operators_keep_torchs_rules() -> None:
@@ -341,13 +360,15 @@ def test_on_a_gpu_two_runs_give_the_same_bits() -> None:
 @gpu
 def test_on_a_gpu_compiled_without_a_break_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDKEY_NORM")  # the default there
-    x = normal(4, 500, 8, 64, dtype=torch.bfloat16).requires_grad_()
+    x = normal(4, 500, 8, 64, dtype=torch.float32).requires_grad_()
     weight = normal(64, seed=1, dtype=torch.float32).requires_grad_()
     table = rotary_table(positions_of(4, 500), 64, BASE, torch.float32)
     grad_out = normal(4, 500, 8, 64, seed=2, dtype=torch.bfloat16)
     runs = []
     for run in (layer, torch.compile(layer, fullgraph=True)):
-        out = run(x, weight, *table)
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            out = run(x, weight, *table)
+        assert out.dtype == torch.bfloat16
         runs.append([out, *torch.autograd.grad(out, (x, weight), grad_out)])
     for eager, compiled in zip(*runs, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=2e-2, atol=2e-2)

@@ -61,6 +61,17 @@ def test_rms_norm_keeps_the_dtype_of_x_and_of_each_gradient(
     torch.testing.assert_close(out.detach().double(), exact, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_result_is_in_its_dtype(dtype: torch.dtype) -> None:
+    x, weight = normal(3, 16), normal(16, seed=1)
+    with torch.autocast("cpu", dtype=dtype):
+        for given in (torch.bfloat16, torch.float32):
+            assert rms_norm(x.to(given), weight.float(), 1e-5).dtype == dtype
+        assert rms_norm(x, weight, 1e-5).dtype == torch.float64  # which autocast leaves alone
+    assert rms_norm(x.float(), weight.float(), 1e-5).dtype == torch.float32
+
+
 @pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(1, 4), torch.ones(())])
 def test_a_weight_of_another_shape_is_refused(weight: Tensor) -> None:
     with pytest.raises(ValueError, match="weight"):

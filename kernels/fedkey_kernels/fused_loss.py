@@ -231,17 +231,18 @@ def join_kernel(
     log_z_n = top_n + tl.log(sum_n)
     tl.store(log_z_ptr + rows_n, log_z_n, mask=inside_n)
     if SAMPLE:
-        tl.store(labels_ptr + rows_n, label_n.to(tl.int64), mask=inside_n)
+        picked_entry_n = label_n.to(tl.int64)
+        tl.store(labels_ptr + rows_n, picked_entry_n, mask=inside_n)
     else:
-        label_n = tl.load(labels_ptr + rows_n, mask=inside_n, other=0).to(tl.int32)
-    known_n = (label_n >= 0) & (label_n < VOCABULARY)
+        picked_entry_n = tl.load(labels_ptr + rows_n, mask=inside_n, other=0)
+    known_n = (picked_entry_n >= 0) & (picked_entry_n < VOCABULARY)
     products_nd = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
     sizes_nd = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
     for column in range(0, WIDTH, BLOCK_D):
         columns_d = column + tl.arange(0, BLOCK_D)
         mask_nd = (inside_n & known_n)[:, None] & (columns_d < WIDTH)[None, :]
         hidden_places_nd = rows_n.to(tl.int64)[:, None] * WIDTH + columns_d[None, :]
-        weight_places_nd = label_n.to(tl.int64)[:, None] * WIDTH + columns_d[None, :]
+        weight_places_nd = picked_entry_n[:, None] * WIDTH + columns_d[None, :]
         hidden_nd = tl.load(hidden_ptr + hidden_places_nd, mask=mask_nd, other=0.0).to(tl.float32)
         product_nd = hidden_nd * tl.load(weight_ptr + weight_places_nd, mask=mask_nd, other=0.0).to(
             tl.float32
@@ -281,8 +282,9 @@ def gradient_kernel(
     logits_nv = tile_logits(
         hidden_ptr, weight_ptr, first_row, first_entry, num_rows, VOCABULARY, WIDTH, BLOCK_N, BLOCK_V, BLOCK_D
     )
-    target_n = tl.load(targets_ptr + rows_n, mask=inside_n, other=0).to(tl.int32)
-    log_z_n = tl.load(log_z_ptr + rows_n, mask=inside_n, other=0.0)
+    last_n = tl.minimum(rows_n, num_rows - 1)
+    target_n = tl.load(targets_ptr + last_n).to(tl.int32)
+    log_z_n = tl.load(log_z_ptr + last_n)
     entries_v = tl.arange(0, BLOCK_V)
     gradient_nv = tl.exp2(logits_nv * LOG2_E - (log_z_n * LOG2_E)[:, None])
     gradient_nv = gradient_nv * (1 + 2 * z_penalty * log_z_n)[:, None]

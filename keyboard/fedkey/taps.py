@@ -38,6 +38,12 @@ class Tap:
     spread_x: float = 0.0
     spread_y: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.x) and math.isfinite(self.y)):
+            raise ValueError(f"A tap is at a point, not at ({self.x}, {self.y}).")
+        if not (0 <= self.spread_x < math.inf and 0 <= self.spread_y < math.inf):
+            raise ValueError(f"A tap's spread is a length, not {self.spread_x} or {self.spread_y}.")
+
 
 Touch = Tap | str
 """A tap, or the one character that was typed where nothing else is known."""
@@ -99,9 +105,10 @@ class Thumbs:
         from_x, to_x, y = layout.targets(characters)
         dx = np.maximum(np.maximum(from_x - tap.x, tap.x - to_x), 0.0)
         dy = tap.y - y
-        costs = dx * dx / (2 * (self.sigma_x**2 + tap.spread_x**2))
-        costs += dy * dy / (2 * (self.sigma_y**2 + tap.spread_y**2))
-        return np.where(np.isnan(costs), np.inf, costs).astype(np.float32)
+        with np.errstate(over="ignore"):  # a tap may be anywhere
+            squares = (dx / math.hypot(self.sigma_x, tap.spread_x)) ** 2
+            squares += (dy / math.hypot(self.sigma_y, tap.spread_y)) ** 2
+            return np.where(np.isnan(squares), np.inf, squares / 2).astype(np.float32)
 
     def sample(self, layout: Layout, text: str, rng: np.random.Generator) -> list[Touch]:
         """The touches of somebody who writes `text` with these thumbs, capitals by the same keys as small

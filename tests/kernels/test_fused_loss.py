@@ -18,6 +18,8 @@ from fedkey_kernels import fused_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 UNWRITTEN = -7
+SPAN = fused_loss.SPAN
+"""The real one; most tests here use less."""
 
 
 @pytest.fixture(autouse=True)
@@ -311,10 +313,27 @@ def tile_case(kernel: str, width: int, vocabulary: int, sample: bool = False) ->
     return {
         "kernel": f"fedkey_kernels.fused_loss:{kernel}",
         "signature": signature,
-        "constants": constants | ({"SPAN": 1024, "SAMPLE": sample} if forward else {}),
+        "constants": constants | ({"SPAN": SPAN, "SAMPLE": sample} if forward else {}),
         "aligned": [name for name in signature if name.endswith("_ptr")],
         "num_warps": launch["num_warps"],
         "num_stages": launch["num_stages"],
+    }
+
+
+def join_case(width: int, vocabulary: int) -> dict[str, Any]:
+    signature = {"hidden_ptr": "*bf16", "weight_ptr": "*bf16", "labels_ptr": "*i64", "top_ptr": "*fp32"}
+    signature |= {"sum_ptr": "*fp32", "label_ptr": "*i32", "log_z_ptr": "*fp32", "sums_ptr": "*fp32"}
+    signature |= {"hits_ptr": "*i32", "num_rows": "i32", "seed": "i64"}
+    constants = {"VOCABULARY": vocabulary, "WIDTH": width, "NUM_SPANS": -(-vocabulary // SPAN)}
+    constants |= {"NUM_TILES": -(-vocabulary // fused_loss.TILE), "SAMPLE": True}
+    constants |= {"BLOCK_N": fused_loss.JOIN_ROWS, "BLOCK_D": fused_loss.JOIN_COLUMNS}
+    return {
+        "kernel": "fedkey_kernels.fused_loss:join_kernel",
+        "signature": signature,
+        "constants": constants,
+        "aligned": [name for name in signature if name.endswith("_ptr")],
+        "num_warps": 4,
+        "num_stages": 3,
     }
 
 
@@ -327,9 +346,10 @@ def test_compiled_for_an_h200(
         tile_case("forward_kernel", 768, 32_000),
         tile_case("forward_kernel", 320, 32_000, sample=True),
         tile_case("gradient_kernel", 320, 32_000),
+        join_case(320, 32_000),
     ]
     for case, report in zip(cases, compile_for_hopper(cases), strict=True):
-        assert report["tensor_core"] == "HGMMA", case
+        assert (report["tensor_core"] == "HGMMA") == (not case["kernel"].endswith("join_kernel")), case
         assert (report["stack"], report["spilled"]) == (0, 0), case
         assert report["global_loads"]["128"] > 0, case
         # Two programs on a multiprocessor, of 64 K registers and 227 KB, but where labels are drawn.
@@ -350,7 +370,7 @@ PRESETS = [(16_384, 128, 4096), (4096, 256, 8192), (5000, 320, 16_384), (3001, 7
 def test_on_a_gpu_it_is_the_reference(
     shape: tuple[int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused_loss, "SPAN", 1024)
+    monkeypatch.setattr(fused_loss, "SPAN", SPAN)
     check(*inputs(*shape, dtype), z_penalty=1e-3)
 
 
@@ -359,7 +379,7 @@ def test_on_a_gpu_it_is_the_reference(
 def test_on_a_gpu_labels_follow_the_softmax(
     shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused_loss, "SPAN", 1024)
+    monkeypatch.setattr(fused_loss, "SPAN", SPAN)
     n, d, v = shape
     hidden, weight, _ = inputs(1, d, v, torch.bfloat16, scale=3.0)
     probabilities = (hidden.float() @ weight.float().T)[0].detach().softmax(dim=-1)
@@ -383,7 +403,7 @@ def test_on_a_gpu_the_default_is_triton_in_half_precision_and_torch_in_full(
 
 @gpu
 def test_on_a_gpu_two_runs_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_loss, "SPAN", 1024)
+    monkeypatch.setattr(fused_loss, "SPAN", SPAN)
     hidden, weight, targets = inputs(*PRESETS[0], torch.bfloat16)
     runs = []
     for _ in range(2):
@@ -397,7 +417,7 @@ def test_on_a_gpu_two_runs_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -
 @gpu
 def test_on_a_gpu_the_logits_are_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward: a few numbers a row. Backward: a chunk of gradients, and the two results."""
-    monkeypatch.setattr(fused_loss, "SPAN", 1024)
+    monkeypatch.setattr(fused_loss, "SPAN", SPAN)
     hidden, weight, targets = inputs(16_384, 128, 32_000, torch.bfloat16)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -413,7 +433,7 @@ def test_on_a_gpu_under_autocast_and_compiled_without_a_break_it_is_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("FEDKEY_LOSS")
-    monkeypatch.setattr(fused_loss, "SPAN", 1024)
+    monkeypatch.setattr(fused_loss, "SPAN", SPAN)
     hidden, weight, targets = inputs(1000, 128, 4096)
 
     def narrow(hidden: Tensor, weight: Tensor) -> tuple[Tensor, ...]:

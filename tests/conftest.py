@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+if shutil.which("nvidia-smi") is None:
+    # Where there is no GPU, Triton interprets its kernels. It decides when it is imported, which torch may do.
+    os.environ["TRITON_INTERPRET"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 for name in [name for name in os.environ if name == "NO_COLOR" or name.startswith("TEXTUAL")]:

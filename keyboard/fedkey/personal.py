@@ -1,0 +1,658 @@
+"""What one person taught their keyboard.
+
+In: the words their owner finishes or accepts, each with the words before it and the model's opinion of it.
+Out: the words that their owner is likely to write, how far to believe it, and all that is remembered as a
+list that can be read, changed, moved and erased. Next stop: `fedkey.engine`.
+
+What may be remembered: a word is *known*, and given back, once it was learned explicitly, accepted, or typed
+twice, restored after a correction counting as typed; a word that the lexicon offers unasked needs no second
+time. Digits, addresses, links and what looks like a password are never written down. Forgetting keeps no list
+of forgotten words, which would be the most private list of all: the word is as if it had never been typed,
+and becomes known again by the same rules.
+
+`personal_rules` says what may be kept, `personal_ngram` what it is worth, `personal_store` keeps it and
+`personal_lines` carries it away.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from fedkey.errors import UserError
+from fedkey.personal_lines import OTHER_WORD, Contents, from_lines, to_lines
+from fedkey.personal_ngram import (
+    NEVER,
+    Floats,
+    Level,
+    Predictions,
+    habit_log_probs,
+    habits,
+    learned_trust,
+    new_level,
+    share,
+    strength_less,
+    strength_now,
+    strength_sum,
+    strength_total,
+)
+from fedkey.personal_rules import (
+    LONGEST_WORD,
+    SENTENCE_START,
+    elected,
+    is_learnable,
+    is_teachable,
+    num_edits,
+    spelling_shown,
+    with_vote,
+)
+from fedkey.personal_store import Before, PersonalStore, State, WordRow
+from fedkey.text import normalise
+
+MAX_WORDS = 20_000
+MAX_NGRAMS = 60_000
+"""The weakest give way to new ones; the file stays below 6 MB."""
+
+MAX_FOLLOWERS = 64
+"""Words remembered after the same words. All of them are read for a prediction."""
+
+MAX_UNASKED = 32
+"""Words that `predictions` lists for their frequency alone."""
+
+LEARNED_VOTES = 8
+"""What an explicitly learned spelling is worth against typed ones."""
+
+MIN_LETTERS_FOR_EDIT = 3
+"""With fewer letters, one mistyped letter makes nearly any word of any."""
+
+_ANY, _START, _OTHER = 0, -1, -2
+"""Numbers of what is no word before a word: nothing asked, a sentence's start, a word not remembered."""
+
+
+@dataclass(frozen=True)
+class UnknownWord:
+    """A word of the owner's that the lexicon does not offer.
+
+    Attributes:
+        word: as it is written.
+        count: how often it came, by what that is worth today.
+        num_edits: mistyped letters between what was typed and the word's beginning.
+    """
+
+    word: str
+    count: float
+    num_edits: int
+
+
+@dataclass(frozen=True)
+class LearnedWord:
+    """A line of the list that the owner sees.
+
+    Attributes:
+        word: as it is written.
+        count: how often it was finished or accepted.
+        last_used: the day, as YYYY-MM-DD.
+        is_known: whether it is given back; a word typed once is not, yet.
+        is_new: whether the lexicon does not offer it.
+        is_pinned: whether it was learned explicitly, or restored after a correction and typed again.
+    """
+
+    word: str
+    count: int
+    last_used: str
+    is_known: bool
+    is_new: bool
+    is_pinned: bool
+
+
+class Personal:
+    """One owner's memory. One thread at a time, any thread; any number of processes may have it open.
+
+    Answers are functions of the file and the arguments: nothing is kept outside it but the means to undo the
+    last observation. Each method that writes is one transaction; where the file fails, it raises `UserError`
+    and has changed nothing.
+    """
+
+    def __init__(self, store: PersonalStore, *, is_paused: bool = False) -> None:
+        """Takes an open store; `Personal.open` is the usual way in."""
+        self._store = store
+        self._is_paused = is_paused
+        self._last: list[Before] | None = None
+        self._last_version = 0
+
+    @classmethod
+    def open(cls, path: Path | None, *, read_only: bool = False) -> Personal:
+        """Opens or makes the memory at `path` (None: in memory only); `UserError` if that cannot be done.
+
+        Args:
+            path: a file that its owner alone may read.
+            read_only: nothing is observed and nothing is written, for incognito.
+        """
+        return cls(PersonalStore.open(path, read_only=read_only), is_paused=read_only)
+
+    def close(self) -> None:
+        """Closes the file. Nothing is pending: every word was written when it was observed."""
+        self._store.close()
+
+    @property
+    def notice(self) -> str | None:
+        """A sentence for the owner if the file was damaged and set aside; mostly None."""
+        return self._store.notice
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, nothing is observed: for private fields. What is known is still given."""
+        was_paused, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = was_paused
+
+    # ------------------------------------------------------------------------------------ observing
+
+    def observe(
+        self,
+        context_words: Sequence[str],
+        word: str,
+        *,
+        model_log_prob: float | None = None,
+        lexicon_form: str | None = None,
+        accepted: bool = False,
+    ) -> bool:
+        """The owner finished or accepted a word.
+
+        Args:
+            context_words: the words before it, nearest last, see `words_before`; none means that a sentence
+                starts.
+            word: as it stands in the text.
+            model_log_prob: natural log of the model's probability of the word there; None if it has none, and
+                trust is not learned.
+            lexicon_form: how the lexicon writes the word; None if it does not offer the word unasked (unknown
+                or offensive).
+            accepted: whether it was taken from the suggestions.
+
+        Returns:
+            Whether it was remembered: not while paused, and not if it may not be.
+        """
+        return self._observe(
+            context_words, word, model_log_prob, lexicon_form, accepted=accepted, restored=False
+        )
+
+    def keep_literal(self, word: str, context_words: Sequence[str] = ()) -> bool:
+        """The owner took back a correction: `word` stands as it was typed.
+
+        It counts as having typed the word, which must not be observed as well. A word that was restored and
+        typed twice in all is known and pinned: it is never corrected again, however long it is not used.
+        """
+        return self._observe(context_words, word, None, None, accepted=False, restored=True)
+
+    def undo(self) -> bool:
+        """Takes back the last `observe` or `keep_literal` exactly.
+
+        Returns:
+            Whether there was one to take back: not if it remembered nothing or was taken back already, and
+            not after any other change of the memory, by this process or another.
+        """
+        before, self._last = self._last, None
+        if before is None:
+            return False
+        with self._store.writing():
+            if self._store.foreign_writes() != self._last_version:
+                return False
+            self._store.restore(before)
+        return True
+
+    def _observe(
+        self,
+        context_words: Sequence[str],
+        word: str,
+        model_log_prob: float | None,
+        lexicon_form: str | None,
+        *,
+        accepted: bool,
+        restored: bool,
+    ) -> bool:
+        self._last = None
+        surface = normalise(word)
+        if model_log_prob is not None and math.isnan(model_log_prob):
+            raise ValueError("model_log_prob must be a number or None, not NaN.")
+        if lexicon_form is not None and lexicon_form.lower() != surface.lower():
+            raise ValueError("lexicon_form must be the word itself, apart from capitals.")
+        if self._is_paused or not (is_learnable(surface) or self._is_pinned(surface)):
+            return False
+        with self._store.writing() as before:
+            state = self._store.state()
+            now = strength_now(state.words_seen)
+            contexts = self._contexts(context_words)
+            levels = self._levels(contexts, state)
+            found = self._store.find(surface.lower())
+            if model_log_prob is not None:
+                for place, evidence in learned_trust(levels, _shares(levels, found), model_log_prob).items():
+                    self._store.put("trusts", place, evidence)
+            starts_sentence = contexts[0][1] == _START
+            spelling = spelling_shown(surface, lexicon_form, starts_sentence=starts_sentence)
+            row, votes = self._counted(found, surface, spelling, lexicon_form, now)
+            row = row._replace(
+                restored=row.restored + restored,
+                is_known=row.is_known or accepted or lexicon_form is not None or row.typed >= 2,
+                is_pinned=row.is_pinned or (row.restored + restored > 0 and row.typed >= 2),
+            )
+            number = self._write_word(found[0] if found else None, row, votes)
+            num_added = sum(self._count_follower(number, context, levels, now) for context in contexts)
+            self._settle(
+                State(
+                    state.words_seen + 1,
+                    strength_sum(state.total, now),
+                    state.num_words + (found is None),
+                    state.num_ngrams + num_added,
+                )
+            )
+            version = self._store.foreign_writes()
+        self._last, self._last_version = before, version
+        return True
+
+    def _is_pinned(self, surface: str) -> bool:
+        """Whether a word that typing alone would not teach was learned explicitly."""
+        found = self._store.find(surface.lower()) if is_teachable(surface) else None
+        return found is not None and found[1].is_pinned
+
+    def _counted(
+        self,
+        found: tuple[int, WordRow] | None,
+        surface: str,
+        spelling: str | None,
+        lexicon_form: str | None,
+        now: float,
+    ) -> tuple[WordRow, dict[str, int]]:
+        """The word's row and the votes for its spellings after it came once more."""
+        key = surface.lower()
+        row = found[1] if found else WordRow(key, key, NEVER)
+        votes = self._store.spellings(found[0]) if found else {}
+        if spelling is not None:
+            votes = with_vote(votes, spelling)
+        row = row._replace(
+            surface=elected(votes, current=row.surface, newest=spelling, lexicon_form=lexicon_form),
+            strength=strength_sum(row.strength, now),
+            typed=row.typed + 1,
+            is_new=lexicon_form is None,
+            last_used=date.today().isoformat(),
+        )
+        return row, votes
+
+    def _count_follower(
+        self, number: int, context: tuple[int, int], levels: Sequence[Level], now: float
+    ) -> int:
+        """Counts the word after `context`; returns how many n-grams there are more."""
+        followers = next((level.followers for level in levels if level.context == context), ())
+        strength = self._store.ngram_strength((*context, number))
+        self._store.put("ngrams", (*context, number), (strength_sum(strength, now),))
+        if strength != NEVER:
+            return 0
+        if len(followers) < MAX_FOLLOWERS:
+            return 1
+        weakest = min(followers, key=lambda each: each.strength)
+        self._store.put("ngrams", (*context, weakest.number), None)
+        return 0
+
+    # ----------------------------------------------------------------------------------- predicting
+
+    def predictions(self, context_words: Sequence[str], prefix: str = "") -> Predictions:
+        """The known words that the owner is likely to write here.
+
+        Args:
+            context_words: as in `observe`.
+            prefix: letters typed so far, any case. Only words that begin with them are listed; their
+                probabilities are those without a prefix.
+
+        Returns:
+            Of the known words, all that came after these words and the `MAX_UNASKED` most frequent.
+        """
+        start = normalise(prefix).lower()
+        levels = self._levels(self._contexts(context_words), self._store.state())
+        return habits(levels, self._store.frequent(start, MAX_UNASKED) if levels else [], start)
+
+    def log_probs(self, context_words: Sequence[str], candidates: Sequence[str]) -> Floats:
+        """Natural log of the probability of each candidate by habit alone, as `predictions` has it, whatever
+        its case; -inf for what is not known."""
+        keys = [normalise(candidate).lower() for candidate in candidates]
+        levels = self._levels(self._contexts(context_words), self._store.state())
+        strengths = self._store.strengths(list(dict.fromkeys(keys))) if levels else {}
+        return habit_log_probs(levels, strengths, keys)
+
+    def unknown_words(self, prefix: str, *, max_edits: int = 0) -> list[UnknownWord]:
+        """The owner's known words that the lexicon does not offer, nearest first, then most frequent.
+
+        Args:
+            prefix: letters typed so far, any case.
+            max_edits: 0 for the words that begin with them; 1 for those too that would with one letter left
+                out, put in, replaced or swapped with the next, if there are `MIN_LETTERS_FOR_EDIT` letters.
+        """
+        typed = normalise(prefix).lower()
+        is_strict = not max_edits or len(typed) < MIN_LETTERS_FOR_EDIT
+        now = strength_now(self._store.state().words_seen)
+        found = [
+            UnknownWord(surface, 2.0 ** (strength - now), edits)
+            for key, surface, strength in self._store.new_words(typed if is_strict else "")
+            if (edits := num_edits(typed, key)) is not None
+        ]
+        return sorted(found, key=lambda each: (each.num_edits, -each.count, each.word))
+
+    def knows(self, word: str) -> bool:
+        """Whether the word was learned explicitly, accepted, or typed twice; such words are never
+        corrected."""
+        found = self._store.find(normalise(word).lower())
+        return found is not None and found[1].is_known
+
+    # -------------------------------------------------------------------------- what the owner can do
+
+    def words(self, search: str = "") -> list[LearnedWord]:
+        """All words that are remembered, the most used first.
+
+        Args:
+            search: letters that a word must contain, any case.
+        """
+        rows = [row for _, row in self._store.words(normalise(search).lower())]
+        rows.sort(key=lambda row: (-row.typed, row.key))
+        return [
+            LearnedWord(row.surface, row.typed, row.last_used, row.is_known, row.is_new, row.is_pinned)
+            for row in rows
+        ]
+
+    def learn(self, word: str) -> None:
+        """Makes a word known, written as it is given, and keeps it until it is forgotten.
+
+        Raises:
+            UserError: it is no word.
+        """
+        surface = _teachable(word)
+        key = surface.lower()
+        with self._changing():
+            found = self._store.find(key)
+            state = self._store.state()
+            if found is None:
+                now = strength_now(state.words_seen)
+                row = WordRow(key, surface, now, last_used=date.today().isoformat())
+                total, num_words = strength_sum(state.total, now), state.num_words + 1
+                state = state._replace(total=total, num_words=num_words)
+            else:
+                row = found[1]._replace(surface=surface)
+            row = row._replace(is_known=True, is_pinned=True)
+            self._write_word(found[0] if found else None, row, {surface: LEARNED_VOTES})
+            self._settle(state)
+
+    def forget(self, word: str) -> bool:
+        """Removes a word, whatever its case, everywhere: itself, after other words and before them, from the
+        rows and from the file's bytes.
+
+        Returns:
+            Whether there was such a word.
+
+        Raises:
+            UserError: it is forgotten, but another process keeps its traces in the file for now.
+        """
+        with self._changing():
+            found = self._store.find(normalise(word).lower())
+            if found is not None:
+                self._remove(found[0])
+                self._recount()
+        self._store.scrub()
+        return found is not None
+
+    def edit(self, old: str, new: str) -> bool:
+        """Puts one word in place of another, with all that is remembered of it, and leaves nothing of the old
+        one. What is remembered of the new one is added; it counts as learned explicitly.
+
+        Returns:
+            Whether there was such a word.
+
+        Raises:
+            UserError: the new one is no word; or as `forget`.
+        """
+        surface = _teachable(new)
+        with self._changing():
+            found = self._store.find(normalise(old).lower())
+            if found is not None:
+                self._rename(*found, surface)
+                self._recount()
+        self._store.scrub()
+        return found is not None
+
+    def erase_all(self) -> None:
+        """Forgets everything, damaged files that were set aside included."""
+        with self._changing():
+            self._store.clear()
+        self._store.delete_files_set_aside()
+        self._store.scrub()
+
+    def export_to(self, path: Path) -> None:
+        """Writes everything as JSON lines, see `fedkey.personal_lines`, to a file that its owner alone may
+        read."""
+        text = "".join(f"{line}\n" for line in to_lines(self._contents()))
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            try:
+                with open(handle, "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.replace(name, path)
+            except BaseException:
+                Path(name).unlink()
+                raise
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror}; choose another place.") from error
+
+    def import_from(self, path: Path) -> None:
+        """Merges an exported memory into this one.
+
+        Of every two counts the larger stays, so that importing a file twice changes nothing more; what was
+        frequent when it was exported is frequent now. An empty memory becomes the exported one exactly.
+
+        Raises:
+            UserError: the file is unreadable or no exported memory; nothing was imported.
+        """
+        try:
+            with path.open(encoding="utf-8") as file:
+                contents = from_lines(file, str(path))
+        except OSError as error:
+            raise UserError(f"Cannot read {path}: {error.strerror}; nothing was imported.") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text; nothing was imported.") from error
+        with self._changing():
+            self._merge(contents)
+            self._recount()
+
+    # ------------------------------------------------------------------------------------------ rows
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A transaction that cannot be undone: nothing that was removed may come back."""
+        self._last = None
+        with self._store.writing():
+            yield
+
+    def _contexts(self, context_words: Sequence[str]) -> list[tuple[int, int]]:
+        """The numbers (second, first) of the words before: for level 1 and, inside a sentence, level 2."""
+        keys = [normalise(word).lower() for word in context_words[-2:]] or [SENTENCE_START]
+        numbers = [self._context_number(key) for key in keys]
+        contexts = [(_ANY, numbers[-1])]
+        if len(numbers) == 2 and numbers[1] != _START:
+            contexts.append((numbers[0], numbers[1]))
+        return contexts
+
+    def _context_number(self, key: str) -> int:
+        if key == SENTENCE_START:
+            return _START
+        number = self._store.number(key)
+        return _OTHER if number is None else number
+
+    def _levels(self, contexts: Sequence[tuple[int, int]], state: State) -> list[Level]:
+        """The levels at which anything is known, lowest first; none while nothing is known at all."""
+        if not state.num_words:
+            return []
+        now, trusts = strength_now(state.words_seen), self._store.trusts()
+        levels = [new_level(0, state.total, (_ANY, _ANY), (), trusts, now)]
+        for level, context in enumerate(contexts, start=1):
+            if followers := self._store.followers(*context):
+                total = strength_total([each.strength for each in followers])
+                levels.append(new_level(level, total, context, followers, trusts, now))
+        return levels
+
+    def _write_word(self, number: int | None, row: WordRow, votes: Mapping[str, int]) -> int:
+        """Writes a word's row and the votes for its spellings; returns its number."""
+        if number is None:
+            number, old_votes = self._store.add_word(row), {}
+        else:
+            old_votes = self._store.spellings(number)
+            self._store.put("words", (number,), row)
+        for spelling in {*old_votes, *votes}:
+            if votes.get(spelling) != old_votes.get(spelling):
+                self._store.put("spellings", (number, spelling), _row_of(votes.get(spelling)))
+        return number
+
+    def _remove_word(self, number: int) -> None:
+        for spelling in self._store.spellings(number):
+            self._store.put("spellings", (number, spelling), None)
+        self._store.put("words", (number,), None)
+
+    def _remove(self, number: int) -> None:
+        for ngram, _ in self._store.mentions(number):
+            self._store.put("ngrams", ngram, None)
+        self._remove_word(number)
+
+    def _rename(self, number: int, row: WordRow, surface: str) -> None:
+        """Moves all that is remembered of a word to another spelling, which may be another word's."""
+        key = surface.lower()
+        row = row._replace(key=key, surface=surface, is_known=True, is_pinned=True)
+        other = self._store.find(key)
+        if other is not None and other[0] != number:
+            new_number, new = other
+            row = row._replace(
+                strength=strength_sum(row.strength, new.strength),
+                typed=row.typed + new.typed,
+                restored=row.restored + new.restored,
+                is_new=new.is_new,
+                last_used=max(row.last_used, new.last_used),
+            )
+            moved = self._store.mentions(number)
+            self._remove(number)
+            for (second, first, word), strength in moved:
+                second, first, word = (
+                    new_number if each == number else each for each in (second, first, word)
+                )
+                there = self._store.ngram_strength((second, first, word))
+                self._store.put("ngrams", (second, first, word), (strength_sum(there, strength),))
+            number = new_number
+        self._write_word(number, row, {surface: LEARNED_VOTES})
+
+    def _recount(self) -> None:
+        """Brings the state in line with the rows, after any number of them changed."""
+        strengths = self._store.word_strengths()
+        state = self._store.state()._replace(
+            total=strength_total(strengths),
+            num_words=len(strengths),
+            num_ngrams=self._store.count_ngrams(),
+        )
+        self._settle(state)
+
+    def _settle(self, state: State) -> None:
+        """Writes the state, once the weakest rows have given way to what is too much.
+
+        The n-grams of a word that gave way are left to give way themselves: they hold its number alone, and
+        no other word will ever have it.
+        """
+        if state.num_ngrams > MAX_NGRAMS:
+            for ngram in self._store.weakest_ngrams(state.num_ngrams - MAX_NGRAMS):
+                self._store.put("ngrams", ngram, None)
+            state = state._replace(num_ngrams=MAX_NGRAMS)
+        if state.num_words > MAX_WORDS:
+            for number, strength in self._store.weakest_words(state.num_words - MAX_WORDS):
+                self._remove_word(number)
+                state = state._replace(total=strength_less(state.total, strength))
+            state = state._replace(num_words=MAX_WORDS)
+        self._store.put("state", (0,), state)
+
+    # ------------------------------------------------------------------------------- export and import
+
+    def _contents(self) -> Contents:
+        words, spellings = {}, {}
+        keys = {_START: SENTENCE_START, _OTHER: OTHER_WORD}
+        for number, row in self._store.words():
+            keys[number] = row.key
+            words[row.key], spellings[row.key] = row, self._store.spellings(number)
+        ngrams: dict[tuple[tuple[str, ...], str], float] = {}
+        for (second, first, word), strength in self._store.ngrams():
+            before = (first,) if second == _ANY else (second, first)
+            if {*before, word} <= keys.keys():
+                ngrams[tuple(keys[each] for each in before), keys[word]] = strength
+        return Contents(self._store.state().words_seen, words, spellings, ngrams, self._store.trusts())
+
+    def _merge(self, contents: Contents) -> None:
+        state = self._store.state()
+        if state.words_seen == 0 and state.num_words == 0:
+            state = state._replace(words_seen=contents.words_seen)
+            self._store.put("state", (0,), state)
+        # Counts are compared as of now, each by its own memory's clock.
+        later = strength_now(state.words_seen) - strength_now(contents.words_seen)
+        numbers = {SENTENCE_START: _START, OTHER_WORD: _OTHER}
+        for key, row in contents.words.items():
+            row = row._replace(strength=row.strength + later)
+            numbers[key] = self._merge_word(row, contents.spellings[key])
+        contexts = set()
+        for (before, key), strength in contents.ngrams.items():
+            *_, second, first = _ANY, *(numbers[each] for each in before)
+            ngram = (second, first, numbers[key])
+            strongest = max(strength + later, self._store.ngram_strength(ngram))
+            self._store.put("ngrams", ngram, (strongest,))
+            contexts.add((second, first))
+        for second, first in sorted(contexts):
+            followers = sorted(self._store.followers(second, first), key=lambda each: -each.strength)
+            for each in followers[MAX_FOLLOWERS:]:
+                self._store.put("ngrams", (second, first, each.number), None)
+        mine = self._store.trusts()
+        for place, evidence in contents.trusts.items():
+            if place not in mine:
+                self._store.put("trusts", place, evidence)
+
+    def _merge_word(self, row: WordRow, votes: Mapping[str, int]) -> int:
+        found = self._store.find(row.key)
+        if found is None:
+            return self._write_word(None, row, votes)
+        number, mine = found
+        my_votes = self._store.spellings(number)
+        votes = {each: max(votes.get(each, 0), my_votes.get(each, 0)) for each in {*votes, *my_votes}}
+        merged = mine._replace(
+            surface=elected(votes, current=mine.surface, newest=None, lexicon_form=None),
+            strength=max(mine.strength, row.strength),
+            typed=max(mine.typed, row.typed),
+            restored=max(mine.restored, row.restored),
+            is_known=mine.is_known or row.is_known,
+            is_pinned=mine.is_pinned or row.is_pinned,
+            last_used=max(mine.last_used, row.last_used),
+        )
+        return self._write_word(number, merged, votes)
+
+
+def _shares(levels: Sequence[Level], found: tuple[int, WordRow] | None) -> list[float]:
+    """f_n of a word at each level; 0 where it is not given back, and so was not predicted."""
+    if found is None or not found[1].is_known:
+        return [0.0] * len(levels)
+    number, row = found
+    return [share(level, number, row.strength) for level in levels]
+
+
+def _row_of(votes: int | None) -> tuple[int] | None:
+    return None if votes is None else (votes,)
+
+
+def _teachable(word: str) -> str:
+    surface = normalise(word)
+    if not is_teachable(surface):
+        raise UserError(
+            f"Only single words of at most {LONGEST_WORD} letters can be learned, not '{surface}'."
+        )
+    return surface

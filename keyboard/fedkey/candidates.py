@@ -111,7 +111,7 @@ class ErrorModel:
     By the defaults and unigram frequencies alone, demo lexicon, 2026-11-24, the word meant is the first whole
     candidate for 82 % of words of validation text with one of `fedkey.typos`' slips (95 % for those that
     thumbs at 8 % get wrong, if no word comes of it), and for 76 % of a published list's misspellings within
-    two edits. A nat more or less on any cost moved each by 1.6 points at most, and not the same way.
+    two edits. A nat more or less on any cost moved each by about two points at most, and not the same way.
     """
 
     far_key: float = 8.0
@@ -184,9 +184,9 @@ MAX_SPLITS = 8
 def max_mistakes(num_touches: int) -> int:
     """How many mistakes so many touches may hold: one in the first, two in up to four, else three.
 
-    Three only from the eighth touch on lost 1.2 points of the words that thumbs at 8 % hit wrong and left
-    among the first 24 candidates, none among the first three of single slips; three at once was a third
-    slower.
+    With three only from the eighth touch on, half a point fewer of the words that thumbs get wrong are the
+    first candidate; with three from the start, half a point more are among the first 24, for half as much
+    time again.
     """
     return 1 if num_touches <= 1 else 2 if num_touches <= 4 else 3
 
@@ -422,9 +422,7 @@ class CandidateBeam:
             node = self._lexicon.descend(beam.typed.node, touch.letter)
             if node is not None:
                 typed = _Typed(node, beam.typed.cost + float(touch.costs[self._alphabet.of_node[node]]))
-                parts.append(_one_state(node, typed.cost))
-        kept = self._keep_best(_joined(parts), limit, -1 if typed is None else typed.node)
-        return self._expand(kept, typed)
+        return self._expand(self._keep_best(_joined(parts), limit), typed)
 
     def _last_beam(self, back: int) -> _Beam:
         return self._steps[-back].beam if len(self._steps) >= back else self._start
@@ -445,18 +443,18 @@ class CandidateBeam:
 
     def _missing(self, beam: _Beam, limit: int, touch: _TouchCosts, at_start: float) -> _States:
         """The next letter was left out, or two, and the touch hit the one after."""
-        states, errors, letter_of = beam.parents, self._errors, self._alphabet.of_node
+        states, errors = beam.parents, self._errors
         may = np.flatnonzero(states.mistakes[beam.owners] < limit)
         owners, nodes, letters = beam.owners[may], beam.children[may], beam.letters[may]
         costs, mistakes = states.costs[owners], states.mistakes[owners]
-        is_double = letters == letter_of[states.nodes[owners]]
         found = []
         for _ in range(LONGEST_GAP):
             # From here on `nodes` are left out, and `costs` what it cost to come to their parents.
             places, behind = self._lexicon.children(nodes)
-            letters_behind = letter_of[behind]
+            letters_behind = self._alphabet.of_node[behind]
+            # Which of a doubled letter was left out cannot be told: the first, and the touch hit the second.
             costs = costs[places] + np.where(
-                is_double[places] | (letters[places] == letters_behind),
+                letters[places] == letters_behind,
                 np.float32(errors.missing_double),
                 np.float32(errors.missing + at_start),
             )
@@ -466,9 +464,7 @@ class CandidateBeam:
                 _States(behind[hits], costs[hits] + touch.costs[letters_behind[hits]], mistakes[hits])
             )
             may = np.flatnonzero(mistakes < limit)
-            is_double = (letters_behind == letters[places])[may]
             nodes, letters, costs, mistakes = behind[may], letters_behind[may], costs[may], mistakes[may]
-            at_start = 0.0
         return _joined(found)
 
     def _transposed(self, beam: _Beam, limit: int, earlier: _TouchCosts, touch: _TouchCosts) -> _States:
@@ -483,7 +479,7 @@ class CandidateBeam:
         costs = states.costs[owners] + touch.costs[beam.letters[first]] + earlier.costs[letters]
         return _States(nodes, costs + np.float32(self._errors.transposed), states.mistakes[owners] + 1)
 
-    def _keep_best(self, states: _States, limit: int, typed: int) -> _States:
+    def _keep_best(self, states: _States, limit: int) -> _States:
         """Each node once, by its least cost; the likeliest of them, what was typed, and other ways to write
         it."""
         nodes, costs, mistakes = states
@@ -497,11 +493,10 @@ class CandidateBeam:
         mistakes = packed & 15
         costs = ((packed >> 4) & 0xFFFFFFFF).astype(np.int32).view(np.float32)
         badness = costs - self._best_below[nodes]
-        most = badness.min(initial=NEVER) + MARGIN
-        if len(badness) > WIDTH:
-            most = min(most, np.partition(badness, WIDTH - 1)[WIDTH - 1])
-        kept = (badness <= most) | (nodes == typed)
-        # An accent or a mark away are rare words too. Thumbs so clumsy that they hit anything are no reason.
+        likely = np.flatnonzero(badness <= badness.min(initial=NEVER) + MARGIN)
+        kept = np.zeros(len(nodes), dtype=np.bool_)
+        kept[likely[_least(badness[likely], WIDTH)]] = True
+        # What is only an accent or a mark away is meant, however rare; unless thumbs so clumsy hit anything.
         is_hit = mistakes == 0
         if np.count_nonzero(is_hit) <= WIDTH:
             kept |= is_hit
@@ -532,11 +527,8 @@ class CandidateBeam:
         whole_words, whole_costs = self._whole(beam, limit)
         words, costs = self._below(beam)
         words, costs = np.concatenate([words, whole_words]), np.concatenate([costs, whole_costs])
-        badness = costs - self._prior[words]
-        most = NEVER
-        if len(badness) > MAX_CANDIDATES:
-            most = np.partition(badness, MAX_CANDIDATES - 1)[MAX_CANDIDATES - 1]
-        kept = (badness <= most) & self._is_offered[words]
+        kept = _least(costs - self._prior[words], MAX_CANDIDATES)
+        kept = kept[self._is_offered[words[kept]]]
         words, costs = words[kept], costs[kept]
         if beam.typed is not None:
             # What was typed is never left out, nor offensive to who typed it.
@@ -567,13 +559,12 @@ class CandidateBeam:
         return np.concatenate([words, *tops]), np.concatenate([costs[owners], top_costs])
 
     def _top(self, node: int) -> Integers:
-        """The most frequent words below a node, at least `TOP` if it has so many."""
+        """The `TOP` most frequent words below a node."""
         known = self._top_words.get(node)
         if known is None:
             below = self._lexicon.word_range(node)
             prior = self._prior[below.start : below.stop]
-            least = np.partition(prior, len(prior) - TOP)[len(prior) - TOP]
-            known = self._top_words[node] = below.start + np.flatnonzero(prior >= least)
+            known = self._top_words[node] = below.start + _least(-prior, TOP)
         return known
 
     def _whole(self, beam: _Beam, limit: int) -> tuple[Integers, Floats]:
@@ -642,6 +633,18 @@ def _joined(parts: Sequence[_States]) -> _States:
         np.concatenate([part.costs for part in parts]),
         np.concatenate([part.mistakes for part in parts]),
     )
+
+
+def _least(values: Floats, count: int) -> Integers:
+    """The places of the `count` least values, ascending; of equal values the first."""
+    if len(values) <= count:
+        return np.arange(len(values))
+    bound = np.partition(values, count - 1)[count - 1]
+    places = np.flatnonzero(values <= bound)
+    if len(places) > count:
+        is_last = np.flatnonzero(values[places] == bound)[count - len(places) :]
+        places = np.delete(places, is_last)
+    return places
 
 
 def _is_new(ascending: Integers) -> Mask:

@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedkey.bundle import open_bundle
-from fedkey.candidates import DEFAULT_ERRORS, CandidateBeam, CandidateFinder, Candidates, ErrorModel
+from fedkey.candidates import DEFAULT_ERRORS, WIDTH, CandidateBeam, CandidateFinder, Candidates, ErrorModel
 from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.lexicon import Lexicon
 from fedkey.simulate import read_conversations
@@ -205,6 +205,28 @@ def test_a_longer_word_costs_what_its_beginning_does() -> None:
         assert not candidates.is_whole.any()
 
 
+def test_a_rare_word_is_found_behind_its_accent_and_mark() -> None:
+    rows = [("cate", -1.0, False), ("cafés", -40.0, False), ("ca'fe", -40.0, False)]
+    lexicon = Lexicon(build_arrays(rows, lambda word: [4]), 5)
+    found = CandidateBeam(lexicon, QWERTY).find("cafe")
+    assert [lexicon.word(int(index)) for index in found.words] == ["ca'fe", "cafés", "cate"]
+    costs = [E.missing_mark, E.missing_accent, press_cost("f", "t")]
+    assert found.costs.tolist() == pytest.approx(costs, abs=1e-5)
+
+
+def test_an_umlaut_is_its_own_key_or_its_base_letter_s() -> None:
+    beam = CandidateBeam(lexicon_of({"für": False}), LAYOUTS["qwertz"])
+    for typed, cost in (("für", 0), ("fur", E.missing_accent), ("fpr", press_cost("p", "o"))):
+        assert beam.find(typed).whole_costs[0] == pytest.approx(cost, abs=1e-5)
+
+
+def test_a_tap_beside_all_keys_is_the_closest_key() -> None:
+    beam = beam_over("at", "qt")
+    candidates = beam.find([Tap(-2, 0.75)])
+    assert candidates.costs.tolist()[1] == 0
+    assert candidates.costs.tolist()[0] > 3
+
+
 def test_mistakes_are_limited() -> None:
     beam = beam_over("at", "tomorrow")
     assert len(beam.find("xx")) == 2
@@ -285,7 +307,7 @@ def test_thumbs_that_hit_everything_do_not_flood_the_beam() -> None:
     words = {a + b + c: False for a in "abcdefgh" for b in "abcdefgh" for c in "abcdefgh"}
     beam = CandidateBeam(lexicon_of(words), QWERTY, Thumbs(50, 50), replace(DEFAULT_ERRORS, far_key=0))
     candidates = beam.find("abc")
-    assert len(candidates) <= 1100
+    assert len(beam._steps[-1].beam.states.nodes) <= WIDTH
     assert candidates.costs.min() == 0
 
 
@@ -378,12 +400,15 @@ def test_a_missing_space_is_found(typed: str, first: str, second: str, cost: flo
 
 
 def test_pairs_of_words_are_few_ordered_and_not_offensive() -> None:
-    lexicon = lexicon_of({"damn": True, "it": False, "dämn": True, "a": False, "aa": False})
+    lexicon = lexicon_of({"damn": True, "it": False})
     beam = CandidateBeam(lexicon, QWERTY)
     first, second, _ = beam.find_splits("damnit")
     pairs = [*zip(map(lexicon.word, first.tolist()), map(lexicon.word, second.tolist()), strict=True)]
     assert pairs == [("damn", "it")]
     assert len(beam.find_splits("dmanit").costs) == 0
+    assert (
+        len(CandidateBeam(lexicon_of({"dämn": True, "it": False}), QWERTY).find_splits("damnit").costs) == 0
+    )
     assert [len(part) for part in beam.find_splits("")] == [0, 0, 0]
     assert [len(part) for part in beam.find_splits("a")] == [0, 0, 0]
     splits = english_beam().find_splits("therein")
@@ -415,6 +440,12 @@ def test_answers_depend_on_the_touches_alone(keys: list[Touch]) -> None:
         kept.find_splits(touches)
         assert same(found, kept.find(touches))
     assert same(kept.find(touches), CandidateBeam(english(), QWERTY).find(touches))
+
+
+def test_of_a_beginning_that_was_mistyped_the_most_frequent_words_are_there() -> None:
+    lexicon, candidates = english(), english_beam().find("tg")
+    found = {lexicon.key(int(index)) for index in candidates.words}
+    assert {"the", "that", "this", "they", "there", "think"} <= found
 
 
 def test_all_words_that_continue_what_was_typed_are_there() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 if shutil.which("nvidia-smi") is None:
-    # Where there is no GPU, Triton interprets its kernels. It decides when it is imported, which torch may do.
+    # Without a GPU Triton interprets its kernels. It decides when it is imported, which torch may do.
     os.environ["TRITON_INTERPRET"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"

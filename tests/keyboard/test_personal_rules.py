@@ -1,0 +1,164 @@
+"""What personal memory may keep, and how it is written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedkey.personal_rules import (
+    elected,
+    is_inside_address,
+    is_learnable,
+    num_edits,
+    spelling_shown,
+    with_vote,
+    words_before,
+)
+
+
+@pytest.mark.parametrize(
+    "word", ["hello", "don't", "Zoë", "LaTeX", "iPhone", "McDonald", "NASA", "soooooo", "привет", "一", "a"]
+)
+def test_words_are_learnable(word: str) -> None:
+    assert is_learnable(word)
+
+
+SECRETS = "hunter2 2nd covid19 x² ½cup snake_case qRzTpWx me@home.org well-known \ue000 😂 '".split()
+
+
+@pytest.mark.parametrize("word", ["", "two words", "a" * 33, *SECRETS])
+def test_secrets_and_non_words_are_not(word: str) -> None:
+    assert not is_learnable(word)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "bob@",
+        "to bob@example.",
+        "see https://a.example/",
+        "www.",
+        "C:\\",
+        "user_",
+        "a=",
+        "the 4",
+        "#",
+        "\ue000",
+    ],
+)
+def test_what_is_glued_to_an_address_is_part_of_it(context: str) -> None:
+    assert is_inside_address(context)
+
+
+@pytest.mark.parametrize(
+    "context", ["", "see ", "bob@example.org ", "well-", "(", '"', "see", "\n", "12 ", "¿", "'", "hm.\n"]
+)
+def test_other_places_teach(context: str) -> None:
+    assert not is_inside_address(context)
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ("", ("",)),
+        ("see ", ("", "see")),
+        ("I'll see you ", ("see", "you")),
+        ("see you. ", ("",)),
+        ("see you! Then ", ("", "then")),
+        ("see you... then ", ("you", "then")),
+        ("well, then ", ("well", "then")),
+        ("how are you?\nfine ", ("", "fine")),
+        ("how are you\n", ("",)),
+        ("don’t ", ("", "don't")),
+        ("call 123456 ", ("call", "\ue002")),
+        ("so 😂 funny ", ("so", "funny")),
+        ("x" * 1000 + " you ", ("x" * 251, "you")),
+    ],
+)
+def test_words_before(context: str, expected: tuple[str, ...]) -> None:
+    assert words_before(context) == expected
+
+
+@given(st.text())
+def test_any_text_has_words_before_its_end(text: str) -> None:
+    assert 1 <= len(words_before(text)) <= 2
+    is_inside_address(text)
+    is_learnable(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "lexicon_form", "starts_sentence", "shown"),
+    [
+        ("London", None, False, "London"),
+        ("London", None, True, None),
+        ("I", "I", True, None),
+        ("iPhone", None, True, "iPhone"),
+        ("NASA", None, True, "NASA"),
+        ("HELLO", "hello", False, None),
+        ("NASA", "NASA", False, "NASA"),
+        ("I", "I", False, "I"),
+        ("hello", "hello", True, "hello"),
+    ],
+)
+def test_which_spelling_a_word_is_evidence_of(
+    word: str, lexicon_form: str | None, starts_sentence: bool, shown: str | None
+) -> None:
+    assert spelling_shown(word, lexicon_form, starts_sentence=starts_sentence) == shown
+
+
+def test_the_lexicon_outvotes_two_and_a_habit_outvotes_the_lexicon() -> None:
+    votes: dict[str, int] = {}
+    spellings = []
+    for _ in range(3):
+        votes = with_vote(votes, "london")
+        spellings.append(elected(votes, current="london", newest="london", lexicon_form="London"))
+    assert spellings == ["London", "London", "london"]
+
+
+def test_a_new_habit_wins_within_as_many_words_as_are_remembered() -> None:
+    votes: dict[str, int] = {}
+    for _ in range(500):
+        votes = with_vote(votes, "Mom")
+    for _ in range(16):
+        votes = with_vote(votes, "mom")
+    assert elected(votes, current="Mom", newest="mom", lexicon_form=None) == "mom"
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "edits"),
+    [
+        ("", "anything", 0),
+        ("zor", "zorblax", 0),
+        ("zxr", "zorblax", 1),  # another letter
+        ("zr", "zorblax", 1),  # one missing
+        ("zoor", "zorblax", 1),  # one doubled
+        ("ozr", "zorblax", 1),  # swapped
+        ("orb", "zorblax", 1),  # the first one missing
+        ("xzor", "zorblax", 1),
+        ("zorblaxx", "zorblax", 1),
+        ("zorblaxxx", "zorblax", None),
+        ("zxxr", "zorblax", None),
+        ("rxo", "zorblax", None),
+        ("zorblay", "zorblax", 1),
+    ],
+)
+def test_num_edits(typed: str, word: str, edits: int | None) -> None:
+    assert num_edits(typed, word) == edits
+
+
+def _all_within_one_edit(word: str, letters: str) -> set[str]:
+    splits = [(word[:i], word[i:]) for i in range(len(word) + 1)]
+    return (
+        {left + right[1:] for left, right in splits if right}
+        | {left + letter + right for left, right in splits for letter in letters}
+        | {left + letter + right[1:] for left, right in splits if right for letter in letters}
+        | {left + right[1] + right[0] + right[2:] for left, right in splits if len(right) > 1}
+    )
+
+
+@given(st.text("abc", max_size=5), st.text("abc", max_size=6))
+def test_num_edits_finds_exactly_what_one_edit_reaches(typed: str, word: str) -> None:
+    reached = any(word.startswith(each) for each in _all_within_one_edit(typed, "abc"))
+    expected = 0 if word.startswith(typed) else 1 if reached else None
+    assert num_edits(typed, word) == expected

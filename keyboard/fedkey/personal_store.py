@@ -467,9 +467,12 @@ def _make(path: Path) -> None:
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
+    # In one transaction: another process may be making the tables just now.
+    connection.execute("BEGIN")
+    (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("COMMIT")
     if num_tables and application != APPLICATION_ID:
         raise UserError(f"{path} belongs to another program; choose another file for the personal memory.")
     if version > SCHEMA_VERSION:

@@ -140,6 +140,13 @@ def test_a_word_without_room_can_be_undone_too(memory: Personal, monkeypatch: py
     assert answers(memory) == before
 
 
+def test_words_that_gave_way_weigh_no_more(memory: Personal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(personal, "MAX_WORDS", 2)
+    for word in ("one", "two", "three", "four", "four", "four"):
+        memory.observe(("the",), word, accepted=True)
+    assert memory.predictions(("other",)).probs == pytest.approx({"three": 0.25, "four": 0.75}, rel=1e-3)
+
+
 def test_bad_arguments_are_named(memory: Personal) -> None:
     with pytest.raises(ValueError, match="model_log_prob"):
         memory.observe((), "hello", model_log_prob=math.nan)

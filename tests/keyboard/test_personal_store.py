@@ -119,7 +119,9 @@ def test_a_failed_write_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPa
 # -------------------------------------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize("kind", ["text", "header", "middle", "truncated", "table", "nul"])
+@pytest.mark.parametrize(
+    "kind", ["text", "header", "middle", "truncated", "table", "nul", "letter", "encoding"]
+)
 def test_a_damaged_file_is_set_aside_and_a_fresh_one_begun(filled: Path, kind: str) -> None:
     content = bytearray(filled.read_bytes())
     if kind == "text":
@@ -130,6 +132,10 @@ def test_a_damaged_file_is_set_aside_and_a_fresh_one_begun(filled: Path, kind: s
         content[len(content) // 3 : len(content) // 2] = b"\xa5" * (len(content) // 2 - len(content) // 3)
     elif kind == "truncated":
         del content[len(content) // 2 :]
+    elif kind == "letter":
+        content = content.replace(b"wordaawordaa", b"wordaawordab")
+    elif kind == "encoding":
+        content = content.replace(b"wordaawordaa", b"wordaaword\xff\xff")
     elif kind == "nul":
         content = bytearray(len(content))
     filled.write_bytes(content)

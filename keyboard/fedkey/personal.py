@@ -56,8 +56,9 @@ from fedkey.personal_store import Before, PersonalStore, State, WordRow
 from fedkey.text import normalise
 
 MAX_WORDS = 20_000
-MAX_NGRAMS = 60_000
-"""The weakest give way to new ones; the file stays below 6 MB."""
+MAX_NGRAMS = 40_000
+"""The weakest give way to new ones. That many n-grams are about 30,000 words of text, six half-lives; after a
+million words the file has 6 MB."""
 
 MAX_FOLLOWERS = 64
 """Words remembered after the same words. All of them are read for a prediction."""

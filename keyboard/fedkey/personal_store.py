@@ -29,7 +29,7 @@ APPLICATION_ID = 0x6665646B
 SCHEMA_VERSION = 1
 
 BUSY_SECONDS = 2.0
-"""How long a write waits for another process's; the longest, scrubbing the largest file, takes a tenth."""
+"""How long a write waits for another process's; the longest, importing the largest memory, takes 1.5 s."""
 
 SCHEMA = """
 CREATE TABLE words (
@@ -79,8 +79,8 @@ CREATE TABLE state (
 
 PAGE_BYTES = 2048
 LOG_PAGES = 2000
-"""The log is folded into the file when it has grown to 4 MB, about once in 170 words. That costs 3 ms of CPU;
-every 20 words it would cost 1 ms, and be felt at the 99th percentile."""
+"""The log is folded into the file when it has grown to 4 MB, about once in 170 words. That costs 3 to 6 ms of
+CPU; every 20 words it would cost 1 ms, and be felt at the 99th percentile."""
 
 _COLUMNS = {
     "words": (
@@ -393,7 +393,7 @@ class PersonalStore:
         return int(self._rows("PRAGMA data_version")[0][0])
 
     def scrub(self) -> None:
-        """Rewrites the file, so that its bytes hold nothing but its rows; 30 ms of CPU for the largest.
+        """Rewrites the file, so that its bytes hold nothing but its rows; 40 ms of CPU for the largest.
 
         Raises:
             UserError: another process reads at this very moment; the rows are gone, their bytes not yet.

@@ -10,6 +10,7 @@ Placeholders are no words and cost no keys: nobody can say how long the link was
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import json
@@ -530,11 +531,8 @@ def spread(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle,))
     try:
-        # Ctrl-C reaches every process of a terminal; workers born with it held back never see it, and the
-        # parent answers for all.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        futures = [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[:processes]]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with _interrupts_held_back():
+            futures = [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[:processes]]
         futures += [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[processes:]]
         sizes = dict(zip(futures, map(len, chunks), strict=True))
         for future in as_completed(futures):
@@ -543,6 +541,27 @@ def spread(
         return [future.result() for future in futures]
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not waited for
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block has ended, and processes born in it never see one.
+
+    In a terminal Ctrl-C reaches every process, and the parent answers for all. The mask, which workers
+    inherit, is not enough for the parent: it is one thread's alone, and the system hands a signal to any
+    thread that takes it, ONNX Runtime's too; Python would then raise it here all the same, between the birth
+    of a worker and what it is told to do.
+    """
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if arrived and callable(before):
+        before(arrived[0], None)
 
 
 def merged(parts: Iterable[Mapping[str, SomeSums]]) -> dict[str, SomeSums]:

@@ -6,6 +6,10 @@ word at the caret and the text before it. Next stop: `fedkey.ui.typing`.
 An accepted word brings a space, and what is written next decides whether it stays. The space gives way to
 punctuation, comes back before the next word, and is never doubled; `default_gap` of `fedkey.text` says which
 characters stand close to the word before them, so that writing follows the rule the model was trained on.
+
+What was put in place of typed letters, because the writer took it or as a correction, can be taken back until
+something else is put or the text up to it is changed. Letters that were brought back are meant, and are not
+corrected again in this message.
 """
 
 from __future__ import annotations
@@ -20,8 +24,49 @@ _APOSTROPHES = str.maketrans("\u2018\u2019\u02bc", "'''")
 
 _QUOTE = '"'
 _JOINER = "\u200d"
+_GOES_ON = frozenset("@#/\\&=+*~^|")
+"""Characters that end a word and yet make one thing with it: an address, a path, a formula."""
+
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Letters and where they stand in a text.
+
+    Attributes:
+        start: how many characters stand before them.
+        letters: what stands there.
+    """
+
+    start: int
+    letters: str
+
+    @property
+    def end(self) -> int:
+        """Where they end."""
+        return self.start + len(self.letters)
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What was put in place of typed letters, and can be taken back.
+
+    Attributes:
+        put: what stands now, with the space before it that it brought.
+        typed: what stood there; empty for a word taken before its first letter.
+        is_correction: whether it was put there unasked.
+        is_marked: whether the writer should still be shown it.
+        before: the draft from which taking it back begins anew; None for a correction that came when the
+            writer had gone on.
+    """
+
+    put: Place
+    typed: str
+    is_correction: bool = False
+    is_marked: bool = False
+    before: Draft | None = None
 
 
 @dataclass(frozen=True)
@@ -36,12 +81,18 @@ class Draft:
             open.
         is_in_front: whether the word at the caret was begun right in front of another one, which is therefore
             no part of it.
+        literals: letters that are meant as they were typed, whatever a correction would make of them.
+        swap: what was put last in place of letters, as long as it can be taken back.
+        is_just_corrected: whether nothing was pressed since the character that brought the correction.
     """
 
     text: str = ""
     caret: int = 0
     accepted_end: int | None = None
     is_in_front: bool = False
+    literals: frozenset[str] = frozenset()
+    swap: Swap | None = None
+    is_just_corrected: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.caret <= len(self.text)
@@ -64,6 +115,20 @@ class Draft:
         """The word that a space, punctuation or Enter at the caret would finish; None if none would be."""
         word = self.typed.rstrip("'\u2019")
         return word if self._word_end == self.caret and is_word(_straight(word)) else None
+
+    @property
+    def correctable(self) -> Place | None:
+        """The word at the caret, if a correction may take its place: not if it was begun in front of another
+        one, and not if it is meant literally."""
+        typed = self.typed
+        if typed != self.finished_word or self.is_in_front or typed in self.literals:
+            return None
+        return Place(self._word_start, typed)
+
+    @property
+    def marked(self) -> Place | None:
+        """The correction that the writer should be shown."""
+        return self.swap.put if self.swap is not None and self.swap.is_marked else None
 
     @property
     def _word_start(self) -> int:
@@ -100,6 +165,14 @@ class Draft:
 
 def insert(draft: Draft, characters: str) -> Draft:
     """Types or pastes at the caret. Line ends and tabs become spaces; control characters are dropped."""
+    after = _insert(draft, characters)
+    swap = after.swap
+    if swap is not None and swap.is_marked and draft.finished_word is not None and not after.typed:
+        return replace(after, swap=replace(swap, is_marked=False))
+    return after
+
+
+def _insert(draft: Draft, characters: str) -> Draft:
     characters = "".join(" " if each.isspace() else each for each in characters if _is_kept(each))
     while characters and draft.accepted_end is not None:
         draft, characters = _insert_in_open_gap(draft, characters[0]), characters[1:]
@@ -107,7 +180,8 @@ def insert(draft: Draft, characters: str) -> Draft:
         return draft
     text, caret = draft.text, draft.caret
     follows_word = _is_letter(text[caret : caret + 1])
-    return Draft(
+    return _rewritten(
+        draft,
         text[:caret] + characters + text[caret:],
         caret + len(characters),
         is_in_front=follows_word
@@ -123,41 +197,45 @@ def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
         # It is the space that was given, or the one that already follows.
         is_dash = tail != "" and not default_gap("a", tail) and not default_gap(tail, "a")
         settled = (f"{word} {tail}" if is_dash else _joined(word, tail)) + " "
-        return Draft(settled + rest.removeprefix(" "), len(settled))
+        return _rewritten(draft, settled + rest.removeprefix(" "), len(settled))
     # Only the units tell whether a letter begins a word or ends an emoticon (":D", "<3").
     unit, start = units_with_places(tail + character)[-1]
     if not _is_letter(unit[0]):
         closed = _joined(word, tail + character)
-        return Draft(closed + rest, len(closed), len(word))
+        return _rewritten(draft, closed + rest, len(closed), len(word))
     tail = tail[:start]
     settled = _joined(word, tail) + (" " if _is_gap(word + tail, unit) else "")
-    return insert(Draft(settled + rest, len(settled)), unit)
+    return _insert(_rewritten(draft, settled + rest, len(settled)), unit)
 
 
 def accept(draft: Draft, word: str) -> Draft:
-    """Puts a suggested word in place of the one being typed, with a space behind it.
+    """Puts a suggestion, of one word or several, in place of the word being typed, with a space behind it.
 
     The caret inside a word replaces all of it. At the end of the text the space is written; before other text
     the caret stays at the word, so that whatever is typed there finds the space it needs and no second one.
     """
-    rest = draft.text[draft._word_end :]
+    start, end = draft._word_start, draft._word_end
+    rest = draft.text[end:]
     head = draft.before + word
+    swap = Swap(Place(start, head[start:]), draft.text[start:end], before=_alone(draft))
     if not rest:
-        return Draft(f"{head} ", len(head) + 1, len(head))
+        return Draft(f"{head} ", len(head) + 1, len(head), literals=draft.literals, swap=swap)
     space = "" if rest[0].isspace() or not _is_gap(head, rest) else " "
-    return Draft(head + space + rest, len(head), len(head))
+    return Draft(head + space + rest, len(head), len(head), literals=draft.literals, swap=swap)
 
 
 def backspace(draft: Draft) -> Draft:
     """Deletes the character before the caret. Taking back the punctuation after an accepted word brings its
-    space back."""
+    space back; taking back the character that brought a correction brings back the letters, too."""
+    if draft.is_just_corrected and draft.swap is not None and draft.swap.before is not None:
+        return draft.swap.before
     if draft.accepted_end is not None:
         word, tail, rest = _around_gap(draft)
         if tail:
             shorter = _joined(word, tail[:-1])
             if shorter == word and not rest:
                 shorter += " "
-            return Draft(shorter + rest, len(shorter), len(word))
+            return _rewritten(draft, shorter + rest, len(shorter), len(word))
     return _without(draft, _previous(draft.text, draft.caret), draft.caret)
 
 
@@ -178,7 +256,114 @@ def clear(draft: Draft) -> Draft:
 
 def _without(draft: Draft, start: int, end: int) -> Draft:
     is_in_front = draft.is_in_front and draft.typed != "" and end == draft.caret
-    return Draft(draft.text[:start] + draft.text[end:], start, is_in_front=is_in_front)
+    return _rewritten(draft, draft.text[:start] + draft.text[end:], start, is_in_front=is_in_front)
+
+
+def _rewritten(
+    draft: Draft, text: str, caret: int, accepted_end: int | None = None, *, is_in_front: bool = False
+) -> Draft:
+    """The draft with another text. What was put last can still be taken back if it and all before it stayed
+    the same."""
+    swap = draft.swap
+    if swap is not None:
+        end = swap.put.end
+        if text[:end] != draft.text[:end] or _is_letter(text[end : end + 1]):
+            swap = None
+    return Draft(text, caret, accepted_end, is_in_front, draft.literals, swap)
+
+
+# ------------------------------------------------------------------------------------- correcting
+
+
+def keep(draft: Draft) -> Draft:
+    """The letters being typed are meant as they are."""
+    return replace(draft, literals=draft.literals | {draft.typed}) if draft.typed else draft
+
+
+def brings_correction(character: str) -> bool:
+    """Whether a character that finishes a word may bring its correction."""
+    return character not in _GOES_ON
+
+
+def correct(draft: Draft, place: Place, word: str) -> Draft:
+    """Puts a correction where a word was finished. The caret stays where it is in the text behind.
+
+    Nothing changes if the word does not stand there as it did, if it is meant literally, or unless the caret
+    has moved on.
+    """
+    if place.letters in draft.literals or draft.caret <= place.end or not _stands(draft, place):
+        return draft
+    text = draft.text[: place.start] + word + draft.text[place.end :]
+    shift = len(word) - len(place.letters)
+    before = None
+    if draft.caret == place.end + 1:
+        letters = draft.text[: place.end] + draft.text[draft.caret :]
+        before = Draft(letters, place.end, literals=draft.literals | {place.letters})
+    return Draft(
+        text,
+        draft.caret + shift,
+        None if draft.accepted_end is None else draft.accepted_end + shift,
+        draft.is_in_front,
+        draft.literals,
+        Swap(Place(place.start, word), place.letters, is_correction=True, is_marked=True, before=before),
+        is_just_corrected=before is not None,
+    )
+
+
+def undo(draft: Draft) -> Draft:
+    """Takes back what was put last in place of letters, which are then meant literally. What was written
+    since stays; nothing changes if there is nothing to take back."""
+    swap = draft.swap
+    if swap is None:
+        return draft
+    literals = draft.literals | {swap.typed} if swap.typed else draft.literals
+    if not swap.is_correction and swap.before is not None:
+        accepted = accept(swap.before, swap.put.letters.removeprefix(" "))
+        if (accepted.text, accepted.caret) == (draft.text, draft.caret):
+            return replace(swap.before, literals=literals)
+    head, tail = draft.text[: swap.put.start], draft.text[swap.put.end :]
+    caret = draft.caret - swap.put.end
+    if not swap.typed and tail[:1].isspace() and (not head or head[-1].isspace()):
+        # Of the spaces around what is gone, one is left.
+        tail, caret = tail[1:], caret - 1
+    text = head + swap.typed + tail
+    shift = len(text) - len(draft.text)
+    is_behind = draft.accepted_end is not None and draft.accepted_end > swap.put.end
+    return Draft(
+        text,
+        min(draft.caret, len(head)) if draft.caret < swap.put.end else len(head + swap.typed) + max(caret, 0),
+        draft.accepted_end + shift if is_behind and draft.accepted_end is not None else None,
+        literals=literals,
+    )
+
+
+def follow(old: Draft, new: Draft, place: Place) -> Place | None:
+    """Where letters of one draft stand in the next one; None if they were edited."""
+    start = 0
+    shorter = min(len(old.text), len(new.text))
+    while start < shorter and old.text[start] == new.text[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and old.text[-1 - end] == new.text[-1 - end]:
+        end += 1
+    if place.end <= start:
+        return place
+    if place.start >= len(old.text) - end:
+        return replace(place, start=place.start + len(new.text) - len(old.text))
+    return None
+
+
+def _stands(draft: Draft, place: Place) -> bool:
+    """Whether letters stand at a place as a word of their own."""
+    units = units_with_places(_straight(draft.text))
+    return draft.text[place.start : place.end] == place.letters and (
+        (_straight(place.letters), place.start) in units
+    )
+
+
+def _alone(draft: Draft) -> Draft:
+    """A draft to go back to: with nothing to take back itself."""
+    return replace(draft, swap=None, is_just_corrected=False)
 
 
 # ---------------------------------------------------------------------------------------- moving
@@ -189,7 +374,7 @@ def place(draft: Draft, caret: int) -> Draft:
     caret = min(max(caret, 0), len(draft.text))
     while 0 < caret < len(draft.text) and _continues_character(draft.text, caret):
         caret -= 1
-    return replace(draft, caret=caret, accepted_end=None, is_in_front=False)
+    return replace(draft, caret=caret, accepted_end=None, is_in_front=False, is_just_corrected=False)
 
 
 def left(draft: Draft) -> Draft:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedkey import draft as writing
-from fedkey.draft import Draft, accept, backspace, context, insert, place, send
+from fedkey.draft import Draft, Place, accept, backspace, context, correct, follow, insert, place, send, undo
 from fedkey.text import is_word, normalise, units_with_places
 
 KEYS: dict[str, Callable[[Draft], Draft]] = {
@@ -24,16 +24,21 @@ KEYS: dict[str, Callable[[Draft], Draft]] = {
     "word right": writing.word_right,
     "delete word": writing.delete_word,
     "clear": writing.clear,
+    "undo": undo,
+    "keep": writing.keep,
 }
 
 
 def type_keys(keys: str, draft: Draft | None = None) -> Draft:
-    """`{back}` presses a key, `{=word}` accepts a suggestion, anything else is typed character by
-    character."""
+    """`{back}` presses a key, `{=word}` accepts a suggestion, `{wrld>world}` corrects what was typed, as soon
+    as it was finished or later, anything else is typed character by character."""
     draft = draft or Draft()
     for key in re.findall(r"\{[^}]+\}|.", keys, re.DOTALL):
         if key.startswith("{="):
             draft = accept(draft, key[2:-1])
+        elif len(key) > 1 and ">" in key:
+            letters, word = key[1:-1].split(">")
+            draft = correct(draft, Place(draft.text.rfind(letters), letters), word)
         elif len(key) > 1:
             draft = KEYS[key[1:-1]](draft)
         else:
@@ -146,6 +151,60 @@ GOLDEN = [
     ("well-{=known}", "well-known |"),
     # Nothing but characters that can be shown gets in.
     ("a\tb\nc\x1b[0m", "a b c[0m|"),
+    # A correction takes the word's place and keeps the caret where it is in the text behind.
+    ("wrld {wrld>world}", "world |"),
+    ("hi wrld,{wrld>world}", "hi world,|"),
+    ("wrld hwo ar{wrld>world}{hwo>how}", "world how ar|"),
+    ("alot of {alot>a lot}", "a lot of |"),
+    ("wrld {left}{left}{wrld>world}", "wrl|d "),  # the caret came back to the word
+    ("wrld {left}{wrld>world}", "wrld| "),
+    ("wrld {home}x{wrld>world}", "x|wrld "),
+    ("wrldly {wrld>world}", "wrldly |"),  # it stands there no more
+    ("wrld go{=going}{wrld>world}", "world going |"),
+    ("wrld go{=going}{wrld>world},", "world going,|"),
+    # Backspace right after a correction brings the letters back, and they stay.
+    ("wrld {wrld>world}{back}", "wrld|"),
+    ("hi wrld!{wrld>world}{back}", "hi wrld|"),
+    ("wrld you{home}{del}{del}{del}{del}wrld {wrld>world}{back}", "wrld| you"),
+    ("wrld {wrld>world}{back} {wrld>world}", "wrld |"),
+    ("wrld {wrld>world}{back}{back}d {wrld>world}", "wrld |"),
+    ("wrld {wrld>world}x{back}{back}", "world|"),
+    ("wrld {wrld>world}{left}{right}{back}", "world|"),
+    ("wrld h{wrld>world}{back}{back}", "world|"),
+    ("wrld{keep} {wrld>world}", "wrld |"),
+    # Undoing takes back what was put last, and leaves what was written since.
+    ("wrld {wrld>world}{undo}", "wrld |"),
+    ("wrld {wrld>world}how are{undo}", "wrld how are|"),
+    ("wrld hwo {wrld>world}{hwo>how}{undo}{undo}", "world hwo |"),
+    ("wrld {wrld>world}{undo}{wrld>world}", "wrld |"),
+    ("wrld {wrld>world}go{=going}{undo}{undo}", "world go|"),
+    ("wrld go{=going}{wrld>world},{undo}so", "wrld going, so|"),
+    ("tha{=thanks}{undo}", "tha|"),
+    ("tha{=thanks}for{undo}", "tha for|"),
+    ("tha{=thanks},{undo}", "tha,|"),
+    ("tha{=thanks}{home}{undo}", "|tha "),
+    ("tha{=thanks}{=for}{undo},", "thanks,|"),
+    ("{=Hello}{undo}", "|"),
+    ("{=Hello}you{undo}", "you|"),
+    ("see {=you}later{undo}", "see later|"),
+    ("well,{=then}{undo}", "well,|"),
+    ("well,{=then}so{undo}", "well, so|"),
+    ("thnks you{home}{right}{right}{=thanks}{undo}", "th|nks you"),
+    ("one three{word left}tw{=two}{undo}", "one tw|three"),
+    ("so s{=see you soon}{undo}", "so s|"),
+    ("ok {=🙂}{undo}", "ok |"),
+    ("ok {=🙂}no{undo}", "ok no|"),
+    ("hello{undo}", "hello|"),
+    # Once the text up to there was changed, it stands.
+    ("wrld {wrld>world}{home}O {undo}", "O |world "),
+    ("wrld {wrld>world}{left}s{undo}", "worlds| "),
+    ("tha{=thanks}{back}giving{undo}", "thanksgiving|"),
+    ("tha{=thanks}{back}{back}{undo}", "thank|"),
+    # Emoji and phrases are taken like words.
+    ("tha{=thanks}{=🙂}", "thanks 🙂 |"),
+    ("tha{=thanks}{=🙂}so", "thanks 🙂 so|"),
+    ("tha{=thanks}{=🙂}!", "thanks 🙂!|"),
+    ("s{=see you soon}.", "see you soon.|"),
 ]
 
 
@@ -204,6 +263,54 @@ def test_the_engine_is_asked_for_the_word_at_the_caret(keys: str, before: str, t
 )
 def test_a_finished_word_is_one_that_was_typed_to_its_end(keys: str, word: str | None) -> None:
     assert type_keys(keys).finished_word == word
+
+
+@pytest.mark.parametrize(
+    ("keys", "letters"),
+    [
+        ("say wrld", "wrld"),
+        ("don't", "don't"),
+        ("dogs'", None),
+        ("wrld{left}", None),
+        ("one two{word left}new", None),  # begun in front of another word
+        ("wrld{keep}", None),
+        ("wrld {wrld>world}{back}", None),
+        ("wrl{keep}d", "wrld"),
+        ("wor{=world}", None),
+        ("wrld ", None),
+    ],
+)
+def test_only_a_word_typed_to_its_end_and_not_meant_literally_may_be_corrected(
+    keys: str, letters: str | None
+) -> None:
+    draft = type_keys(keys)
+    expected = None if letters is None else Place(draft.caret - len(letters), letters)
+    assert draft.correctable == expected
+
+
+def test_characters_that_go_on_bring_no_correction() -> None:
+    assert all(map(writing.brings_correction, ' ,.!?:;)"-…🙂'))
+    assert not any(map(writing.brings_correction, "@/\\#"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "marked"),
+    [
+        ("wrld {wrld>world}", "world"),
+        ("wrld {wrld>world}ho", "world"),
+        ("wrld {wrld>world}how ", None),
+        ("wrld hwo {wrld>world}{hwo>how}", "how"),
+        ("wrld hwo {wrld>world}a", "world"),
+        ("wrld {wrld>world}{back}", None),
+        ("wrld {wrld>world}ho{undo}", None),
+        ("tha{=thanks}", None),
+    ],
+)
+def test_a_correction_is_marked_until_the_next_word_is_finished(keys: str, marked: str | None) -> None:
+    draft = type_keys(keys)
+    assert (draft.marked and draft.marked.letters) == marked
+    if draft.marked is not None:
+        assert draft.text[draft.marked.start : draft.marked.end] == marked
 
 
 def test_sending_moves_the_draft_to_the_conversation() -> None:
@@ -310,3 +417,94 @@ def test_every_prefix_of_a_word_is_typed_as_the_simulated_typist_types_it(
             letters = min(cut, len(unit))
             draft = place(Draft(message), start + letters)
             assert (draft.before, draft.typed) == (message[:start], unit[:letters])
+
+
+# ----------------------------------------------------------------------- properties of taking back
+
+finishing = st.sampled_from(list(" ,.!?)"))
+corrections = st.sampled_from(["world", "a lot", "I'm", "Zürich"])
+later = st.lists(st.sampled_from(list("ab ,.")), max_size=8).map("".join)
+
+
+def with_mistake(draft: Draft) -> Draft | None:
+    """The draft with a mistyped word begun at the caret; None where no correction would be made."""
+    draft = insert(draft, "wrld")
+    return draft if draft.correctable == Place(draft.caret - 4, "wrld") else None
+
+
+@given(drafts, finishing, corrections)
+def test_correcting_and_taking_it_back_gives_the_very_text(
+    draft: Draft, character: str, correction: str
+) -> None:
+    typed = with_mistake(draft)
+    assume(typed is not None)
+    assert typed is not None
+    finished = insert(typed, character)
+    corrected = correct(finished, Place(typed.caret - 4, "wrld"), correction)
+    assume(corrected != finished)
+    by_backspace, by_undo = backspace(corrected), undo(corrected)
+    assert (by_backspace.text, by_backspace.caret) == (typed.text, typed.caret)
+    assert (by_undo.text, by_undo.caret) == (finished.text, finished.caret)
+    for restored in (by_backspace, by_undo):
+        assert correct(insert(restored, " "), Place(typed.caret - 4, "wrld"), correction) == insert(
+            restored, " "
+        )
+
+
+@given(drafts, finishing, corrections, later)
+def test_a_correction_that_comes_late_gives_the_text_it_would_have_given_at_once(
+    draft: Draft, character: str, correction: str, written: str
+) -> None:
+    typed = with_mistake(draft)
+    assume(typed is not None)
+    assert typed is not None
+    where = Place(typed.caret - 4, "wrld")
+    finished = insert(typed, character)
+    at_once = correct(finished, where, correction)
+    assume(at_once != finished)
+    late = correct(type_keys(written, finished), where, correction)
+    expected = type_keys(written, at_once)
+    assert (late.text, late.caret) == (expected.text, expected.caret)
+    undone = undo(late)
+    assert (undone.text, undone.caret) == (
+        type_keys(written, finished).text,
+        type_keys(written, finished).caret,
+    )
+
+
+@given(drafts, st.sampled_from(["thanks", "I'm", "see you soon", "🙂"]))
+def test_accepting_and_undoing_gives_the_very_draft(draft: Draft, word: str) -> None:
+    undone = undo(accept(draft, word))
+    assert (undone.text, undone.caret, undone.accepted_end) == (draft.text, draft.caret, draft.accepted_end)
+    assert undone.swap is None
+
+
+@given(st.lists(words, max_size=4), st.integers(0, 30), words, later)
+def test_undoing_later_neither_doubles_nor_joins_anything(
+    pieces: list[str], caret: int, word: str, written: str
+) -> None:
+    assume("  " not in written)
+    draft = place(Draft(" ".join(pieces)), caret)
+    accepted = type_keys(written, accept(draft, word))
+    undone = undo(accepted)
+    assert 0 <= undone.caret <= len(undone.text)
+    assert undone.text.count("  ") <= accepted.text.count("  ")
+    if undone != accepted and accepted.swap is not None and accepted.swap.typed:
+        assert accepted.swap.typed in [unit for unit, _ in units_with_places(undone.text)]
+
+
+@given(drafts, keys)
+def test_a_word_is_followed_through_every_edit_or_given_up(draft: Draft, key: str) -> None:
+    after = type_keys(key, draft)
+    for unit, start in units_with_places(draft.text):
+        found = follow(draft, after, Place(start, draft.text[start : start + len(unit)]))
+        if found is not None:
+            assert after.text[found.start : found.end] == found.letters
+
+
+@given(drafts, drafts)
+def test_what_stands_before_and_behind_an_edit_is_followed(draft: Draft, other: Draft) -> None:
+    text = f"wrld {draft.text} hwo"
+    after = Draft(f"wrld {other.text} hwo")
+    assert follow(Draft(text), after, Place(0, "wrld")) == Place(0, "wrld")
+    assert follow(Draft(text), after, Place(len(text) - 3, "hwo")) == Place(len(after.text) - 3, "hwo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -403,15 +404,18 @@ def test_a_batch_in_parts_is_the_batch(kind: type) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def process(rank: int, num_ranks: int, folder: Path) -> None:
+def process(rank: int, num_ranks: int, port: int, folder: Path) -> None:
     """One of the processes that `test_two_processes_are_one` starts."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_ranks)
+    # No file store: it waits five minutes for a file that the other process deletes at the wrong moment.
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=num_ranks)
     found = {}
     for kind in (SophiaG, SophiaH):
         model = nn.parallel.DistributedDataParallel(small_model())
         found[kind.__name__] = train(kind, model, rank, num_ranks)
     torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
 
 
@@ -422,11 +426,21 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         "PYTHONPATH": str(Path(fedkey_kernels.__file__).parents[1]),
         "GLOO_SOCKET_IFNAME": "lo",
     }
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(tmp_path)], env=environment)
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), "2", str(port), str(tmp_path)], env=environment
+        )
         for rank in range(2)
     ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for kind in (SophiaG, SophiaH):
         name = kind.__name__
@@ -436,4 +450,4 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    process(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

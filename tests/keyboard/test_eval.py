@@ -516,7 +516,14 @@ def test_ctrl_c_stops_every_worker_without_a_traceback(tiny_bundle: Path, tmp_pa
         "--processes",
         "2",
     ]
-    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        program,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background may ignore Ctrl-C, and a child would with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
         deadline = time.monotonic() + 60

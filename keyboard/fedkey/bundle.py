@@ -39,6 +39,9 @@ OPTIONAL = "opt_"
 
 MANIFEST, MODEL, TOKENIZER = "manifest.json", "model.onnx", "tokenizer.model"
 
+CORRECTION = "correction.json"
+"""How sure a correction must be, fitted to the model; a bundle without it is corrected by the defaults."""
+
 LEXICON_ARRAYS: Mapping[str, tuple[str, ...]] = {
     "text": ("|u1",),
     "text_offsets": ("<u4",),
@@ -210,6 +213,12 @@ class Bundle:
             name: np.load(self.path / lexicon_file(name), mmap_mode="r", allow_pickle=False)
             for name in LEXICON_ARRAYS
         }
+
+    def correction_text(self) -> str | None:
+        """The text of `CORRECTION`, see `fedkey.corrections`; None for a bundle that was never calibrated."""
+        if CORRECTION not in self.manifest.files:
+            return None
+        return self._read(CORRECTION).decode("utf-8", errors="replace")
 
     def _read(self, name: str) -> bytes:
         content = _read_limited(self.path, name, self.manifest.files[name].bytes)

@@ -52,6 +52,12 @@ class Candidates:
         """Whether the touches may be all of the word, [C]."""
         return np.isfinite(self.whole_costs)
 
+    def whole(self) -> Candidates:
+        """Those that the touches may be all of, at the cost of that."""
+        is_whole = self.is_whole
+        costs = self.whole_costs[is_whole]
+        return Candidates(self.words[is_whole], costs, costs)
+
     def __len__(self) -> int:
         return len(self.words)
 

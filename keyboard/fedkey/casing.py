@@ -11,21 +11,25 @@ from fedkey.text import capitalise
 
 def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
     """Gives `word` the capitals of the letters typed so far ("Hel" -> "Hello", "HEL" -> "HELLO", "lon" ->
-    "London").
+    "London", "Wrld" -> "World").
 
     Capitals the writer typed are kept, and those of the lexicon ("I'm", "iPhone") are added. Two or more
-    letters, all of them capitals, ask for the whole word in capitals. At a sentence start the word begins
-    with a capital only while nothing is typed: whoever typed a small letter there meant it.
+    letters, all of them capitals, ask for the whole word in capitals. Of a word that was mistyped only the
+    first letter's capital is kept: the others may not be where they were meant. At a sentence start the word
+    begins with a capital only while nothing is typed: whoever typed a small letter there meant it.
 
     Args:
-        word: a surface form of the lexicon whose lower case begins with `typed`'s.
+        word: a surface form of the lexicon, or two with a space between them.
         typed: the normalised letters, perhaps none.
         starts_sentence: whether the word begins a sentence.
     """
     if not typed:
         return capitalise(word) if starts_sentence else word
     cased = [letter for letter in typed if letter.isupper() or letter.islower()]
-    if len(cased) >= 2 and all(map(str.isupper, cased)):
+    is_shouted = len(cased) >= 2 and all(map(str.isupper, cased))
+    if not word.lower().startswith(typed.lower()):
+        return word.upper() if is_shouted else capitalise(word) if typed[0].isupper() else word
+    if is_shouted:
         return typed + word[len(typed) :].upper()
     shown = "".join(
         mine if mine.isupper() else theirs for mine, theirs in zip(typed, word[: len(typed)], strict=False)

@@ -1,7 +1,7 @@
 """Which of the candidates the model believes in.
 
-In: candidates, and the model's log probabilities of the next piece. Out: the best words with their log
-probabilities in this context. Next stop: `fedkey.engine`.
+In: candidates, the model's log probabilities of the next piece, and what the owner is known to write here.
+Out: the best words with their log probabilities in this context. Next stop: `fedkey.engine`.
 
 A word's probability is the product over its pieces. The first factor is exact and known for all words at
 once: it is read off the softmax that the context already gave. Most words that matter are one piece and need
@@ -12,6 +12,9 @@ steady and the graph takes its usual value off the logits, so that the later fac
 softmax is paid for them.
 
 What was scored stays known until the context changes, so a typed letter usually costs no model run at all.
+
+The owner's habits are mixed in word by word: p = (1 - weight) p_model + weight p_habit. Habits are known for
+a few dozen words, and cost nothing for the others.
 """
 
 from __future__ import annotations
@@ -41,6 +44,11 @@ percentile."""
 MAX_BATCHES = 3
 """A further batch is looked at when scoring lowered words so far that estimated ones came up between them."""
 
+UNIGRAM_WEIGHT = 0.02
+"""What a word's frequency is worth beside the model's opinion: a word is never less likely than so much of
+its share of all words. It is for words that the model hardly met in training, and of which it thinks too
+little."""
+
 MAX_TREE_NODES = 32
 """Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places
 free."""
@@ -54,6 +62,23 @@ class RankedWord(NamedTuple):
     log_prob: float
 
 
+class Habits(NamedTuple):
+    """What the owner is known to write in one context.
+
+    Attributes:
+        weight: the share of the mix that is theirs, below 1.
+        words: int64 [H], ascending numbers in the lexicon.
+        log_probs: float32 [H], natural logs of weight times the probability of each by habit.
+    """
+
+    weight: float
+    words: Integers
+    log_probs: Floats
+
+
+NO_HABITS = Habits(0.0, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+
+
 class Decoder:
     """The parts of ranking that no context changes."""
 
@@ -65,6 +90,8 @@ class Decoder:
         self.first_piece: Integers = np.asarray(lexicon.piece_ids, dtype=np.int64)[offsets[:-1]]
         self.is_single: npt.NDArray[np.bool_] = lengths == 1
         self.share: Floats = self._share_of_first_piece()
+        log_prob = np.asarray(lexicon.log_prob, dtype=np.float32)
+        self.floor: Floats = log_prob + np.float32(np.log(UNIGRAM_WEIGHT))
         self.max_nodes = min(MAX_TREE_NODES, model.tree_room)
         self.share[lengths - 1 > self.max_nodes] = NEVER
 
@@ -77,7 +104,7 @@ class Decoder:
     def begin(self, cache: Cache, log_probs: Floats) -> WordScores:
         """Starts ranking at the end of `cache`, where `log_probs` [V] is the log softmax of the next piece.
 
-        What is returned must not be used after the cache has moved.
+        What is returned must not be used while the cache is somewhere else.
         """
         return WordScores(self, cache, log_probs)
 
@@ -91,19 +118,23 @@ class WordScores:
     def __init__(self, decoder: Decoder, cache: Cache, log_probs: Floats) -> None:
         self._decoder = decoder
         self._cache = cache
+        self._log_probs = log_probs
         # The first piece's log probability bounds the word's from above, and is all of it for single pieces.
-        self._bound: Floats = log_probs[decoder.first_piece]
+        first = log_probs[decoder.first_piece]
+        estimate = np.maximum(first + decoder.share, decoder.floor)
+        self._bound: Floats = np.maximum(first, decoder.floor)
         self._exact: Floats = np.where(decoder.is_single, self._bound, NEVER)
-        self._estimate: Floats = np.where(decoder.is_single, NEVER, self._bound + decoder.share)
-        self._scored: dict[int, float] = {}
+        self._estimate: Floats = np.where(decoder.is_single, NEVER, estimate)
+        self._scored: dict[tuple[int, ...], float] = {}
 
-    def best(self, candidates: Candidates, k: int) -> list[RankedWord]:
+    def best(self, candidates: Candidates, k: int, habits: Habits = NO_HABITS) -> list[RankedWord]:
         """The k most probable candidates with distinct letters, best first; all of them scored, none
         estimated."""
         words, costs = candidates.words, candidates.costs
-        scores = self._exact[words] - costs
-        estimate = self._estimate[words] - costs
-        bound = self._bound[words] - costs
+        mix = _Mix(habits, words)
+        scores = mix(self._exact[words]) - costs
+        estimate = mix(self._estimate[words]) - costs
+        bound = mix(self._bound[words]) - costs
         for batch in range(MAX_BATCHES):
             ranked = self._distinct(words, scores, k)
             floor = ranked[-1].log_prob if len(ranked) == k else NEVER
@@ -112,28 +143,33 @@ class WordScores:
             chosen = _largest(np.where(reach > floor, estimate, NEVER), BATCH_WORDS)
             if len(chosen) == 0:
                 return ranked
-            scores[chosen] = self._score(words[chosen].tolist()) - costs[chosen]
+            lexicon = self._decoder.lexicon
+            known = self.spelled([lexicon.pieces(word) for word in words[chosen].tolist()])
+            floored = np.maximum(np.array(known, dtype=np.float32), self._decoder.floor[words[chosen]])
+            scores[chosen] = mix(floored, chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
 
-    def _score(self, words: list[int]) -> Floats:
-        """The log probabilities of `words`; those not known yet cost a model run or two."""
+    def spelled(self, paths: Sequence[tuple[int, ...]]) -> list[float]:
+        """The model's log probabilities of any sequences of pieces, `NEVER` for those too long to score; what
+        is not known yet costs a model run or two."""
         decoder = self._decoder
-        unknown = [word for word in words if word not in self._scored]
+        fitting = [path for path in paths if len(path) - 1 <= decoder.max_nodes]
+        unknown = [path for path in dict.fromkeys(fitting) if path not in self._scored]
         while unknown:
-            tree, paths = PieceTree(), []
-            for word in unknown:
-                path = tree.add(decoder.lexicon.pieces(word), decoder.max_nodes)
-                if path is None:
+            tree, places = PieceTree(), []
+            for path in unknown:
+                questions = tree.add(path, decoder.max_nodes)
+                if questions is None:
                     break
-                paths.append(path)
+                places.append(questions)
             scores = decoder.model.score_tree(self._cache, *tree.arrays())
             # A score is a log probability only nearly; none may lift a word above its first pieces.
             factors = np.minimum(scores, 0.0)
-            for word, path in zip(unknown, paths, strict=False):
-                self._scored[word] = float(self._bound[word] + factors[path].sum())
-            unknown = unknown[len(paths) :]
-        return np.array([self._scored[word] for word in words], dtype=np.float32)
+            for path, questions in zip(unknown, places, strict=False):
+                self._scored[path] = float(self._log_probs[path[0]] + factors[questions].sum())
+            unknown = unknown[len(places) :]
+        return [self._scored.get(path, float(NEVER)) for path in paths]
 
     def _distinct(self, words: Integers, scores: Floats, k: int) -> list[RankedWord]:
         """The k best-scored words; of those with the same letters (us, US) only the best."""
@@ -147,6 +183,35 @@ class WordScores:
                 keys.add(key)
                 ranked.append(RankedWord(int(words[at]), float(scores[at])))
         return ranked
+
+
+class _Mix:
+    """Mixes habits into the model's opinion of C candidates."""
+
+    def __init__(self, habits: Habits, words: Integers) -> None:
+        """`words` [C] ascend."""
+        self._log_rest = np.float32(np.log1p(-habits.weight))
+        self._places: Integers = np.zeros(0, dtype=np.int64)
+        self._log_probs: Floats = np.zeros(0, dtype=np.float32)
+        if len(habits.words):
+            places = np.minimum(np.searchsorted(habits.words, words), len(habits.words) - 1)
+            self._places = np.flatnonzero(habits.words[places] == words)
+            self._log_probs = habits.log_probs[places[self._places]]
+
+    def __call__(self, values: Floats, at: Integers | None = None) -> Floats:
+        """The mixed values of all candidates, or of those `at` some places; what is `NEVER` stays so. Changes
+        `values`."""
+        if not self._log_rest:
+            return values
+        values += self._log_rest
+        if len(self._places):
+            here, log_probs = self._places, self._log_probs
+            if at is not None:
+                _, here, which = np.intersect1d(at, here, assume_unique=True, return_indices=True)
+                log_probs = log_probs[which]
+            old = values[here]
+            values[here] = np.where(old > NEVER, np.logaddexp(old, log_probs), NEVER)
+        return values
 
 
 FORMS_PER_KEY = 4

@@ -1,42 +1,84 @@
 """The whole public face of prediction: text in, words out, no screen.
 
-In: a bundle, the text before the caret, and the letters of the word being typed. Out: the words that are most
-likely meant, as they would be inserted. Next stop: `fedkey.ui.app`, or `fedkey.simulate`, which measures it.
+In: a bundle, the text before the caret, and the letters or taps of the word being typed. Out: the words that
+are most likely meant, as they would be inserted, and what a space makes of what was typed. Next stop:
+`fedkey.ui.app`, or `fedkey.simulate`, which measures it.
 
 ```python
 engine = Engine.open("bundle/")
-engine.suggest("how are you?\\nfine, th", "")
-engine.suggest("how are you?\\nfine, ", "tha").words  # ("that's", "that", "thanks")
-engine.accept("how are you?\\nfine, ", "tha", "thanks")
+engine.suggest("how are you?\\nfine, ", "tha").words     # ("that's", "that", "thanks")
+engine.suggest("see you ", "tomorow").autocorrect         # "tomorrow"
+accepted = engine.accept("see you ", "tomorow", "tomorrow")
+engine.undo(accepted)                                     # "tomorow" stands, and is remembered
 ```
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import Bundle, BundleError, open_bundle
-from fedkey.candidates import CandidateFinder
+from fedkey.bundle import CORRECTION, Bundle, BundleError, open_bundle
+from fedkey.candidates import MARKS, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.context import Context, ContextReader, newest_that_fit
-from fedkey.decoder import Decoder, WordScores
+from fedkey.corrections import (
+    DEFAULT_CORRECTIONS,
+    Choice,
+    CorrectionModel,
+    correction,
+    may_be_corrected,
+    was_written,
+)
+from fedkey.decoder import NO_HABITS, Decoder, Habits, RankedWord, WordScores
+from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
+from fedkey.layout import layout_named
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
+from fedkey.personal import LearnedWord, Personal
+from fedkey.personal_ngram import Predictions
+from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
-from fedkey.text import normalise
+from fedkey.spelling import LetterModel
+from fedkey.taps import Touch, as_touches, literal
+from fedkey.text import is_word, normalise, units_with_places
 
 WORD_ROOM = 12
 """Ids of the model's window that the context leaves free for the word being typed; few words have more
 pieces."""
+
+NUM_WHOLE = 4
+"""Words of the lexicon that compete to correct what was typed."""
+
+NUM_SPLITS = 2
+"""Pairs of words with a space missing that compete."""
+
+MAX_EMOJI = 2
+
+MISTYPED_NEW_WORD = 5.0
+"""Nats that a mistake in a word of the owner's own costs, of whatever kind."""
+
+MAX_MISTYPED_NEW_WORDS = 8
+
+SURE_WORD, SURE_PHRASE = 0.5, 0.35
+"""A phrase is offered if its first word is at least so likely, given what was typed of it, and all of it
+is."""
+
+MAX_PHRASE_WORDS = 3
+
+STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
+"""What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +88,22 @@ class Suggestions:
     Attributes:
         words: at most k surface forms, best first, as they would be inserted; no two alike up to case.
         log_probs: natural log of each word's probability in this context, among all that could be written
-            here.
-        autocorrect: the word that a space would put in place of what was typed; None for "leave it".
+            here, less what it costs to have mistyped it so.
+        autocorrect: what a space or punctuation puts in place of what was typed, one word or two; None to
+            leave it.
         latency_ms: wall-clock milliseconds from the call to the answer.
+        phrase: two or three words to follow, the first in place of what was typed, if that is likely enough.
+        emoji: at most two for the word or phrase before the caret, if nothing is typed.
+        literal: what was typed as it would stand; of taps, the keys that they hit.
     """
 
     words: tuple[str, ...]
     log_probs: tuple[float, ...]
     autocorrect: str | None
     latency_ms: float
+    phrase: str | None = None
+    emoji: tuple[str, ...] = ()
+    literal: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,19 +121,33 @@ class Accepted:
     word: str
 
 
-class Engine:
-    """Predicts words with one bundle. Thread-safe: calls from several threads wait for each other.
+class _Habits(NamedTuple):
+    """What the owner is known to write in one place: words of the lexicon for the decoder, how he writes them
+    where the lexicon has it otherwise, and words of his own with their log probabilities."""
 
-    Every answer is a function of the bundle and the arguments; what the engine keeps between calls only makes
-    it faster. Any number of engines may be open in one process.
+    known: Habits
+    spellings: Mapping[int, str]
+    own: Mapping[str, float]
+
+
+_NOTHING_KNOWN = _Habits(NO_HABITS, {}, {})
+
+
+class Engine:
+    """Predicts words with one bundle and one owner's memory. Thread-safe: calls from several threads wait for
+    each other.
+
+    Every answer is a function of the bundle, the memory and the arguments; what the engine keeps between
+    calls otherwise only makes it faster. Any number of engines may be open in one process.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, memory: Path | None = None) -> None:
         """Takes a checked bundle; `Engine.open` is the usual way in."""
         self.bundle = bundle
         tokenizer = bundle.tokenizer_bytes()
         try:
             self.pieces = Pieces(tokenizer)
+            self.layout = layout_named(bundle.manifest.layout)
         except UserError as error:
             raise BundleError(str(error)) from error
         if self.pieces.vocab_size != bundle.manifest.model.vocab_size:
@@ -92,63 +155,199 @@ class Engine:
                 "The bundle's tokenizer and model count their pieces differently; export it again."
             )
         self.lexicon = Lexicon(bundle.lexicon_arrays(), self.pieces.vocab_size)
+        self.corrections = _correction_model(bundle)
         self._model = LanguageModel(bundle)
         self._cache = self._model.new_cache()
         self._reader = ContextReader(self.pieces, self.lexicon.forms, self._model.window - WORD_ROOM)
         self._finder = CandidateFinder(self.lexicon)
+        self._beam = CandidateBeam(self.lexicon, self.layout, errors=self.corrections.errors)
         self._decoder = Decoder(self.lexicon, self._model)
+        self._emoji = EmojiFinder()
+        self._letters = LetterModel(self.lexicon)
+        self._personal = Personal.open(memory)
+        self.notice = self._personal.notice
+        """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
         self._prepared_for: str | None = None
         self._context = Context((), True)
         self._scores: WordScores | None = None
+        self._habits: _Habits | None = None
+        self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
+        self._word_numbers: dict[str, int | None] = {}
+        self._last: Accepted | None = None
+        self._kept: tuple[str, str] | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Engine:
-        """Opens a bundle folder; `BundleError` says in one sentence what is wrong with it."""
-        return cls(open_bundle(Path(path)))
+    def open(cls, path: str | os.PathLike[str], *, memory: Path | None = None) -> Engine:
+        """Opens a bundle folder; `BundleError` says in one sentence what is wrong with it.
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> Suggestions:
+        Args:
+            path: the bundle.
+            memory: the file in which the owner's words are kept; None keeps them in memory until the engine
+            is
+                closed. `UserError` if it cannot be opened.
+        """
+        return cls(open_bundle(Path(path)), memory)
+
+    def close(self) -> None:
+        """Closes the memory's file; nothing is pending in it."""
+        with self._lock:
+            self._personal.close()
+
+    # --------------------------------------------------------------------------------------- asking
+
+    def suggest(
+        self, context: str, typed: str | Sequence[Touch], k: int = 3, *, private: bool = False
+    ) -> Suggestions:
         """The words most likely meant.
 
         Args:
             context: everything before the word being typed; earlier messages of the conversation on lines of
                 their own.
-            typed: the word's letters so far; may be empty.
+            typed: the word's letters so far, or where they were tapped; may be empty.
             k: how many words at most.
+            private: the memory is not asked: nothing that the owner taught shows.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         started = time.perf_counter()
-        letters = normalise(typed)
+        touches, letters = self._touches(typed)
         with self._lock:
-            candidates = self._finder.find(letters)
-            # Letters that begin no word need no model: the next space is the first chance to be useful.
-            ranked = self._prepare(context).best(candidates, k) if len(candidates) else []
-            starts_sentence = self._context.starts_sentence
-        words = tuple(
-            like_typed(self.lexicon.word(entry.word), letters, starts_sentence=starts_sentence)
-            for entry in ranked
-        )
-        log_probs = tuple(entry.log_prob for entry in ranked)
-        return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
+            self._take_back_half_of_address(context)
+            scores = self._prepare(context)
+            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
+            candidates = self._find(touches, letters)
+            # Letters that can become no word need no model: the next space is the first chance to be useful.
+            ranked = scores.best(candidates, k, habits.known) if len(candidates) else []
+            entries = [
+                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
+                for each in ranked
+            ]
+            entries += habits.own.items()
+            corrected = None
+            if touches and self._is_doubtful(context, letters, private):
+                literal_choice, choices = self._choices(touches, letters, candidates, habits)
+                corrected = self._correction(context, letters, literal_choice, choices)
+                entries += [(each.text, each.score) for each in choices if " " in each.text]
+            elif touches:
+                corrected = self._recapitalised(letters, private)
+            words, log_probs = self._shown(entries, letters, corrected, k)
+            phrase = self._phrase(words, ranked, entries, letters)
+            emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
+        milliseconds = (time.perf_counter() - started) * 1000
+        return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
-    def accept(self, context: str, typed: str, word: str) -> Accepted:
-        """Tells the engine that `word` now stands after `context`, taken from the suggestions or typed to its
-        end.
+    def choices(
+        self, context: str, typed: str | Sequence[Touch], *, private: bool = False
+    ) -> tuple[Choice, tuple[Choice, ...]]:
+        """What competes when a space ends the word: the text as it stands, and what else may be meant, best
+        first.
+
+        `is_doubtful` says whether they compete at all.
+        """
+        touches, letters = self._touches(typed)
+        with self._lock:
+            self._prepare(context)
+            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
+            candidates = self._find(touches, letters)
+            literal_choice, choices = self._choices(touches, letters, candidates, habits)
+        return literal_choice, tuple(sorted(choices, key=lambda each: -each.score))
+
+    def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, private: bool = False) -> bool:
+        """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
+        owner knows, and looks like one that somebody mistyped."""
+        _, letters = self._touches(typed)
+        with self._lock:
+            return self._is_doubtful(context, letters, private)
+
+    def is_name(self, context: str, typed: str) -> bool:
+        """Whether what was typed begins with a capital that no sentence's start asks for."""
+        with self._lock:
+            self._prepare(context)
+            return self._is_name(normalise(typed))
+
+    def knows(self, word: str) -> bool:
+        """Whether a word is known, by the lexicon or its owner, whatever its case; such words are never
+        corrected."""
+        with self._lock:
+            return self._is_known(normalise(word), private=False)
+
+    # -------------------------------------------------------------------------------------- telling
+
+    def accept(self, context: str, typed: str, word: str, *, private: bool = False) -> Accepted:
+        """Tells the engine that `word` now stands after `context`: taken from the suggestions, typed to its
+        end, or put there by a correction. It is remembered.
 
         The model reads the word at once, so that the first suggestion after it comes without waiting.
+
+        Args:
+            context: the text before the word.
+            typed: the letters that were typed of it.
+            word: what stands now; may be several words, or an emoji.
+            private: nothing is remembered.
+
+        Raises:
+            UserError: the memory's file failed; the word is not remembered, and all else went well.
         """
+        accepted = Accepted(context, typed, word)
         # As everywhere, two words have a gap between them though the caller leaves it out.
         gap = " " if context[-1:].isalnum() and word[:1].isalnum() else ""
         with self._lock:
-            self._prepare(f"{context}{gap}{word} ")
-        return Accepted(context, typed, word)
+            self._take_back_half_of_address(context)
+            self._last = None
+            try:
+                if not private:
+                    self._remember(context + gap, typed, word)
+                    self._last = accepted
+            finally:
+                self._habits = None
+                self._prepare(f"{context}{gap}{word} ")
+        return accepted
+
+    def undo(self, accepted: Accepted) -> None:
+        """The writer took a word back, and what was typed stands: the memory forgets the one and learns the
+        other.
+
+        A correction that was taken back once is not made again in the same place; after the letters were
+        typed a second time, nowhere.
+
+        Raises:
+            UserError: the memory's file failed.
+        """
+        letters = normalise(accepted.typed)
+        with self._lock, self._changing_memory():
+            if accepted == self._last:
+                self._personal.undo()
+                if is_word(letters) and letters.lower() != normalise(accepted.word).lower():
+                    self._personal.keep_literal(letters, words_before(accepted.context))
+            self._kept = accepted.context, letters.lower()
+            self._last = None
+
+    def learn(self, word: str) -> None:
+        """Makes a word known, written as it is given, until it is forgotten; `UserError` if it is no word."""
+        with self._lock, self._changing_memory():
+            self._personal.learn(word)
+
+    def forget(self, word: str) -> bool:
+        """Removes a word from the memory and from its file's bytes; returns whether it was there.
+
+        Raises:
+            UserError: it is forgotten, but another process keeps its traces in the file for now.
+        """
+        with self._lock, self._changing_memory():
+            return self._personal.forget(word)
+
+    def words_learned(self, search: str = "") -> list[LearnedWord]:
+        """All words that are remembered, the most used first; `search` is letters they must contain."""
+        with self._lock:
+            return self._personal.words(search)
 
     def reset(self) -> None:
         """Forgets the text that was read last. Answers do not change, only the next one takes longer."""
         with self._lock:
             self._model.rewind(self._cache, 0)
             self._prepared_for, self._context, self._scores = None, Context((), True), None
+            self._phrases.clear()
 
     def score_message(self, earlier: Sequence[str], message: str) -> tuple[float, int]:
         """How well the model predicts a whole message, for bits per character.
@@ -181,12 +380,260 @@ class Engine:
                 given = [ids[0], *[*given, *chunk][-(window // 2) :]]
         return total, len(ids) - 1
 
+    # --------------------------------------------------------------------------- what was typed
+
+    def _touches(self, typed: str | Sequence[Touch]) -> tuple[tuple[Touch, ...], str]:
+        """The touches of a word, and the letters that they type."""
+        if isinstance(typed, str):
+            letters = normalise(typed)
+            return as_touches(letters), letters
+        letters = normalise(literal(self.layout, typed))
+        return as_touches(typed), letters
+
+    def _find(self, touches: Sequence[Touch], letters: str) -> Candidates:
+        """The words that may be meant; of digits, signs and spaces only those that they begin exactly."""
+        if all(each.isalpha() or each in MARKS for each in letters):
+            return self._beam.find(touches)
+        return self._finder.find(letters)
+
+    def _is_known(self, letters: str, private: bool) -> bool:
+        """Whether the lexicon or the owner knows a word, or that of which it is a form with an apostrophe."""
+        key = letters.lower()
+        stem, _, ending = key.rpartition("'")
+        return any(
+            each in self.lexicon.forms or (not private and self._personal.knows(each))
+            for each in ((key, stem) if stem and ending in STEM_ENDINGS else (key,))
+        )
+
+    def _is_doubtful(self, context: str, letters: str, private: bool) -> bool:
+        return (
+            may_be_corrected(context, letters)
+            and not self._is_known(letters, private)
+            and not was_written(context, letters)
+        )
+
+    def _recapitalised(self, letters: str, private: bool) -> str | None:
+        """A word typed in small letters that is only ever written otherwise (i, i'm, london); None if it is
+        right."""
+        if letters != letters.lower():
+            return None
+        own = None if private else self._personal.spelling(letters)
+        if own is not None:
+            return own if own != letters else None
+        node = self.lexicon.walk(letters)
+        words = range(0) if node is None else self.lexicon.words_at(node)
+        if not words or any(self.lexicon.word(word) == letters for word in words):
+            return None
+        return self.lexicon.forms[letters]
+
+    def _choices(
+        self, touches: Sequence[Touch], letters: str, candidates: Candidates, habits: _Habits
+    ) -> tuple[Choice, list[Choice]]:
+        """The text as it stands, and what else a space may make of it."""
+        assert self._scores is not None
+        splits = self._beam.find_splits(touches)
+        pairs = list(zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True))
+        pairs = pairs[:NUM_SPLITS]
+        pair_log_probs = self._scores.spelled(
+            [self.lexicon.pieces(first) + self.lexicon.pieces(second) for first, second, _ in pairs]
+        )
+        whole = candidates.whole()
+        ranked = self._scores.best(whole, NUM_WHOLE, habits.known)
+        costs = whole.costs[np.searchsorted(whole.words, [each.word for each in ranked])].tolist()
+        choices = [
+            Choice(
+                self._written(habits.spellings.get(each.word) or self.lexicon.word(each.word), letters),
+                each.log_prob + cost,
+                cost,
+            )
+            for each, cost in zip(ranked, costs, strict=True)
+            if self.lexicon.key(each.word) != letters.lower()
+        ]
+        for (first, second, cost), log_prob in zip(pairs, pair_log_probs, strict=True):
+            text = f"{self.lexicon.word(first)} {self.lexicon.word(second)}"
+            choices.append(Choice(self._written(text, letters), log_prob, cost))
+        return Choice(letters, self._letters.log_prob(letters), 0.0), choices
+
+    def _written(self, word: str, letters: str) -> str:
+        return like_typed(word, letters, starts_sentence=self._context.starts_sentence)
+
+    def _correction(
+        self, context: str, letters: str, literal_choice: Choice, choices: Sequence[Choice]
+    ) -> str | None:
+        if (context, letters.lower()) == self._kept:
+            return None
+        return correction(self.corrections, literal_choice, choices, is_name=self._is_name(letters))
+
+    def _is_name(self, letters: str) -> bool:
+        return letters[:1].isupper() and not self._context.starts_sentence
+
+    def _shown(
+        self, entries: Iterable[tuple[str, float]], letters: str, corrected: str | None, k: int
+    ) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The k best entries as they would be inserted, no two alike up to case; what a space puts is first
+        among them."""
+        shown: dict[str, tuple[str, float]] = {}
+        for word, score in sorted(entries, key=lambda entry: -entry[1]):
+            written = self._written(word, letters)
+            shown.setdefault(written.lower(), (written, score))
+        best = list(shown.values())
+        if corrected is not None:
+            is_it = [written.lower() == corrected.lower() for written, _ in best]
+            score = best.pop(is_it.index(True))[1] if True in is_it else best[0][1] if best else 0.0
+            best.insert(0, (corrected, score))
+        return tuple(written for written, _ in best[:k]), tuple(score for _, score in best[:k])
+
+    # ------------------------------------------------------------------------------ more than one word
+
+    def _phrase(
+        self,
+        words: Sequence[str],
+        ranked: Sequence[RankedWord],
+        entries: Sequence[tuple[str, float]],
+        letters: str,
+    ) -> str | None:
+        """The best word and what follows it, if the model is sure of all of it."""
+        if not ranked or not words:
+            return None
+        best = ranked[0]
+        if self._written(self.lexicon.word(best.word), letters).lower() != words[0].lower():
+            return None
+        # Without letters a score is a probability; with letters it is one among those that fit them.
+        total = 1.0 if not letters else math.fsum(math.exp(score - best.log_prob) for _, score in entries)
+        sure = math.exp(best.log_prob) if not letters else 1.0 / total
+        if sure < SURE_WORD:
+            return None
+        followers = self._followers(best.word)
+        phrase = [words[0]]
+        for probability, word in followers:
+            sure *= probability
+            if sure < SURE_PHRASE:
+                break
+            phrase.append(word)
+        return " ".join(phrase) if len(phrase) > 1 else None
+
+    def _followers(self, word: int) -> tuple[tuple[float, str], ...]:
+        """The likeliest words after a word in this context, each with its probability after those before
+        it."""
+        if word not in self._phrases:
+            here = len(self._context.ids)
+            found: list[tuple[float, str]] = []
+            sure, last = 1.0, self.lexicon.pieces(word)
+            everything = self._finder.find("")
+            while len(found) + 1 < MAX_PHRASE_WORDS:
+                if len(self._cache.ids) + len(last) >= self._model.window:
+                    break
+                scores = self._decoder.begin(self._cache, self._model.advance(self._cache, last))
+                next_word = scores.best(everything, 1)[0]
+                sure *= math.exp(next_word.log_prob)
+                if sure < SURE_PHRASE:
+                    break
+                last = self.lexicon.pieces(next_word.word)
+                found.append((math.exp(next_word.log_prob), self.lexicon.word(next_word.word)))
+            self._model.rewind(self._cache, here)
+            self._phrases[word] = tuple(found)
+        return self._phrases[word]
+
+    # ------------------------------------------------------------------------------------- the memory
+
+    def _habits_for(self, context: str, letters: str) -> _Habits:
+        """What the owner writes in a place: all that came there before, and words that the letters begin."""
+        before = words_before(context)
+        try:
+            if self._habits is None:
+                self._habits = self._sorted_out(self._personal.predictions(before))
+            if not letters:
+                return self._habits
+            weight = self._habits.known.weight
+            if not weight:
+                return _NOTHING_KNOWN
+            begun = self._sorted_out(self._personal.predictions(before, letters))
+            own = dict(begun.own)
+            unknown = self._personal.unknown_words(letters, max_edits=1)
+            mistyped = [each.word for each in unknown if each.num_edits][:MAX_MISTYPED_NEW_WORDS]
+            log_probs = self._personal.log_probs(before, mistyped) if mistyped else ()
+            for word, log_prob in zip(mistyped, log_probs, strict=True):
+                own[word] = math.log(weight) + float(log_prob) - MISTYPED_NEW_WORD
+        except UserError as error:
+            self.notice = str(error)
+            return _NOTHING_KNOWN
+        log_probs_of = {**_as_dict(self._habits.known), **_as_dict(begun.known)}
+        return _Habits(_as_habits(weight, log_probs_of), {**self._habits.spellings, **begun.spellings}, own)
+
+    def _sorted_out(self, predictions: Predictions) -> _Habits:
+        """Tells words of the lexicon from the owner's own."""
+        known: dict[int, float] = {}
+        spellings: dict[int, str] = {}
+        own: dict[str, float] = {}
+        for surface, prob in predictions.probs.items():
+            log_prob = math.log(predictions.weight * prob) if prob > 0 else -math.inf
+            number = self._number(surface)
+            if number is None:
+                own[surface] = log_prob
+            else:
+                known[number] = max(log_prob, known.get(number, -math.inf))
+                if self.lexicon.word(number) != surface:
+                    spellings[number] = surface
+        return _Habits(_as_habits(predictions.weight, known), spellings, own)
+
+    def _number(self, surface: str) -> int | None:
+        """The lexicon's word for what the owner writes, in whatever case; None if it offers none."""
+        if surface not in self._word_numbers:
+            number = self.lexicon.find(surface)
+            if number is None:
+                form = self.lexicon.forms.get(surface.lower())
+                number = None if form is None else self.lexicon.find(form)
+            is_offered = number is not None and not self.lexicon.is_offensive(number)
+            self._word_numbers[surface] = number if is_offered else None
+        return self._word_numbers[surface]
+
+    def _remember(self, context: str, typed: str, word: str) -> None:
+        """Observes each word of what now stands."""
+        word = normalise(word)
+        is_taken = normalise(typed).lower() != word.lower()
+        for unit, start in units_with_places(word):
+            before = f"{context}{word[:start]}" if start else context
+            if not is_word(unit) or is_inside_address(before):
+                continue
+            number = self._number(unit)
+            path = self.lexicon.pieces(number) if number is not None else self.pieces.encode_unit(unit)
+            log_prob = self._prepare(before).spelled([path])[0]
+            self._personal.observe(
+                words_before(before),
+                unit,
+                model_log_prob=log_prob,
+                lexicon_form=None if number is None else self.lexicon.forms[unit.lower()],
+                accepted=is_taken,
+            )
+
+    def _take_back_half_of_address(self, context: str) -> None:
+        """Forgets the last word if an @ came right after it: it was the beginning of a mail address."""
+        if self._last is None:
+            return
+        end = len(self._last.context) + len(self._last.word)
+        if context[end : end + 1] == "@" and context[:end] == self._last.context + self._last.word:
+            self._last = None
+            with self._changing_memory():
+                self._personal.undo()
+
+    @contextmanager
+    def _changing_memory(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._habits = None
+            self._word_numbers.clear()
+
+    # -------------------------------------------------------------------------------------- the model
+
     def _prepare(self, context: str) -> WordScores:
         """Brings the cache to the end of `context`; what they share with the text before is not run again."""
         if context != self._prepared_for:
             read = self._reader.read(context)
+            self._habits = None
             if read.ids != self._context.ids:
                 self._scores = None
+                self._phrases.clear()
             self._context, self._prepared_for = read, context
         if self._scores is None:
             log_probs = self._advance(self._context.ids)
@@ -206,3 +653,24 @@ class Engine:
                 break
             shared += 1
         self._model.rewind(self._cache, shared)
+
+
+def _as_habits(weight: float, log_probs: Mapping[int, float]) -> Habits:
+    words = np.array(sorted(log_probs), dtype=np.int64)
+    return Habits(weight, words, np.array([log_probs[word] for word in words.tolist()], dtype=np.float32))
+
+
+def _as_dict(habits: Habits) -> dict[int, float]:
+    return dict(zip(habits.words.tolist(), habits.log_probs.tolist(), strict=True))
+
+
+def _correction_model(bundle: Bundle) -> CorrectionModel:
+    text = bundle.correction_text()
+    if text is None:
+        return DEFAULT_CORRECTIONS
+    try:
+        return CorrectionModel.from_json(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"The bundle's {CORRECTION} is malformed ({error}); export or download the bundle again."
+        ) from error

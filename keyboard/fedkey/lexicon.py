@@ -120,6 +120,14 @@ class Lexicon:
         """Whether the word carries the `OFFENSIVE` flag."""
         return bool(self.flags[index] & OFFENSIVE)
 
+    def spread_text(self, codes: Integers, *, border: int, num_borders: int) -> Integers:
+        """The bytes of all words as `codes` [256] has them, with borders before, between and behind them."""
+        offsets = self._text_offsets.astype(np.int64)
+        spread = np.full(len(self._text) + num_borders * (self.num_words + 1), border, dtype=np.int64)
+        shift = num_borders * (1 + np.repeat(np.arange(self.num_words), offsets[1:] - offsets[:-1]))
+        spread[np.arange(len(self._text)) + shift] = codes[self._text]
+        return spread
+
     def descend(self, node: int, char: str) -> int | None:
         """The child of `node` along one lower-case character, or None."""
         start, end = int(self._first_child[node]), int(self._first_child[node + 1])

@@ -350,6 +350,11 @@ class Personal:
         found = self._store.find(normalise(word).lower())
         return found is not None and found[1].is_known
 
+    def spelling(self, word: str) -> str | None:
+        """How the owner writes a known word, whatever its case here; None if it is not known."""
+        found = self._store.find(normalise(word).lower())
+        return found[1].surface if found is not None and found[1].is_known else None
+
     # -------------------------------------------------------------------------- what the owner can do
 
     def words(self, search: str = "") -> list[LearnedWord]:

@@ -462,7 +462,7 @@ def _grade_chunk(
     return grade(opened.predictor(name), conversations, opened.is_known, score=score, seed=seed)
 
 
-TAKES_TAPS: frozenset[str] = frozenset()
+TAKES_TAPS: frozenset[str] = frozenset({ENGINE})
 """Which of them can be told where thumbs landed; the others are told which keys they hit."""
 
 

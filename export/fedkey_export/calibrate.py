@@ -3,32 +3,31 @@
 In: a bundle, a text by authors that the model never met, and real misspellings. Out: the bundle with a
 `correction.json`, and a curve of what is repaired against what is harmed. Next stop: `fedkey.corrections`.
 
-The text is typed word by word four times: right, by thumbs that scatter, with slips of the fingers, and as
-real misspellings of the words that may be fitted to. Wherever the keyboard would think of correcting, what
-competes is written down with its scores; the two numbers to be fitted, how likely a new word is and how sure
-a correction must be, are then chosen by trying a grid of them on what was written down, which needs no model
-any more.
+Half of the misspellings, by the word that was meant, are for grading and never looked at here. In the others
+the mistakes are counted (`fedkey_export.misspellings`). Then the text is typed word by word, right, by thumbs
+that scatter, with slips of the fingers, and as those misspellings. Wherever the keyboard would think of
+correcting, what competes is written down, and the numbers that weigh it are chosen by trying a grid of them
+on what was written down, which needs no model any more.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, MANIFEST, FileEntry, open_bundle
-from fedkey.corrections import CorrectionModel
+from fedkey.bundle import CORRECTION, MANIFEST, Bundle, FileEntry, open_bundle
+from fedkey.corrections import Choice, CorrectionModel
 from fedkey.engine import Engine
 from fedkey.errors import UserError
-from fedkey.mistyping import place
+from fedkey.mistyping import Placed, place
 from fedkey.simulate import GradedConversation, draws, read_conversations, sample
 from fedkey.text import is_word, units_with_places
 from fedkey.typos import (
@@ -41,6 +40,7 @@ from fedkey.typos import (
     installed_misspellings,
     read_misspellings,
 )
+from fedkey_export.misspellings import fit_channel
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,32 +49,35 @@ RIGHT, THUMBS, SLIPS, MISSPELLINGS = "right", "thumbs", "slips", "misspellings"
 MAX_HARM = 0.004
 """Words typed right that may be changed. The goal is half a percent on text that was not fitted to."""
 
-MAX_WRONG = 0.04
+MAX_WRONG = 0.045
 """Mistyped words that may become another wrong word, worst source; the goal is five percent of
 misspellings."""
 
-BIASES = np.arange(-14.0, 6.5, 0.5)
-CONFIDENCES = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995])
+WEIGHTS = ((0.7, 0.1), (0.5, 0.2), (0.5, 0.35), (0.35, 0.35), (0.25, 0.45))
+"""Of the model and of the words' frequency."""
+SLIP_BIASES = (0.0, 1.0, 2.0, 3.0)
+LITERAL_BIASES = np.arange(-14.0, 4.5, 0.5)
+CONFIDENCES = np.array([0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99])
 """The grid."""
 
-NUM_CHOICES = 6
-"""What competes with the literal text: no more does, see `Engine.choices`."""
+NUM_WORDS = 12
+"""Words that compete while weights are chosen; the keyboard looks at fewer, those that the weights prefer."""
 
 
 class Case(NamedTuple):
     """One word that the keyboard would think of correcting.
 
     Attributes:
-        literal: the score of the text as it stands, in nats.
-        scores: of what else was meant, best first.
-        is_right: whether each of those is what was meant; none is where the text was typed right.
+        letters_log_prob: of the text as it stands, by its letters alone.
         is_name: whether the text begins with a capital inside a sentence.
+        choices: what else may have been meant.
+        is_right: whether each of those is what was meant; none is where the text was typed right.
     """
 
-    literal: float
-    scores: tuple[float, ...]
-    is_right: tuple[bool, ...]
+    letters_log_prob: float
     is_name: bool
+    choices: tuple[Choice, ...]
+    is_right: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Calibration:
     model: CorrectionModel
     outcomes: Mapping[str, Outcome]
     curve: tuple[tuple[float, Mapping[str, Outcome]], ...]
-    """By minimal confidence, the new words' bias as fitted."""
+    """By minimal confidence, all else as fitted."""
 
 
 def calibrate(
@@ -129,23 +132,40 @@ def calibrate(
     Raises:
         UserError: something is not readable, or the bundle cannot be written.
     """
-    engine = Engine.open(bundle)
+    engine = Engine(_uncalibrated(open_bundle(bundle)))
     everything = read_conversations(text)
     chosen = sample(everything, max_words, seed)
-    sources = collect(engine, everything, chosen, seed=seed, max_words=max_words, on_progress=on_progress)
+    misspellings = _for_fitting(engine)
+    if misspellings:
+        engine.corrections = replace(engine.corrections, channel=fit_channel(misspellings))
+    placed = place(misspellings, everything, at_most=max_words, seed=seed)
+    sources = collect(engine, chosen, placed, seed=seed, on_progress=on_progress)
     calibration = fit(sources, engine.corrections)
     engine.close()
     write(bundle, calibration.model)
     return calibration
 
 
+def _uncalibrated(bundle: Bundle) -> Bundle:
+    """The bundle as if it held no corrections: every calibration begins with the defaults."""
+    files = {name: entry for name, entry in bundle.manifest.files.items() if name != CORRECTION}
+    return replace(bundle, manifest=replace(bundle.manifest, files=files))
+
+
+def _for_fitting(engine: Engine) -> list[Misspelling]:
+    """The misspellings that may be fitted to; none where the list is not installed."""
+    path = installed_misspellings()
+    if path is None:
+        return []
+    return gradable(read_misspellings(path), lambda word: word.lower() in engine.lexicon.forms, "fitting")
+
+
 def collect(
     engine: Engine,
-    everything: Sequence[GradedConversation],
-    chosen: Sequence[GradedConversation],
+    conversations: Sequence[GradedConversation],
+    misspellings: Sequence[Placed],
     *,
     seed: int,
-    max_words: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Source]:
     """Types a text in every way and writes down what competes."""
@@ -157,7 +177,7 @@ def collect(
     }
     counts = dict.fromkeys(ways, 0)
     cases: dict[str, list[Case]] = {name: [] for name in ways}
-    for conversation in chosen:
+    for conversation in conversations:
         for name, slips in ways.items():
             for context, word, typed in _words(conversation, slips, seed):
                 is_right = typed.lower() == word.lower()
@@ -169,11 +189,10 @@ def collect(
                 cases[name] += _case(engine, context, typed, word)
         report(1)
     sources = {name: Source(counts[name], tuple(cases[name])) for name in ways}
-    path = installed_misspellings()
-    if path is not None:
-        forms = engine.lexicon.forms
-        pairs = gradable(read_misspellings(path), lambda word: word.lower() in forms, "fitting")
-        sources[MISSPELLINGS] = _misspelt(engine, pairs, everything, max_words, seed)
+    nonwords = [each for each in misspellings if each.typed.lower() not in engine.lexicon.forms]
+    if nonwords:
+        found = [case for typed, meant, context in nonwords for case in _case(engine, context, typed, meant)]
+        sources[MISSPELLINGS] = Source(len(nonwords), tuple(found))
     return sources
 
 
@@ -192,103 +211,144 @@ def _words(conversation: GradedConversation, slips: Slips, seed: int) -> Iterato
                     yield before + message[:start], unit, typed
 
 
-def _misspelt(
-    engine: Engine,
-    pairs: Sequence[Misspelling],
-    everything: Sequence[GradedConversation],
-    max_words: int,
-    seed: int,
-) -> Source:
-    placed = [
-        each
-        for each in place(pairs, everything, at_most=max_words, seed=seed)
-        if each.typed.lower() not in engine.lexicon.forms
-    ]
-    cases = [case for typed, meant, context in placed for case in _case(engine, context, typed, meant)]
-    return Source(len(placed), tuple(cases))
-
-
 def _case(engine: Engine, context: str, typed: str, meant: str) -> list[Case]:
     """One case, or none if the keyboard leaves the text alone anyway."""
     if not engine.is_doubtful(context, typed):
         return []
-    literal, choices = engine.choices(context, typed)
-    choices = choices[:NUM_CHOICES]
-    is_name = engine.is_name(context, typed)
-    is_right = tuple(each.text.lower() == meant.lower() != typed.lower() for each in choices)
-    return [Case(literal.score, tuple(each.score for each in choices), is_right, is_name)]
+    doubt = engine.doubt(context, typed, num_words=NUM_WORDS)
+    is_right = tuple(each.text.lower() == meant.lower() != typed.lower() for each in doubt.choices)
+    return [Case(doubt.letters_log_prob, doubt.is_name, doubt.choices, is_right)]
 
 
 # --------------------------------------------------------------------------------------------- fitting
 
 
 class _Table(NamedTuple):
-    """The cases of a source as arrays."""
+    """The N cases of a source as arrays; C choices each, -inf and inf where there are fewer."""
+
+    num_words: int
+    letters: Floats
+    """[N]"""
+    is_name: Floats
+    """[N]"""
+    log_prob: Floats
+    """[N, C], as the next three."""
+    frequency: Floats
+    slip_cost: Floats
+    spelling_cost: Floats
+    is_right: npt.NDArray[np.bool_]
+
+
+def fit(sources: Mapping[str, Source], start: CorrectionModel) -> Calibration:
+    """The weights, biases and confidence that repair most, on average over the ways to mistype, of all that
+    harm and change no more than they may.
+
+    If none of the grid is harmless enough, those that harm least.
+    """
+    tables = {name: _table(source) for name, source in sources.items()}
+    best: tuple[tuple[bool, float], CorrectionModel] | None = None
+    for model in _weightings(start):
+        weighed = {name: _weigh(table, model) for name, table in tables.items()}
+        for bias in LITERAL_BIASES.tolist():
+            outcomes = {name: _outcomes(each, bias) for name, each in weighed.items()}
+            for number, confidence in enumerate(CONFIDENCES.tolist()):
+                rank = _rank({name: each[number] for name, each in outcomes.items()})
+                if best is None or rank > best[0]:
+                    best = rank, replace(model, literal_bias=bias, min_confidence=confidence)
+    assert best is not None
+    model = best[1]
+    curve: list[dict[str, Outcome]] = [{} for _ in CONFIDENCES]
+    for name, table in tables.items():
+        for row, outcome in zip(curve, _outcomes(_weigh(table, model), model.literal_bias), strict=True):
+            row[name] = outcome
+    fitted = curve[CONFIDENCES.tolist().index(model.min_confidence)]
+    return Calibration(model, fitted, tuple(zip(CONFIDENCES.tolist(), curve, strict=True)))
+
+
+def _weightings(start: CorrectionModel) -> Iterator[CorrectionModel]:
+    for model_weight, frequency_weight in WEIGHTS:
+        for slip_bias in SLIP_BIASES if start.channel is not None else (start.slip_bias,):
+            yield replace(
+                start, model_weight=model_weight, frequency_weight=frequency_weight, slip_bias=slip_bias
+            )
+
+
+def _rank(outcomes: Mapping[str, Outcome]) -> tuple[bool, float]:
+    mistyped = [outcome for name, outcome in outcomes.items() if name != RIGHT]
+    wrong = max((outcome.wrong for outcome in mistyped), default=0.0)
+    if outcomes[RIGHT].wrong > MAX_HARM or wrong > MAX_WRONG:
+        return False, -outcomes[RIGHT].wrong - wrong
+    return True, sum(outcome.repaired for outcome in mistyped)
+
+
+def _table(source: Source) -> _Table:
+    cases = [case for case in source.cases if case.choices]
+    width = max((len(case.choices) for case in cases), default=1)
+
+    def column(name: str, missing: float) -> Floats:
+        rows = np.full((len(cases), width), missing)
+        for row, case in zip(rows, cases, strict=True):
+            row[: len(case.choices)] = [getattr(choice, name) for choice in case.choices]
+        return rows
+
+    is_right = np.zeros((len(cases), width), dtype=np.bool_)
+    for row, case in zip(is_right, cases, strict=True):
+        row[: len(case.choices)] = case.is_right
+    return _Table(
+        source.num_words,
+        np.array([case.letters_log_prob for case in cases]),
+        np.array([float(case.is_name) for case in cases]),
+        column("log_prob", -np.inf),
+        column("frequency", -np.inf),
+        column("slip_cost", np.inf),
+        column("spelling_cost", np.inf),
+        is_right,
+    )
+
+
+class _Weighed(NamedTuple):
+    """The cases of a source under one weighting."""
 
     num_words: int
     literal: Floats
-    """[N], the bias of names added."""
-    scores: Floats
-    """[N, C], -inf where there are fewer choices."""
+    """[N], the score of the text as it stands but for its bias."""
+    top: Floats
+    """[N], the best choice's score."""
+    total: Floats
+    """[N], the sum of exp(score - top) over the choices."""
     is_repair: npt.NDArray[np.bool_]
     """[N], whether the best choice is what was meant."""
 
 
-def fit(sources: Mapping[str, Source], start: CorrectionModel) -> Calibration:
-    """The new words' bias and the confidence that repair most, on average over the ways to mistype, of all
-    that harm and change no more than they may.
-
-    If none of the grid is harmless enough, the one that harms least.
-    """
-    tables = {name: _table(source, start) for name, source in sources.items()}
-    best: tuple[tuple[bool, float], CorrectionModel] | None = None
-    for bias in BIASES.tolist():
-        for confidence in CONFIDENCES.tolist():
-            model = dataclasses.replace(start, literal_bias=bias, min_confidence=confidence)
-            outcomes = _outcomes(tables, model)
-            harm = outcomes[RIGHT].wrong
-            mistyped = [outcome for name, outcome in outcomes.items() if name != RIGHT]
-            wrong = max((outcome.wrong for outcome in mistyped), default=0.0)
-            fits = harm <= MAX_HARM and wrong <= MAX_WRONG
-            repaired = sum(outcome.repaired for outcome in mistyped)
-            rank = (fits, repaired if fits else -harm - wrong)
-            if best is None or rank > best[0]:
-                best = rank, model
-    assert best is not None
-    model = best[1]
-    curve = tuple(
-        (each, _outcomes(tables, dataclasses.replace(model, min_confidence=each)))
-        for each in CONFIDENCES.tolist()
-    )
-    return Calibration(model, _outcomes(tables, model), curve)
+def _weigh(table: _Table, model: CorrectionModel) -> _Weighed:
+    """As `CorrectionModel.score`, for all cases at once."""
+    costs = table.slip_cost
+    if model.channel is not None:
+        costs = np.minimum(costs + model.slip_bias, table.spelling_cost)
+    scores = model.model_weight * table.log_prob + model.frequency_weight * table.frequency - costs
+    best = scores.argmax(axis=1)
+    rows = np.arange(len(scores))
+    top = scores[rows, best]
+    literal = (model.model_weight + model.frequency_weight) * table.letters + model.name_bias * table.is_name
+    total = np.exp(scores - top[:, None]).sum(axis=1)
+    return _Weighed(table.num_words, literal, top, total, table.is_right[rows, best])
 
 
-def _table(source: Source, model: CorrectionModel) -> _Table:
-    cases = [case for case in source.cases if case.scores]
-    scores = np.full((len(cases), NUM_CHOICES), -np.inf)
-    for row, case in zip(scores, cases, strict=True):
-        row[: len(case.scores)] = case.scores
-    literal = np.array([case.literal + model.name_bias * case.is_name for case in cases])
-    return _Table(
-        source.num_words, literal, scores, np.array([case.is_right[0] for case in cases], dtype=bool)
-    )
-
-
-def _outcomes(tables: Mapping[str, _Table], model: CorrectionModel) -> dict[str, Outcome]:
-    return {name: _outcome(table, model) for name, table in tables.items()}
-
-
-def _outcome(table: _Table, model: CorrectionModel) -> Outcome:
-    """As `fedkey.corrections.confidence`, for all cases at once."""
-    if not len(table.literal):
-        return Outcome(0.0, 0.0)
-    literal = table.literal + model.literal_bias
-    top = np.maximum(table.scores[:, 0], literal)
-    total = np.exp(table.scores - top[:, None]).sum(axis=1) + np.exp(literal - top)
-    is_changed = np.exp(table.scores[:, 0] - top) / total >= model.min_confidence
-    repaired = np.count_nonzero(is_changed & table.is_repair)
-    wrong = np.count_nonzero(is_changed & ~table.is_repair)
-    return Outcome(repaired / table.num_words, wrong / table.num_words)
+def _outcomes(weighed: _Weighed, literal_bias: float) -> list[Outcome]:
+    """By minimal confidence, see `fedkey.corrections.confidence`."""
+    with np.errstate(over="ignore"):
+        sure = 1 / (weighed.total + np.exp(weighed.literal + literal_bias - weighed.top))
+    outcomes = []
+    for confidence in CONFIDENCES.tolist():
+        is_changed = sure >= confidence
+        repaired = np.count_nonzero(is_changed & weighed.is_repair)
+        outcomes.append(
+            Outcome(
+                repaired / weighed.num_words,
+                (np.count_nonzero(is_changed) - repaired) / weighed.num_words,
+            )
+        )
+    return outcomes
 
 
 # --------------------------------------------------------------------------------------------- writing
@@ -301,7 +361,7 @@ def write(bundle: Path, model: CorrectionModel) -> None:
     content = model.to_json().encode("utf-8")
     entry = FileEntry(len(content), hashlib.sha256(content).hexdigest())
     files = {**manifest.files, CORRECTION: entry}
-    changed = dataclasses.replace(manifest, files=dict(sorted(files.items())))
+    changed = replace(manifest, files=dict(sorted(files.items())))
     try:
         _replace(bundle / CORRECTION, content)
         _replace(bundle / MANIFEST, changed.to_json().encode("utf-8"))

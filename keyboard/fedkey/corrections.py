@@ -4,14 +4,16 @@ In: what was typed, how likely it is as it stands, and what else it may have bee
 to put, if it is sure enough. Next stop: `fedkey.engine`.
 
 Three things compete for the same touches: the text as it stands, meant just so; a word of the lexicon,
-mistyped; and two words whose space is missing. Each has a score, the natural log of
+mistyped; and two words whose space is missing. Each has a score,
 
-    P(what was meant | context) * P(touches | what was meant),
+    model_weight * log P(meant | context) + frequency_weight * log P(meant) - cost,
 
-and the share of the best in the sum of all is how sure the keyboard is. Writers hate a wrong correction far
-more than they like a right one, so it must be surer than a threshold. `CorrectionModel` holds the threshold
-and the few numbers that make the scores comparable; `fedkey-export calibrate` fits them and stores them in
-the bundle.
+where the cost is minus the log of the probability that these touches are made for it, by clumsy thumbs or by
+somebody who cannot spell, whichever is likelier. The two opinions of how likely the word is are blended
+because the model knows the context and the lexicon rare words. The share of the best in the sum of all
+exp(score) is how sure the keyboard is. Writers hate a wrong correction far more than they like a right one,
+so it must be surer than a threshold. `CorrectionModel` holds the threshold and the few numbers that make the
+scores comparable; `fedkey-export calibrate` fits them and stores them in the bundle.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from fedkey.candidates import DEFAULT_ERRORS, ErrorModel
+from fedkey.channel import SpellingChannel
 from fedkey.personal_rules import is_inside_address
 from fedkey.text import is_word
 
@@ -42,47 +45,83 @@ class CorrectionModel:
     """How mistakes and new words are weighed against each other."""
 
     errors: ErrorModel = DEFAULT_ERRORS
-    """What each mistake costs."""
-    literal_bias: float = 0.0
-    """Nats added to the score of the text as it stands: how much likelier people are to write a word that no
-    lexicon holds than the model, which mostly read words of the lexicon, believes."""
+    """What each mistake costs in the beam."""
+    channel: SpellingChannel | None = None
+    """What spelling mistakes cost letter by letter, if that was counted."""
+    model_weight: float = 0.4
+    frequency_weight: float = 0.4
+    slip_bias: float = 2.0
+    """Nats that a slip of the thumbs costs more than the beam says, beside `channel`, which is of words that
+    are all misspelt."""
+    literal_bias: float = -4.0
+    """Nats added to the score of the text as it stands, which is by its letters alone: how likely it is that
+    a word is one that the lexicon lacks."""
     name_bias: float = 3.0
     """Nats more if it begins with a capital inside a sentence: names are written so."""
-    min_confidence: float = 0.9
+    min_confidence: float = 0.85
     """How sure a correction must be, from 0 to 1."""
 
     def __post_init__(self) -> None:
-        for name in ("literal_bias", "name_bias"):
+        for name in ("literal_bias", "name_bias", "slip_bias"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a number of nats, not {getattr(self, name)}.")
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence is from 0 to 1, not {self.min_confidence}.")
+        for name in ("min_confidence", "model_weight", "frequency_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is from 0 to 1, not {getattr(self, name)}.")
+
+    def cost(self, choice: Choice) -> float:
+        """Of having mistyped a choice as it was, in nats."""
+        if self.channel is None:
+            return choice.slip_cost
+        return min(choice.slip_cost + self.slip_bias, choice.spelling_cost)
+
+    def score(self, choice: Choice) -> float:
+        """What the choices compete by, in nats."""
+        likely = self.model_weight * choice.log_prob + self.frequency_weight * choice.frequency
+        return likely - self.cost(choice)
+
+    def literal_score(self, letters_log_prob: float, *, is_name: bool) -> float:
+        """What the text as it stands competes by.
+
+        Args:
+            letters_log_prob: `fedkey.spelling.LetterModel` of it.
+            is_name: whether it begins with a capital inside a sentence.
+        """
+        likely = (self.model_weight + self.frequency_weight) * letters_log_prob
+        return likely + self.literal_bias + is_name * self.name_bias
 
     def to_json(self) -> str:
         """The text of a bundle's correction.json."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+        return json.dumps(dataclasses.asdict(self), allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CorrectionModel:
         """Reads what `to_json` wrote; `ValueError` names what is unknown, missing or out of range."""
-        values = _numbers(json.loads(text), cls)
-        return cls(**values | {"errors": ErrorModel(**_numbers(values["errors"], ErrorModel))})
+        values = _checked(json.loads(text), cls)
+        channel = values["channel"]
+        if channel is not None:
+            try:
+                values["channel"] = SpellingChannel(**_checked(channel, SpellingChannel))
+            except TypeError as error:
+                raise ValueError("the channel's tables are no rows of numbers") from error
+        return cls(**values | {"errors": ErrorModel(**_checked(values["errors"], ErrorModel))})
 
 
 DEFAULT_CORRECTIONS = CorrectionModel()
 
 
-def _numbers(values: object, kind: type[Any]) -> dict[str, Any]:
+def _checked(values: object, kind: type[Any]) -> dict[str, Any]:
+    """A JSON object with just the fields of a dataclass; numbers where it has numbers."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{kind.__name__} is not an object")
-    known = [field.name for field in dataclasses.fields(kind)]
+    hints = {field.name: str(field.type) for field in dataclasses.fields(kind)}
     for name, value in values.items():
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, n=1, cutoff=0)
             raise ValueError(f"there is no {name!r}; do you mean {near[0]!r}?")
-        if name != "errors" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if hints[name] == "float" and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"{name} is not a number")
-    for name in known:
+    for name in hints:
         if name not in values:
             raise ValueError(f"there is no value for {name!r}")
     return dict(values)
@@ -92,21 +131,18 @@ class Choice(NamedTuple):
     """Something that the touches may have been meant to be.
 
     Attributes:
-        text: as the lexicon writes it; two words with a space between them, if that was left out.
+        text: as it would be inserted; two words with a space between them, if that was left out.
         log_prob: natural log of its probability in this context.
-        cost: minus the natural log of the probability that these touches are made for it; 0 for the text as
-        it
-            stands.
+        frequency: natural log of its share of all words; of two words, the sum.
+        slip_cost: minus the natural log of the probability that thumbs make these touches for it.
+        spelling_cost: the same for somebody who cannot spell it; infinite where that is not known.
     """
 
     text: str
     log_prob: float
-    cost: float
-
-    @property
-    def score(self) -> float:
-        """What the choices compete by, in nats."""
-        return self.log_prob - self.cost
+    frequency: float
+    slip_cost: float
+    spelling_cost: float
 
 
 def may_be_corrected(context: str, letters: str) -> bool:
@@ -146,34 +182,28 @@ def _is_stretched(letters: str) -> bool:
     return is_run or (len(letters) >= 4 and len(set(letters)) <= 2)
 
 
-def correction(
-    model: CorrectionModel,
-    literal: Choice,
-    choices: Sequence[Choice],
-    *,
-    is_name: bool,
-) -> str | None:
-    """The text to put in place of `literal`, or None to leave it.
+def correction(model: CorrectionModel, literal_score: float, choices: Sequence[Choice]) -> str | None:
+    """The text to put in place of what was typed, or None to leave it.
 
     Args:
         model: how sure is sure enough.
-        literal: the text as it stands.
+        literal_score: of the text as it stands, see `CorrectionModel.literal_score`.
         choices: what else it may be.
-        is_name: whether it begins with a capital inside a sentence.
     """
     if not choices:
         return None
-    best = max(choices, key=lambda choice: choice.score)
-    return best.text if confidence(model, literal, choices, is_name=is_name) >= model.min_confidence else None
+    scores = [model.score(choice) for choice in choices]
+    if confidence(literal_score, scores) < model.min_confidence:
+        return None
+    return choices[scores.index(max(scores))].text
 
 
-def confidence(model: CorrectionModel, literal: Choice, choices: Sequence[Choice], *, is_name: bool) -> float:
+def confidence(literal_score: float, scores: Sequence[float]) -> float:
     """How sure it is that the best of the choices was meant: its share among all choices and the literal
-    text; 0 without choices."""
-    scores = [choice.score for choice in choices]
-    stands = literal.score + model.literal_bias + is_name * model.name_bias
-    top = max([stands, *scores])
-    if not math.isfinite(top) or not scores:
+    text."""
+    best = max(scores)
+    top = max(literal_score, best)
+    if not math.isfinite(top):
         return 0.0
-    total = sum(math.exp(score - top) for score in (stands, *scores))
-    return math.exp(max(scores) - top) / total
+    total = math.exp(literal_score - top) + sum(math.exp(score - top) for score in scores)
+    return math.exp(best - top) / total

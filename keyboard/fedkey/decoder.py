@@ -143,12 +143,26 @@ class WordScores:
             chosen = _largest(np.where(reach > floor, estimate, NEVER), BATCH_WORDS)
             if len(chosen) == 0:
                 return ranked
-            lexicon = self._decoder.lexicon
-            known = self.spelled([lexicon.pieces(word) for word in words[chosen].tolist()])
-            floored = np.maximum(np.array(known, dtype=np.float32), self._decoder.floor[words[chosen]])
-            scores[chosen] = mix(floored, chosen) - costs[chosen]
+            scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
+
+    def guesses(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
+        """The log probabilities of ascending words, estimated for those of several pieces: no model is
+        run."""
+        guessed = np.maximum(self._exact[words], self._estimate[words])
+        return _Mix(habits, words)(guessed)
+
+    def log_probs(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
+        """The log probabilities of ascending words; those not known yet cost a model run or two."""
+        return _Mix(habits, words)(self._known(words))
+
+    def _known(self, words: Integers) -> Floats:
+        """The model's opinion of words, never below what their frequency is worth."""
+        lexicon = self._decoder.lexicon
+        known = self.spelled([lexicon.pieces(word) for word in words.tolist()])
+        floored: Floats = np.maximum(np.array(known, dtype=np.float32), self._decoder.floor[words])
+        return floored
 
     def spelled(self, paths: Sequence[tuple[int, ...]]) -> list[float]:
         """The model's log probabilities of any sequences of pieces, `NEVER` for those too long to score; what

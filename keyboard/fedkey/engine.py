@@ -58,8 +58,11 @@ WORD_ROOM = 12
 """Ids of the model's window that the context leaves free for the word being typed; few words have more
 pieces."""
 
-NUM_WHOLE = 4
-"""Words of the lexicon that compete to correct what was typed."""
+NUM_ALIKE = 24
+"""Words of the lexicon whose spelling is looked at closely to correct what was typed."""
+
+NUM_WHOLE = 5
+"""Of those, the words that compete for it."""
 
 NUM_SPLITS = 2
 """Pairs of words with a space missing that compete."""
@@ -119,6 +122,20 @@ class Accepted:
     context: str
     typed: str
     word: str
+
+
+class Doubt(NamedTuple):
+    """What competes for a word that may be mistyped.
+
+    Attributes:
+        letters_log_prob: natural log of the probability of the text as it stands, by its letters alone.
+        is_name: whether it begins with a capital inside a sentence.
+        choices: what else may be meant, best first.
+    """
+
+    letters_log_prob: float
+    is_name: bool
+    choices: tuple[Choice, ...]
 
 
 class _Habits(NamedTuple):
@@ -226,9 +243,11 @@ class Engine:
             entries += habits.own.items()
             corrected = None
             if touches and self._is_doubtful(context, letters, private):
-                literal_choice, choices = self._choices(touches, letters, candidates, habits)
-                corrected = self._correction(context, letters, literal_choice, choices)
-                entries += [(each.text, each.score) for each in choices if " " in each.text]
+                choices = self._choices(touches, letters, candidates, habits)
+                corrected = self._correction(context, letters, choices)
+                entries += [
+                    (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
+                ]
             elif touches:
                 corrected = self._recapitalised(letters, private)
             words, log_probs = self._shown(entries, letters, corrected, k)
@@ -237,21 +256,27 @@ class Engine:
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
-    def choices(
-        self, context: str, typed: str | Sequence[Touch], *, private: bool = False
-    ) -> tuple[Choice, tuple[Choice, ...]]:
-        """What competes when a space ends the word: the text as it stands, and what else may be meant, best
-        first.
+    def doubt(
+        self,
+        context: str,
+        typed: str | Sequence[Touch],
+        *,
+        num_words: int = NUM_WHOLE,
+        private: bool = False,
+    ) -> Doubt:
+        """What competes when a space ends the word. `is_doubtful` says whether anything does.
 
-        `is_doubtful` says whether they compete at all.
+        Args:
+            context, typed, private: as for `suggest`.
+            num_words: how many words of the lexicon may compete; pairs of words come on top.
         """
         touches, letters = self._touches(typed)
         with self._lock:
             self._prepare(context)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            candidates = self._find(touches, letters)
-            literal_choice, choices = self._choices(touches, letters, candidates, habits)
-        return literal_choice, tuple(sorted(choices, key=lambda each: -each.score))
+            choices = self._choices(touches, letters, self._find(touches, letters), habits, num_words)
+            ranked = sorted(choices, key=self.corrections.score, reverse=True)
+            return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
     def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, private: bool = False) -> bool:
         """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
@@ -259,12 +284,6 @@ class Engine:
         _, letters = self._touches(typed)
         with self._lock:
             return self._is_doubtful(context, letters, private)
-
-    def is_name(self, context: str, typed: str) -> bool:
-        """Whether what was typed begins with a capital that no sentence's start asks for."""
-        with self._lock:
-            self._prepare(context)
-            return self._is_name(normalise(typed))
 
     def knows(self, word: str) -> bool:
         """Whether a word is known, by the lexicon or its owner, whatever its case; such words are never
@@ -427,45 +446,71 @@ class Engine:
         return self.lexicon.forms[letters]
 
     def _choices(
-        self, touches: Sequence[Touch], letters: str, candidates: Candidates, habits: _Habits
-    ) -> tuple[Choice, list[Choice]]:
-        """The text as it stands, and what else a space may make of it."""
+        self,
+        touches: Sequence[Touch],
+        letters: str,
+        candidates: Candidates,
+        habits: _Habits,
+        num_words: int = NUM_WHOLE,
+    ) -> list[Choice]:
+        """What else a space may make of the touches."""
         assert self._scores is not None
-        splits = self._beam.find_splits(touches)
-        pairs = list(zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True))
-        pairs = pairs[:NUM_SPLITS]
-        pair_log_probs = self._scores.spelled(
-            [self.lexicon.pieces(first) + self.lexicon.pieces(second) for first, second, _ in pairs]
-        )
-        whole = candidates.whole()
-        ranked = self._scores.best(whole, NUM_WHOLE, habits.known)
-        costs = whole.costs[np.searchsorted(whole.words, [each.word for each in ranked])].tolist()
+        model, whole = self.corrections, candidates.whole()
+        alike = _Alike(whole.words, whole.costs, self.lexicon.log_prob[whole.words].astype(np.float32))
+        guesses = self._scores.guesses(alike.words, habits.known)
+        at = _best(alike.score(model, guesses), NUM_ALIKE)
+        alike, guesses = alike.at(at), guesses[at]
+        if model.channel is not None:
+            keys = [self.lexicon.key(word) for word in alike.words.tolist()]
+            alike = alike.with_spelling(model.channel.costs(letters, keys))
+        alike = alike.at(_best(alike.score(model, guesses), num_words))
+        log_probs = self._scores.log_probs(alike.words, habits.known).tolist()
         choices = [
             Choice(
-                self._written(habits.spellings.get(each.word) or self.lexicon.word(each.word), letters),
-                each.log_prob + cost,
-                cost,
+                self._written(habits.spellings.get(word) or self.lexicon.word(word), letters),
+                log_prob,
+                *numbers,
             )
-            for each, cost in zip(ranked, costs, strict=True)
-            if self.lexicon.key(each.word) != letters.lower()
+            for word, log_prob, *numbers in zip(
+                alike.words.tolist(),
+                log_probs,
+                alike.frequency.tolist(),
+                alike.slip_costs.tolist(),
+                alike.spelling_costs.tolist(),
+                strict=True,
+            )
         ]
-        for (first, second, cost), log_prob in zip(pairs, pair_log_probs, strict=True):
-            text = f"{self.lexicon.word(first)} {self.lexicon.word(second)}"
-            choices.append(Choice(self._written(text, letters), log_prob, cost))
-        return Choice(letters, self._letters.log_prob(letters), 0.0), choices
+        choices += self._pairs(touches, letters)
+        # Of ways to write the same letters (us, US) the likeliest alone competes.
+        choices.sort(key=model.score)
+        distinct = {choice.text.lower(): choice for choice in choices}
+        distinct.pop(letters.lower(), None)
+        return list(distinct.values())
+
+    def _pairs(self, touches: Sequence[Touch], letters: str) -> Iterator[Choice]:
+        """Two words whose space is missing."""
+        assert self._scores is not None
+        lexicon, splits = self.lexicon, self._beam.find_splits(touches)
+        pairs = list(zip(splits.first.tolist(), splits.second.tolist(), strict=True))[:NUM_SPLITS]
+        paths = [lexicon.pieces(first) + lexicon.pieces(second) for first, second in pairs]
+        log_probs = self._scores.spelled(paths)
+        for (first, second), log_prob, cost in zip(pairs, log_probs, splits.costs.tolist(), strict=False):
+            text = self._written(f"{lexicon.word(first)} {lexicon.word(second)}", letters)
+            frequency = float(lexicon.log_prob[first] + lexicon.log_prob[second])
+            yield Choice(text, log_prob, frequency, cost, math.inf)
+
+    def _is_name(self, letters: str) -> bool:
+        return letters[:1].isupper() and not self._context.starts_sentence
 
     def _written(self, word: str, letters: str) -> str:
         return like_typed(word, letters, starts_sentence=self._context.starts_sentence)
 
-    def _correction(
-        self, context: str, letters: str, literal_choice: Choice, choices: Sequence[Choice]
-    ) -> str | None:
+    def _correction(self, context: str, letters: str, choices: Sequence[Choice]) -> str | None:
         if (context, letters.lower()) == self._kept:
             return None
-        return correction(self.corrections, literal_choice, choices, is_name=self._is_name(letters))
-
-    def _is_name(self, letters: str) -> bool:
-        return letters[:1].isupper() and not self._context.starts_sentence
+        letters_log_prob = self._letters.log_prob(letters)
+        literal = self.corrections.literal_score(letters_log_prob, is_name=self._is_name(letters))
+        return correction(self.corrections, literal, choices)
 
     def _shown(
         self, entries: Iterable[tuple[str, float]], letters: str, corrected: str | None, k: int
@@ -653,6 +698,37 @@ class Engine:
                 break
             shared += 1
         self._model.rewind(self._cache, shared)
+
+
+class _Alike(NamedTuple):
+    """W words of the lexicon that may be meant, as columns; see `Choice`."""
+
+    words: npt.NDArray[np.int64]
+    slip_costs: npt.NDArray[np.float32]
+    frequency: npt.NDArray[np.float32]
+    spelling_costs: npt.NDArray[np.float64] = np.zeros(0)
+
+    def at(self, places: npt.NDArray[np.int64]) -> _Alike:
+        spelling_costs = (
+            self.spelling_costs[places] if len(self.spelling_costs) else np.full(len(places), np.inf)
+        )
+        return _Alike(self.words[places], self.slip_costs[places], self.frequency[places], spelling_costs)
+
+    def with_spelling(self, costs: npt.NDArray[np.float64]) -> _Alike:
+        return self._replace(spelling_costs=costs)
+
+    def score(self, model: CorrectionModel, log_probs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """As `CorrectionModel.score`, for all at once."""
+        costs = self.slip_costs.astype(np.float64)
+        if len(self.spelling_costs):
+            costs = np.minimum(costs + model.slip_bias, self.spelling_costs)
+        likely = model.model_weight * log_probs + model.frequency_weight * self.frequency
+        return likely - costs
+
+
+def _best(scores: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+    """The places of the best scores, ascending."""
+    return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
 def _as_habits(weight: float, log_probs: Mapping[int, float]) -> Habits:

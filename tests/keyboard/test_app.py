@@ -1,7 +1,8 @@
 """The keyboard on screen with the real engine: what is pressed, and what is seen.
 
 A `GatedEngine` is the real engine behind a gate: it answers when the test lets it, so that races are played
-out move by move instead of by luck.
+out move by move instead of by luck. For letters that the test names it gives the test's answer instead of its
+own.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual import events
+from textual.message import Message
 from textual.pilot import Pilot
+from textual.style import Style
 from textual.widgets import Static
 
-from fedkey import BundleError, Engine, Suggestions
+from fedkey import BundleError, Engine, Suggestions, UserError
 from fedkey.bundle import open_bundle
 from fedkey.draft import Draft
+from fedkey.engine import Accepted
 from fedkey.layout import QWERTY, SHIFT
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Bubble, Conversation
 from fedkey.ui.draft import DraftView, line_starts
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.keypad import Keypad
-from fedkey.ui.messages import WordChosen
-from fedkey.ui.suggestions import Choice, SuggestionStrip
+from fedkey.ui.messages import Kind, Noticed, Offer, OfferChosen
+from fedkey.ui.suggestions import NUM_WORDS, Choice, SuggestionStrip, offered
 from fedkey.ui.typing import LOADING
 
 SIZES = [(40, 12), (44, 17), (60, 18), (63, 23), (80, 24), (99, 39), (120, 40), (200, 60)]
@@ -44,7 +48,8 @@ CELL_WIDTH = 12.2
 
 
 class GatedEngine(Engine):
-    """Waits at a gate before every answer, and remembers what it was asked and told."""
+    """Waits at a gate before every answer, gives prepared answers, and remembers what it was asked and
+    told."""
 
     def __init__(self, bundle: Path) -> None:
         super().__init__(open_bundle(bundle))
@@ -52,15 +57,37 @@ class GatedEngine(Engine):
         self.gate.set()
         self.asked: list[tuple[str, str]] = []
         self.told: list[tuple[str, str, str]] = []
+        self.taken_back: list[Accepted] = []
+        self.privacy: set[bool] = set()
+        self.prepared: dict[str, Suggestions] = {}
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> Suggestions:  # type: ignore[override]
+    def prepare(
+        self,
+        typed: str,
+        *words: str,
+        autocorrect: str | None = None,
+        phrase: str | None = None,
+        emoji: tuple[str, ...] = (),
+    ) -> None:
+        """Answers so wherever just these letters are typed."""
+        self.prepared[typed] = Suggestions(words, (0.0,) * len(words), autocorrect, 1.0, phrase, emoji)
+
+    def suggest(self, context: str, typed: str, k: int = 3, *, private: bool = False) -> Suggestions:  # type: ignore[override]
         self.asked.append((context, typed))
+        self.privacy.add(private)
         assert self.gate.wait(20)
-        return super().suggest(context, typed, k)
+        if typed in self.prepared:
+            return self.prepared[typed]
+        return super().suggest(context, typed, k, private=private)
 
-    def accept(self, context: str, typed: str, word: str):  # type: ignore[no-untyped-def]
+    def accept(self, context: str, typed: str, word: str, *, private: bool = False) -> Accepted:
         self.told.append((context, typed, word))
-        return super().accept(context, typed, word)
+        self.privacy.add(private)
+        return super().accept(context, typed, word, private=private)
+
+    def undo(self, accepted: Accepted) -> None:
+        self.taken_back.append(accepted)
+        super().undo(accepted)
 
 
 @pytest.fixture
@@ -91,7 +118,14 @@ async def settled(pilot: Pilot[str]) -> None:
 
 def words(app: KeyboardApp) -> tuple[str, ...]:
     """The words on the strip, as its places show them."""
-    return tuple(choice.word for choice in app.typing.query(Choice) if choice.word)
+    offers = [choice.offer for choice in app.typing.query(Choice) if choice.rank < NUM_WORDS]
+    return tuple(offer.text for offer in offers if offer is not None)
+
+
+def words_for(engine: Engine, context: str, typed: str) -> tuple[str, ...]:
+    """The words that the strip should show."""
+    offers = offered(engine.suggest(context, typed), typed, may_correct=True)[:NUM_WORDS]
+    return tuple(offer.text for offer in offers if offer is not None)
 
 
 def text(app: KeyboardApp) -> str:
@@ -128,15 +162,15 @@ async def click_key(pilot: Pilot[str], name: str) -> None:
 async def test_suggestions_follow_every_key(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
         await settled(pilot)
-        assert words(app) == engine.suggest("", "").words != ()
+        assert words(app) == words_for(engine, "", "") != ()
         for typed in ("s", "se", "see"):
             await pilot.press(typed[-1])
             await settled(pilot)
-            assert words(app) == engine.suggest("", typed).words
-            assert all(word.lower().startswith(typed) for word in words(app))
+            assert words(app) == words_for(engine, "", typed)
+            assert any(word.lower().startswith(typed) for word in words(app))
         await pilot.press("space")
         await settled(pilot)
-        assert words(app) == engine.suggest("see ", "").words
+        assert words(app) == words_for(engine, "see ", "")
         for word in words(app):
             assert word in screen_text(app)
 
@@ -154,7 +188,7 @@ async def test_a_key_takes_a_suggestion(app: KeyboardApp, engine: GatedEngine, k
         assert text(app) == f"{taken} |"
         await settled(pilot)
         assert engine.told == [("", "t", taken)]
-        assert words(app) == engine.suggest(f"{taken} ", "").words
+        assert words(app) == words_for(engine, f"{taken} ", "")
 
 
 async def test_a_click_takes_a_suggestion(app: KeyboardApp) -> None:
@@ -162,17 +196,18 @@ async def test_a_click_takes_a_suggestion(app: KeyboardApp) -> None:
         await pilot.press("t")
         await settled(pilot)
         second = app.typing.query(Choice)[1]
-        word = second.word
+        word = words(app)[1]
         await pilot.click(second)
         assert text(app) == f"{word} |"
 
 
-async def test_taking_a_place_that_is_empty_changes_nothing(app: KeyboardApp) -> None:
+async def test_taking_a_place_that_is_empty_changes_nothing(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("qqq")
     async with app.run_test() as pilot:
         await pilot.press(*"qqq")
         await settled(pilot)
         assert words(app) == ()
-        await pilot.press("tab", "alt+3")
+        await pilot.press("tab", "alt+3", "alt+4", "f7")
         await pilot.click(app.typing.query(Choice)[0])
         assert text(app) == "qqq|"
 
@@ -203,7 +238,7 @@ async def test_escape_hides_suggestions_until_the_next_key(app: KeyboardApp, eng
         assert text(app) == "t|"
         await pilot.press("h")
         await settled(pilot)
-        assert words(app) == engine.suggest("", "th").words
+        assert words(app) == words_for(engine, "", "th")
 
 
 async def test_escape_hides_the_suggestions_on_their_way_too(app: KeyboardApp, engine: GatedEngine) -> None:
@@ -217,6 +252,398 @@ async def test_escape_hides_the_suggestions_on_their_way_too(app: KeyboardApp, e
         await settled(pilot)
         assert app.typing.shown is not None
         assert app.typing.shown.question.typed == "h"
+
+
+# ----------------------------------------------------------------------------------- corrections
+
+
+def underlined(app: KeyboardApp) -> str:
+    """What is underlined in the draft."""
+    content = app.typing.query_one(DraftView).render()
+    return "".join(
+        content.plain[span.start : span.end]
+        for span in content.spans
+        if isinstance(span.style, Style) and span.style.underline
+    )
+
+
+@pytest.fixture
+def wrld(engine: GatedEngine) -> GatedEngine:
+    """An engine that corrects two words."""
+    engine.prepare("wrld", "world", "word", "wild", autocorrect="world")
+    engine.prepare("hwo", "how", autocorrect="how")
+    return engine
+
+
+@pytest.mark.parametrize("key", ["space", "comma", "question_mark"])
+async def test_what_finishes_a_word_brings_its_correction(
+    app: KeyboardApp, wrld: GatedEngine, key: str
+) -> None:
+    character = {"space": " ", "comma": ",", "question_mark": "?"}[key]
+    async with app.run_test() as pilot:
+        await pilot.press(*"hi wrld")
+        await settled(pilot)
+        await pilot.press(key)
+        assert text(app) == f"hi world{character}|"
+        assert underlined(app) == "world"
+        await settled(pilot)
+        assert wrld.told == [("", "hi", "hi"), ("hi ", "wrld", "world")]
+        await pilot.press(*"go", "space")
+        assert underlined(app) == ""
+
+
+async def test_two_words_may_be_put_for_one(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("alot", "a lot", autocorrect="a lot")
+    async with app.run_test() as pilot:
+        await pilot.press(*"alot")
+        await settled(pilot)
+        await pilot.press("space", "o", "f")
+        assert text(app) == "a lot of|"
+
+
+async def test_who_is_ahead_of_the_engine_is_corrected_later(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        wrld.gate.clear()
+        await pilot.press(*"wrld hwo ar")
+        assert text(app) == "wrld hwo ar|"
+        wrld.gate.set()
+        await wait_for(pilot, lambda: text(app) == "world how ar|")
+        await settled(pilot)
+        assert sorted(wrld.told) == [("", "wrld", "world"), ("wrld ", "hwo", "how")]
+        await pilot.press("e", "ctrl+z")
+        assert text(app) == "world hwo are|"
+
+
+async def test_a_word_that_was_touched_again_is_not_corrected_later(
+    app: KeyboardApp, wrld: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        wrld.gate.clear()
+        await pilot.press(*"wrld", "space", "left", "left", "backspace", "l", "end")
+        wrld.gate.set()
+        await wait_for(pilot, lambda: wrld.told)
+        await settled(pilot)
+        assert text(app) == "wrld |"
+        assert wrld.told == [("", "wrld", "wrld")]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_what_is_sent_is_what_was_seen(app: KeyboardApp, wrld: GatedEngine, is_answered: bool) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        if not is_answered:
+            wrld.gate.clear()
+        await pilot.press(*"wrld")
+        if is_answered:
+            await settled(pilot)
+        await pilot.press("enter", *"wrld")
+        await pilot.press("space", "enter")
+        wrld.gate.set()
+        await settled(pilot)
+        await wait_for(pilot, lambda: len(wrld.told) == 2)
+        assert app.typing.messages[0] == "wrld"
+        if not is_answered:
+            assert app.typing.messages == ("wrld", "wrld")
+            assert wrld.told == [("", "wrld", "wrld"), ("wrld\n", "wrld", "wrld")]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_word_in_front_of_another_is_left_alone(
+    app: KeyboardApp, wrld: GatedEngine, is_answered: bool
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"you", "home")
+        if not is_answered:
+            wrld.gate.clear()
+        await pilot.press(*"wrld")
+        if is_answered:
+            await settled(pilot)
+            assert "␣" not in screen_text(app)
+        await pilot.press("space")
+        wrld.gate.set()
+        await settled(pilot)
+        assert text(app) == "wrld |you"
+
+
+async def test_half_an_address_and_pasted_words_are_left_alone(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press("at")
+        assert text(app) == "wrld@|"
+        await pilot.press("ctrl+u")
+        app.post_message(events.Paste("wrld"))
+        await wait_for(pilot, lambda: text(app) == "wrld|")
+        await settled(pilot)
+        await pilot.press("space")
+        assert text(app) == "wrld |"
+
+
+async def test_backspace_brings_the_letters_back_and_they_stay(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        assert "␣" in screen_text(app)
+        await pilot.press("space", "backspace")
+        assert text(app) == "wrld|"
+        await settled(pilot)
+        assert wrld.taken_back == [Accepted("", "wrld", "world")]
+        assert "␣" not in screen_text(app)
+        await pilot.press("space")
+        assert text(app) == "wrld |"
+        await settled(pilot)
+        assert wrld.told[-1] == ("", "wrld", "wrld")
+
+
+async def test_backspace_later_only_deletes(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press("space", "x", "backspace", "backspace")
+        assert text(app) == "world|"
+        await settled(pilot)
+        assert wrld.taken_back == []
+
+
+async def test_ctrl_z_takes_back_a_correction_once(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press(*" so go", "ctrl+z", "ctrl+z")
+        assert text(app) == "wrld so go|"
+        await settled(pilot)
+        assert wrld.taken_back == [Accepted("", "wrld", "world")]
+
+
+async def test_ctrl_z_takes_back_a_suggestion(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"tha")
+        await settled(pilot)
+        word = words(app)[0]
+        await pilot.press("tab", "ctrl+z")
+        assert text(app) == "tha|"
+        await settled(pilot)
+        assert engine.taken_back == [Accepted("", "tha", word)]
+        await pilot.press("ctrl+z")
+        await settled(pilot)
+        assert len(engine.taken_back) == 1
+
+
+async def test_the_strip_says_what_a_space_will_do_and_offers_the_letters(
+    app: KeyboardApp, wrld: GatedEngine
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        assert words(app) == ("world", "word", "wrld")
+        shown = screen_text(app)
+        assert "1 world ␣" in shown
+        assert "3 “wrld”" in shown
+        await pilot.press("alt+3")
+        assert text(app) == "wrld |"
+        await settled(pilot)
+        assert wrld.told == [("", "wrld", "wrld")]
+        # They were meant: finishing them once more does not correct them either.
+        await pilot.press("backspace", "comma")
+        await settled(pilot)
+        assert text(app) == "wrld,|"
+
+
+async def test_escape_leaves_the_word_as_it_is(app: KeyboardApp, wrld: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press("escape", "space")
+        await settled(pilot)
+        assert text(app) == "wrld |"
+        assert wrld.told == [("", "wrld", "wrld")]
+
+
+def suggestions(*words: str, autocorrect: str | None) -> Suggestions:
+    return Suggestions(words, (0.0,) * len(words), autocorrect, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "typed", "expected"),
+    [
+        (suggestions("world", "word", "wild", autocorrect="world"), "wrld", "␣world word “wrld”"),
+        (suggestions("word", "world", "wild", autocorrect="world"), "wrld", "␣world word “wrld”"),
+        (suggestions("word", "wild", autocorrect="world"), "wrld", "␣world word “wrld”"),
+        (suggestions("wrld", "word", "world", autocorrect="world"), "wrld", "␣world word “wrld”"),
+        (suggestions(autocorrect="world"), "wrld", "␣world - “wrld”"),
+        (suggestions("i'm", "in", autocorrect="I'm"), "im", "␣I'm in “im”"),
+        (suggestions("world", "word", autocorrect=None), "wrld", "world word -"),
+        (suggestions("world", "word", autocorrect="world"), "world", "world word -"),
+    ],
+)
+def test_what_the_words_places_offer(answer: Suggestions, typed: str, expected: str) -> None:
+    marks = {Kind.WORD: "{}", Kind.CORRECTION: "␣{}", Kind.LITERAL: "“{}”"}
+    offers = offered(answer, typed, may_correct=True)
+    assert " ".join(marks[each.kind].format(each.text) if each else "-" for each in offers[:3]) == expected
+    plain = offered(answer, typed, may_correct=False)
+    assert [each.text for each in plain if each] == list(answer.words)
+
+
+# ------------------------------------------------------------------------------- phrases and emoji
+
+
+@pytest.mark.parametrize("key", ["alt+4", "f5", "click"])
+async def test_a_phrase_is_one_key_and_its_words_are_told(
+    app: KeyboardApp, engine: GatedEngine, key: str
+) -> None:
+    engine.prepare("se", "see", "set", "sea", phrase="see you soon")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"so se")
+        await settled(pilot)
+        assert "4 see you soon" in screen_text(app)
+        if key == "click":
+            await pilot.click(app.typing.query(Choice)[3])
+        else:
+            await pilot.press(key)
+        assert text(app) == "so see you soon |"
+        await settled(pilot)
+        told = [("so ", "se", "see"), ("so see ", "", "you"), ("so see you ", "", "soon")]
+        assert engine.told == [("", "so", "so"), *told]
+        await pilot.press("ctrl+z")
+        assert text(app) == "so se|"
+        await settled(pilot)
+        assert [each.word for each in engine.taken_back] == ["soon", "you", "see"]
+
+
+@pytest.mark.parametrize(
+    ("key", "emoji"), [("alt+5", "🎉"), ("f6", "🎉"), ("alt+6", "🎂"), ("f7", "🎂"), ("click", "🎉")]
+)
+async def test_an_emoji_follows_the_word_and_is_followed_by_a_space(
+    app: KeyboardApp, engine: GatedEngine, key: str, emoji: str
+) -> None:
+    engine.prepare("party", "party")
+    engine.prepare("", "at", "is", emoji=("🎉", "🎂"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"party")
+        await settled(pilot)
+        await pilot.press("tab")
+        await settled(pilot)
+        assert "5 🎉" in screen_text(app)
+        if key == "click":
+            await pilot.click(app.typing.query(Choice)[4])
+        else:
+            await pilot.press(key)
+        assert text(app) == f"party {emoji} |"
+        await pilot.press(*"so")
+        assert text(app) == f"party {emoji} so|"
+
+
+async def test_an_emoji_takes_no_letters_away(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("", emoji=("🎉",))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press("x", "alt+5")
+        assert text(app) == "x|"
+        engine.gate.set()
+
+
+async def test_what_has_no_room_cannot_be_taken(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("", "tomorrow", "thanks", "then", phrase="see you soon", emoji=("🎉",))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "4 see you soon" in screen_text(app)
+        await pilot.resize_terminal(44, 20)
+        await wait_for(pilot, lambda: "4 see" not in screen_text(app))
+        for word in ("1 tomorrow", "2 thanks", "3 then"):
+            assert word in screen_text(app)
+        await pilot.press("alt+4")
+        assert text(app) == "|"
+        await pilot.resize_terminal(80, 24)
+        await wait_for(pilot, lambda: "4 see you soon" in screen_text(app))
+        await pilot.press("alt+4")
+        assert text(app) == "see you soon |"
+
+
+# ------------------------------------------------------------------------------------- the memory
+
+
+async def test_private_typing_is_remembered_by_nobody(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"zyzzy ")
+        await settled(pilot)
+        assert [each.word for each in engine.words_learned()] == ["zyzzy"]
+        assert engine.privacy == {False}
+        engine.privacy.clear()
+        await pilot.press("ctrl+p")
+        await wait_for(pilot, lambda: "Private typing" in screen_text(app))
+        await pilot.press(*"private", "enter")
+        await wait_for(pilot, lambda: app.typing.is_private and app.screen is app.typing)
+        await settled(pilot)
+        assert "private" in screen_text(app)
+        await pilot.press(*"quixo ", "tab", "enter")
+        await settled(pilot)
+        assert [each.word for each in engine.words_learned()] == ["zyzzy"]
+        assert engine.privacy == {True}
+        app.action_toggle_private()
+        await pilot.press(*"flumm ")
+        await settled(pilot)
+        assert "private" not in screen_text(app)
+        assert {each.word for each in engine.words_learned()} == {"zyzzy", "flumm"}
+
+
+async def test_a_keyboard_opened_privately_stays_private(engine: GatedEngine) -> None:
+    app = KeyboardApp(lambda: engine, QWERTY, is_private=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "fedkey · private" in screen_text(app)
+        assert "Private typing" not in [each.title for each in app.get_system_commands(app.typing)]
+        await pilot.press(*"zyzzy ")
+        await settled(pilot)
+        assert engine.privacy == {True}
+        assert engine.words_learned() == []
+
+
+async def test_a_memory_that_fails_is_told_of_once_and_typing_goes_on(
+    app: KeyboardApp, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise UserError("The memory [file] is full.")
+
+    notices: list[Noticed] = []
+
+    def hook(message: Message) -> None:
+        if isinstance(message, Noticed):
+            notices.append(message)
+
+    async with app.run_test(size=(80, 24), notifications=True, message_hook=hook) as pilot:
+        await settled(pilot)
+        monkeypatch.setattr(engine, "accept", fail)
+        monkeypatch.setattr(engine, "undo", fail)
+        engine.prepare("wrld", autocorrect="world")
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press("space", "backspace", *" and on ")
+        await settled(pilot)
+        await wait_for(pilot, lambda: "The memory [file] is full." in screen_text(app))
+        assert text(app) == "wrld and on |"
+        assert words(app)
+    assert app.return_value is None
+    assert [each.sentence for each in notices] == ["The memory [file] is full."]
+
+
+async def test_quitting_closes_the_memory(tiny_bundle: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "personal.sqlite"
+    app = KeyboardApp(lambda: Engine.open(tiny_bundle, memory=memory), QWERTY)
+    async with app.run_test() as pilot:
+        await pilot.press(*"zyzzy ")
+        await settled(pilot)
+        await pilot.press("ctrl+q")
+    # A log beside the file would mean that it is open still.
+    deadline = time.monotonic() + 20
+    while memory.with_name("personal.sqlite-wal").exists():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    engine = Engine.open(tiny_bundle, memory=memory)
+    assert [each.word for each in engine.words_learned()] == ["zyzzy"]
+    engine.close()
 
 
 # ----------------------------------------------------------------------------------------- races
@@ -241,7 +668,7 @@ async def test_an_overtaken_answer_is_never_shown_and_old_words_stay_meanwhile(
         await settled(pilot)
         seen = [words(app)]
         strip = app.typing.query_one(SuggestionStrip)
-        app.typing.watch(strip, "words", lambda new: seen.append(new), init=False)
+        app.typing.watch(strip, "offers", lambda: seen.append(words(app)), init=False)
         before = words(app)
         engine.gate.clear()
         await pilot.press("t")
@@ -250,7 +677,7 @@ async def test_an_overtaken_answer_is_never_shown_and_old_words_stay_meanwhile(
         assert words(app) == before
         engine.gate.set()
         await settled(pilot)
-        assert seen == [before, engine.suggest("", "to").words]
+        assert seen == [before, words_for(engine, "", "to")]
 
 
 async def test_taking_takes_what_is_shown_whatever_was_typed_of_the_word_since(
@@ -286,7 +713,7 @@ async def test_a_clicked_word_that_is_no_longer_shown_is_not_taken(app: Keyboard
     async with app.run_test() as pilot:
         await pilot.press("t")
         await settled(pilot)
-        app.typing.query(Choice)[0].post_message(WordChosen("something else"))
+        app.typing.query(Choice)[0].post_message(OfferChosen(Offer(Kind.WORD, "something else")))
         await pilot.pause()
         assert text(app) == "t|"
 
@@ -305,9 +732,9 @@ async def test_keys_typed_before_the_engine_is_ready_are_not_lost(engine: GatedE
         assert text(app) == "hi th|"
         may_open.set()
         await settled(pilot)
-        assert engine.asked == [("hi ", "th")]
+        assert engine.asked == [("", "hi"), ("hi ", "th")]  # the finished word might have been a mistake
         assert engine.told == [("", "hi", "hi")]
-        assert words(app) == engine.suggest("hi ", "th").words
+        assert words(app) == words_for(engine, "hi ", "th")
         assert LOADING not in screen_text(app)
 
 
@@ -323,7 +750,7 @@ async def test_a_bundle_refused_while_loading_closes_the_app_with_the_sentence(t
 async def test_an_engine_that_breaks_down_closes_the_app_with_a_sentence_that_keeps_the_draft_to_itself(
     app: KeyboardApp, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(context: str, typed: str) -> Suggestions:
+    def break_down(context: str, typed: str, private: bool) -> Suggestions:
         raise MemoryError("no room for the next layer\nat some address")
 
     async with app.run_test() as pilot:
@@ -360,7 +787,7 @@ async def test_enter_sends_and_what_was_sent_is_context(app: KeyboardApp, engine
         await pilot.press(*"at ", "h")
         await settled(pilot)
         assert engine.asked[-1] == ("see you\nat ", "h")
-        assert words(app) == engine.suggest("see you\nat ", "h").words
+        assert words(app) == words_for(engine, "see you\nat ", "h")
         assert [bubble.query_one(Static).render().plain for bubble in app.typing.query(Bubble)] == ["see you"]
         assert "see" in screen_text(app)
 
@@ -410,7 +837,7 @@ async def test_suggestions_are_for_the_word_at_the_caret(app: KeyboardApp, engin
         await pilot.press(*"se you", *["left"] * 4)
         assert text(app) == "se| you"
         await settled(pilot)
-        assert words(app) == engine.suggest("", "se").words
+        assert words(app) == words_for(engine, "", "se")
         word = words(app)[0]
         await pilot.press("tab")
         assert text(app) == f"{word}| you"
@@ -424,8 +851,16 @@ async def test_editing_keys_edit(app: KeyboardApp) -> None:
         assert text(app) == "O|ne two"
         await pilot.press("ctrl+right", "ctrl+right", "ctrl+left", "right", "ctrl+u")
         assert text(app) == "|wo"
-        await pilot.press("end", "alt+x", "f5")
+        await pilot.press("end", "alt+x", "f9")
         assert text(app) == "wo|"
+
+
+async def test_keys_that_come_in_one_bundle_are_done_in_their_order(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        for key in ("x", "y", "backspace", "z", "ctrl+u", "a", "b", "left", "c", "enter", "d"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await wait_for(pilot, lambda: text(app) == "d|")
+        assert app.typing.messages == ("acb",)
 
 
 async def test_pasted_text_comes_in_on_one_line(app: KeyboardApp) -> None:
@@ -638,16 +1073,22 @@ async def test_every_theme_tells_keys_from_the_ground_and_lit_keys_from_others(a
 
 
 @pytest.mark.parametrize("theme", ["fedkey-dark", "fedkey-light", "ansi-dark", "ansi-light"])
-async def test_no_color_is_honoured(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
+async def test_no_color_is_honoured(wrld: GatedEngine, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = KeyboardApp(lambda: Engine.open(tiny_bundle), QWERTY, theme)
+    app = KeyboardApp(lambda: wrld, QWERTY, theme)
     async with app.run_test(size=(60, 18)) as pilot:
         await pilot.press("g", "o")
         await settled(pilot)
         await pilot.press("f1")
         await pilot.pause()
-        await pilot.press("escape", "g")
+        await pilot.press("escape", *" wrld")
+        await settled(pilot)
+        assert "1 world ␣" in screen_text(app)
+        await pilot.press("space", *"wrld")
+        await settled(pilot)
+        assert underlined(app) == "world"
         drawing = app.export_screenshot()
+    assert "underline" in drawing
     inside = drawing[drawing.index("<style>") :]
     colours = re.findall(r"-r\d+ \{ fill: #([0-9a-f]{6})", inside)
     assert colours
@@ -662,12 +1103,14 @@ async def test_no_color_is_honoured(tiny_bundle: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("closing", ["escape", "f1", "click"])
 async def test_help_names_every_way_to_take_a_word(app: KeyboardApp, closing: str) -> None:
-    async with app.run_test(size=(80, 26)) as pilot:
+    async with app.run_test(size=(80, 36)) as pilot:
         await pilot.press("t", "f1")
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
         await pilot.pause()
         shown = screen_text(app)
-        for key in ("Tab", "Alt+1", "F2", "Esc", "Enter", "Ctrl+P", "Ctrl+Q", "Nothing you"):
+        for key in ("Tab", "Alt+1", "Alt+4", "F2", "Backspace", "Ctrl+Z", "Esc", "Enter", "Ctrl+P", "Ctrl+Q"):
+            assert key in shown
+        for key in ("Nothing you", "␣"):
             assert key in shown
         if closing == "click":
             await pilot.click(offset=(1, 1))
@@ -683,12 +1126,12 @@ async def test_help_can_be_read_to_its_end_in_a_small_terminal(app: KeyboardApp)
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
         for _ in range(40):
             await pilot.press("down")
-        await wait_for(pilot, lambda: "anywhere." in screen_text(app))
+        await wait_for(pilot, lambda: "remembered." in screen_text(app))
 
 
 async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) -> None:
     names = [command.title for command in app.get_system_commands(app.typing)]
-    assert names == ["Help", "Theme", "Clear conversation", "Quit"]
+    assert names == ["Help", "Theme", "Private typing", "Clear conversation", "Quit"]
     async with app.run_test() as pilot:
         await pilot.press(*"hello", "enter", *"dra")
         await pilot.press("ctrl+p")

@@ -27,10 +27,15 @@ SECONDS = 30
 class Terminal:
     """A shell in a terminal of 80 by 24 characters."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_folder: Path) -> None:
         self._socket = f"fedkey-test-{uuid.uuid4().hex[:8]}"
         # Readline puts LINES and COLUMNS into pytest's environment; inherited, they would pin the size.
-        shell = f"env -u NO_COLOR -u LINES -u COLUMNS PS1={shlex.quote(PROMPT)} bash --norc --noprofile"
+        shell = shlex.join(
+            [
+                *("env", "-u", "NO_COLOR", "-u", "LINES", "-u", "COLUMNS"),
+                *(f"XDG_DATA_HOME={data_folder}", f"PS1={PROMPT}", "bash", "--norc", "--noprofile"),
+            ]
+        )
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", shell)
         self.tmux("set-option", "-g", "window-size", "manual")
         self.wait_for(lambda: self.text == PROMPT)
@@ -82,8 +87,14 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    terminal = Terminal()
+def data_folder(tmp_path: Path) -> Path:
+    """Where the keyboard may keep what it learns, instead of the data folder of whoever runs the tests."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def terminal(data_folder: Path) -> Iterator[Terminal]:
+    terminal = Terminal(data_folder)
     yield terminal
     terminal.tmux("kill-server")
 
@@ -151,3 +162,56 @@ def test_a_polite_kill_leaves_the_terminal_as_it_was(
     terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
     assert "status 143" in terminal.text
     assert terminal.state == before
+
+
+def mistake(engine: Engine) -> tuple[str, str]:
+    """Letters that the engine corrects, and into what."""
+    for word in sorted(engine.lexicon.forms.values(), key=len, reverse=True):
+        letters = word[:-2] + word[-1]
+        correction = engine.suggest("", letters).autocorrect if word.isalpha() else None
+        if correction is not None:
+            return letters, correction
+    pytest.fail("the engine corrects nothing")
+
+
+def test_a_mistake_is_corrected_taken_back_and_remembered(
+    terminal: Terminal, tiny_bundle: Path, data_folder: Path
+) -> None:
+    letters, correction = mistake(Engine.open(tiny_bundle))
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: " space " in terminal.text and " ms" in terminal.text)
+    # All at once, faster than any engine: the correction may come when the next word has been begun.
+    terminal.type(f"{letters} yes")
+    terminal.wait_for(lambda: f"│ {correction} yes" in terminal.text)
+    terminal.press("C-u")
+    terminal.type(letters)
+    terminal.wait_for(lambda: f"{correction} ␣" in terminal.text and f"3 “{letters}”" in terminal.text)
+    terminal.type(" ")
+    terminal.wait_for(lambda: f"│ {correction} " in terminal.text)
+    terminal.press("BSpace")
+    terminal.wait_for(lambda: f"│ {letters} " in terminal.text)
+    terminal.type(" ")
+    terminal.wait_for(lambda: "␣" not in terminal.text)
+    assert f"│ {letters} " in terminal.text
+    # Brought back and finished, it is a word like any other from now on.
+    terminal.press("C-u")
+    terminal.type(f"{letters} yes")
+    terminal.wait_for(lambda: f"│ {letters} yes" in terminal.text)
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
+    memory = data_folder / "fedkey" / "personal.sqlite"
+    assert memory.stat().st_mode & 0o777 == 0o600
+    assert letters.lower() in {
+        each.word.lower() for each in Engine.open(tiny_bundle, memory=memory).words_learned()
+    }
+
+
+def test_typing_privately_leaves_no_file(terminal: Terminal, tiny_bundle: Path, data_folder: Path) -> None:
+    terminal.start(tiny_bundle, "--private")
+    terminal.wait_for(lambda: "fedkey · private" in terminal.text and " ms" in terminal.text)
+    terminal.type("zyzzy zyzzy ")
+    terminal.press("Enter")
+    terminal.wait_for(lambda: "│ Private message" in terminal.text)
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
+    assert not data_folder.exists()

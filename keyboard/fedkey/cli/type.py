@@ -1,7 +1,7 @@
 """`fedkey BUNDLE`: opens the keyboard.
 
-In: a bundle folder, and a terminal. Out: the keyboard on screen; a bundle that is refused is refused before
-the terminal is touched. Next stop: `fedkey.ui.app`.
+In: a bundle folder, a file for the writer's words, and a terminal. Out: the keyboard on screen; a bundle that
+is refused is refused before the terminal is touched. Next stop: `fedkey.ui.app`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("bundle", nargs="?", help="the bundle folder")
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument(
+        "--memory",
+        metavar="FILE",
+        type=Path,
+        help="where your words are remembered (default: personal.sqlite in your data folder)",
+    )
+    memory.add_argument(
+        "--private",
+        "--incognito",
+        action="store_true",
+        help="remember nothing, and use nothing that was remembered",
+    )
     parser.add_argument("--theme", metavar="NAME", help="colours, as the command palette lists them")
 
 
@@ -40,18 +54,26 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fedkey.ui.app import KeyboardApp
 
+    memory = None if arguments.private else arguments.memory or _usual_memory()
+
     def open_engine() -> Engine:
         from fedkey.engine import Engine
 
-        return Engine(bundle)
+        return Engine(bundle, memory)
 
-    app = KeyboardApp(open_engine, layout)
+    app = KeyboardApp(open_engine, layout, is_private=arguments.private)
     if arguments.theme is not None:
         app.theme = _known(arguments.theme, app.available_themes)
     refusal = app.run()
     if refusal is not None:
         raise UserError(refusal)
     return app.return_code or 0
+
+
+def _usual_memory() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("fedkey") / "personal.sqlite"
 
 
 def _known(theme: str, available: Iterable[str]) -> str:

@@ -20,7 +20,18 @@ from textual.screen import Screen
 from fedkey.layout import Layout
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
-from fedkey.ui.messages import Answered, Asked, EngineFailed, EngineReady, Typable, Written
+from fedkey.ui.messages import (
+    Answered,
+    Asked,
+    Corrected,
+    EngineFailed,
+    EngineReady,
+    Finished,
+    Noticed,
+    TakenBack,
+    Typable,
+    Written,
+)
 from fedkey.ui.terminal import read_alt_digits_as_keys
 from fedkey.ui.themes import DARK, THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
@@ -32,6 +43,10 @@ if TYPE_CHECKING:
 WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (63, "-wide")]
 HEIGHTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (18, "-medium"), (24, "-high"), (40, "-highest")]
 """From so many cells on, the screen has this class; `app.tcss` says what that means."""
+
+
+NOTICE_SECONDS = 10
+"""Long enough to read a sentence; a click removes it."""
 
 
 class KeyboardApp(App[str]):
@@ -48,11 +63,27 @@ class KeyboardApp(App[str]):
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
 
-    def __init__(self, open_engine: Callable[[], Engine], layout: Layout, theme: str = DARK.name) -> None:
-        """`open_engine` is called once, in another thread; what it raises closes the app."""
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        layout: Layout,
+        theme: str = DARK.name,
+        *,
+        is_private: bool = False,
+    ) -> None:
+        """Shows nothing yet.
+
+        Args:
+            open_engine: called once, in another thread; what it raises closes the app.
+            layout: the keys.
+            theme: the name of a theme.
+            is_private: whether typing is private from the first key to the last.
+        """
         super().__init__()
         read_alt_digits_as_keys()
         self.typing = TypingScreen(layout)
+        self.typing.is_private = is_private
+        self._stays_private = is_private
         self.inference = Inference(open_engine, self.post_message)
         for each in THEMES:
             self.register_theme(each)
@@ -94,6 +125,14 @@ class KeyboardApp(App[str]):
         """Passes a word to the engine."""
         self.inference.tell(message)
 
+    def on_finished(self, message: Finished) -> None:
+        """Passes a word to the engine that has not answered for it yet."""
+        self.inference.tell(message)
+
+    def on_taken_back(self, message: TakenBack) -> None:
+        """Passes a change of mind to the engine."""
+        self.inference.tell(message)
+
     def on_engine_ready(self, _: EngineReady) -> None:
         """Ends the loading state."""
         self.typing.is_ready = True
@@ -106,6 +145,18 @@ class KeyboardApp(App[str]):
         """Passes an answer to the screen."""
         self.typing.show_answer(message)
 
+    def on_corrected(self, message: Corrected) -> None:
+        """Passes a correction to the screen."""
+        self.typing.show_correction(message)
+
+    def on_noticed(self, message: Noticed) -> None:
+        """Says it for a while, over the keys."""
+        self.notify(message.sentence, severity="warning", timeout=NOTICE_SECONDS, markup=False)
+
+    def action_toggle_private(self) -> None:
+        """Begins or ends private typing."""
+        self.typing.is_private = not self.typing.is_private
+
     def action_help(self) -> None:
         """Shows the help page."""
         self.push_screen(HelpScreen())
@@ -114,6 +165,14 @@ class KeyboardApp(App[str]):
         """What the command palette offers."""
         yield SystemCommand("Help", "What every key does", self.action_help)
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        if not self._stays_private:
+            yield SystemCommand(
+                "Private typing",
+                "Remember again what is typed"
+                if self.typing.is_private
+                else "Remember nothing of what follows",
+                self.action_toggle_private,
+            )
         yield SystemCommand(
             "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
         )

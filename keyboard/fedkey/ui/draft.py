@@ -1,7 +1,7 @@
 """The message being written, with a caret that is always in view.
 
-In: a `fedkey.draft.Draft`. Out: wrapped lines, and the place in the text where the mouse clicked. Next stop:
-`fedkey.ui.suggestions`.
+In: a `fedkey.draft.Draft`. Out: wrapped lines, a new correction underlined, and the place in the text where
+the mouse clicked. Next stop: `fedkey.ui.suggestions`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class DraftView(Widget):
     """Shows the draft; grows with it up to the height its style allows, then scrolls with the caret."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--placeholder"}
-    PLACEHOLDER = "Message"
 
     draft: reactive[Draft] = reactive(Draft(), layout=True)
+    placeholder: reactive[str] = reactive("Message")
+    """Stands where the text will begin."""
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the text needs."""
@@ -57,20 +58,19 @@ class DraftView(Widget):
         # Reversed, the caret is seen without colours, too; `get_visual_style` forgets that of a text style.
         caret_style = self.get_visual_style("draft--caret") + Style(reverse=True)
         if not text:
-            rest = (self.PLACEHOLDER[1:], self.get_visual_style("draft--placeholder"))
-            return Content.assemble((self.PLACEHOLDER[:1], caret_style), rest)
+            rest = (self.placeholder[1:], self.get_visual_style("draft--placeholder"))
+            return Content.assemble((self.placeholder[:1], caret_style), rest)
         lines = []
         for start, end in self._visible_lines():
-            line = text[start:end]
-            if start <= caret < end or (caret == end == len(text)):
-                before, at, behind = (
-                    line[: caret - start],
-                    line[caret - start :][:1],
-                    line[caret - start + 1 :],
-                )
-                lines.append(Content.assemble(before, (at or " ", caret_style), behind))
-            else:
-                lines.append(Content(line))
+            has_caret = start <= caret < end or (caret == end == len(text))
+            line = Content(text[start:end] + (" " if has_caret and caret == end else ""))
+            marked = self.draft.marked
+            if marked is not None and marked.start < end and marked.end > start:
+                span = max(marked.start - start, 0), min(marked.end, end) - start
+                line = line.stylize(Style(underline=True), *span)
+            if has_caret:
+                line = line.stylize(caret_style, caret - start, caret - start + 1)
+            lines.append(line)
         return Content("\n").join(lines)
 
     def watch_draft(self) -> None:

@@ -16,19 +16,27 @@ from textual.widgets import Static
 KEYS = (
     ("Tab", "take the first suggestion"),
     ("Alt+1 2 3", "take the first, second, third one"),
-    ("F2 F3 F4", "the same where Alt is taken"),
-    ("Esc", "hide them until the next key"),
+    ("Alt+4", "take the phrase behind them"),
+    ("Alt+5 6", "take an emoji"),
+    ("F2 … F7", "the same where Alt is taken"),
+    ("Space . , !", "put in the word that is marked ␣"),
+    ("Backspace", "right after that: bring back the letters"),
+    ("Ctrl+Z", "take back a correction or suggestion"),
+    ("Esc", "hide them, and leave the word as it is"),
     ("Enter", "send"),
     ("Ctrl+W", "delete the word before the caret"),
     ("Ctrl+U", "delete all before the caret"),
     ("Ctrl+← →", "jump over a word"),
     ("PgUp PgDn", "look back in the conversation"),
-    ("Ctrl+P", "commands: themes and more"),
+    ("Ctrl+P", "commands: private typing, themes, more"),
     ("Ctrl+Q", "quit"),
 )
 
 MOUSE = "Keys, suggestions and the draft can be clicked, too."
-PRIVACY = "Words are predicted on this machine. Nothing you type is stored or sent anywhere."
+PRIVACY = (
+    "Nothing you type leaves this machine. Words that you use are remembered in a file that only you can "
+    "read; while you type privately, nothing is remembered."
+)
 
 
 class HelpScreen(ModalScreen[None]):

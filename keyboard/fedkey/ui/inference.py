@@ -1,7 +1,7 @@
 """The engine in a thread of its own, so that no key ever waits for a word.
 
-In: questions and written words, from the app. Out: messages to the app: ready, answers, or that it failed.
-Next stop: `fedkey.engine`.
+In: questions, finished and written words, from the app. Out: messages to the app: ready, answers,
+corrections, or that something failed. Next stop: `fedkey.engine`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,32 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from fedkey.errors import UserError
-from fedkey.ui.messages import Answered, EngineFailed, EngineReady, Question, Written
+from fedkey.ui.messages import (
+    Answered,
+    Corrected,
+    EngineFailed,
+    EngineReady,
+    Finished,
+    Noticed,
+    Question,
+    TakenBack,
+    Written,
+)
 
 if TYPE_CHECKING:
-    from fedkey.engine import Engine
+    from fedkey.engine import Accepted, Engine
+
+Told = Written | Finished | TakenBack
+"""What the engine is told of the text. None of it is lost, and it is told in order."""
 
 
 class Inference:
     """Owns the engine. `run` is the body of one thread; the other methods may be called from any.
 
-    Written words are told in order and none is lost. Of the questions only the newest is kept: whoever types
-    faster than the engine answers gets the answer to the last key, not a queue of old ones.
+    Of the questions only the newest is kept: whoever types faster than the engine answers gets the answer to
+    the last key, not a queue of old ones. A word that was finished before its answer came is asked for once
+    more, in its turn: where the engine would leave it, it is told at once as it stands; where not, the
+    correction is posted, and whoever puts it tells so.
     """
 
     def __init__(self, open_engine: Callable[[], Engine], post: Callable[[Message], object]) -> None:
@@ -37,9 +52,13 @@ class Inference:
         self._open_engine = open_engine
         self._post = post
         self._changed = threading.Condition()
-        self._written: deque[Written] = deque()
+        self._told: deque[Told] = deque()
         self._question: Question | None = None
         self._is_stopped = False
+        self._noticed: set[str] = set()
+        # Only what was put last can be taken back, so nothing older is kept.
+        self._last_swap: int | None = None
+        self._accepted: list[Accepted] = []
 
     def ask(self, question: Question) -> None:
         """Puts a question in place of the one that waits, if any."""
@@ -47,10 +66,10 @@ class Inference:
             self._question = question
             self._changed.notify()
 
-    def tell(self, written: Written) -> None:
-        """Passes on a word that now stands in the text."""
+    def tell(self, told: Told) -> None:
+        """Passes on what became of the text."""
         with self._changed:
-            self._written.append(written)
+            self._told.append(told)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -75,18 +94,53 @@ class Inference:
     def _serve(self, engine: Engine) -> None:
         self._post(EngineReady())
         while (work := self._next()) is not None:
-            if isinstance(work, Written):
-                engine.accept(work.context, work.typed, work.word)
+            if isinstance(work, Question):
+                answer = engine.suggest(work.context, work.typed, private=work.is_private)
+                self._post(Answered(work, answer))
+            elif isinstance(work, Finished):
+                self._judge(engine, work)
             else:
-                self._post(Answered(work, engine.suggest(work.context, work.typed)))
+                self._remember(engine, work)
+            self._notice(engine.notice)
+        engine.close()
 
-    def _next(self) -> Written | Question | None:
+    def _judge(self, engine: Engine, word: Finished) -> None:
+        answer = engine.suggest(word.context, word.typed, private=word.is_private)
+        if answer.autocorrect is None:
+            self._remember(engine, Written(word.context, word.typed, word.typed, word.is_private))
+        else:
+            self._post(Corrected(word, answer.autocorrect))
+
+    def _remember(self, engine: Engine, told: Written | TakenBack) -> None:
+        """A memory that fails is told of, and does not end the typing."""
+        try:
+            if isinstance(told, TakenBack):
+                if told.swap == self._last_swap:
+                    for accepted in reversed(self._accepted):
+                        engine.undo(accepted)
+                    self._accepted = []
+                return
+            accepted = engine.accept(told.context, told.typed, told.word, private=told.is_private)
+        except UserError as error:
+            self._notice(str(error))
+            return
+        if told.swap is not None:
+            kept = self._accepted if told.swap == self._last_swap else []
+            self._last_swap, self._accepted = told.swap, [*kept, accepted]
+
+    def _notice(self, sentence: str | None) -> None:
+        """Posts a sentence once, however often its cause comes back."""
+        if sentence is not None and sentence not in self._noticed:
+            self._noticed.add(sentence)
+            self._post(Noticed(sentence))
+
+    def _next(self) -> Told | Question | None:
         """Waits for something to do; None means stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or self._written or self._question)
+            self._changed.wait_for(lambda: self._is_stopped or self._told or self._question)
             if self._is_stopped:
                 return None
-            if self._written:
-                return self._written.popleft()
+            if self._told:
+                return self._told.popleft()
             question, self._question = self._question, None
             return question

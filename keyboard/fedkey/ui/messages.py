@@ -7,6 +7,7 @@ In: nothing. Out: one small dataclass per event. Next stop: `fedkey.ui.inference
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -25,11 +26,13 @@ class Question:
         revision: counts the questions of a screen, so that an answer can be told from a newer one.
         context: everything before the word being typed, see `Engine.suggest`.
         typed: its letters so far.
+        is_private: whether nothing that was remembered may show.
     """
 
     revision: int
     context: str
     typed: str
+    is_private: bool = False
 
 
 @dataclass
@@ -41,11 +44,56 @@ class Asked(Message):
 
 @dataclass
 class Written(Message):
-    """A word now stands in the text, taken from the suggestions or typed to its end."""
+    """A word now stands in the text, taken from the suggestions, typed to its end, or put there by a
+    correction.
+
+    Attributes:
+        context: the text before it.
+        typed: the letters that were typed of it.
+        word: the word.
+        is_private: whether it must not be remembered.
+        swap: number of what was put in place of letters, the word being all of it or a part; None for a word
+            that stands as it was typed.
+    """
 
     context: str
     typed: str
     word: str
+    is_private: bool = False
+    swap: int | None = None
+
+
+@dataclass
+class Finished(Message):
+    """A word was typed to its end before the engine had answered for all of its letters.
+
+    Attributes:
+        context: the text before it.
+        typed: the word.
+        is_private: whether it must not be remembered.
+        swap: the number that its correction is to have.
+    """
+
+    context: str
+    typed: str
+    is_private: bool
+    swap: int
+
+
+@dataclass
+class Corrected(Message):
+    """The correction of a word that had been finished before it was known; a word that stands is not
+    mentioned again."""
+
+    finished: Finished
+    word: str
+
+
+@dataclass
+class TakenBack(Message):
+    """What was put in place of letters was taken back, and they stand."""
+
+    swap: int
 
 
 @dataclass
@@ -63,6 +111,13 @@ class EngineFailed(Message):
     """The engine cannot be opened, or cannot go on; one sentence says why."""
 
     reason: str
+
+
+@dataclass
+class Noticed(Message):
+    """Something is wrong with the memory of words; one sentence says what. Typing goes on."""
+
+    sentence: str
 
 
 @dataclass
@@ -92,11 +147,31 @@ class KeyTapped(Message):
     y: float
 
 
-@dataclass
-class WordChosen(Message):
-    """A suggestion was clicked; its word is named, because another may stand in its place by now."""
+class Kind(Enum):
+    """What a suggestion is."""
 
-    word: str
+    WORD = "word"
+    CORRECTION = "correction"
+    """The word that a space would put in place of the letters."""
+    LITERAL = "literal"
+    """The letters themselves."""
+    PHRASE = "phrase"
+    EMOJI = "emoji"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A suggestion as it is shown: what it is, and the text that it inserts."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass
+class OfferChosen(Message):
+    """A suggestion was clicked; it is named, because another may stand in its place by now."""
+
+    offer: Offer
 
 
 @dataclass

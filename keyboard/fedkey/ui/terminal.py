@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from textual import _ansi_sequences
 
-ALT_DIGITS = ("\x1b1", "\x1b2", "\x1b3")
+ALT_DIGITS = tuple(f"\x1b{digit}" for digit in range(1, 7))
 
 
 def read_alt_digits_as_keys() -> None:
-    """Lets Alt+1, 2 and 3 arrive as `alt+1`, `alt+2` and `alt+3`.
+    """Lets Alt+1 to Alt+6 arrive as `alt+1` to `alt+6`.
 
     Most terminals, and tmux, send Escape and the digit for them. Textual takes that for the characters a Mac
-    types with the Option key (¡, ™ and £), which are then told apart no more from the same characters typed
-    on a keyboard that has them.
+    types with the Option key (¡, ™, £ and so on), which are then told apart no more from the same characters
+    typed on a keyboard that has them.
     """
     for sequence in ALT_DIGITS:
         _ansi_sequences.ANSI_SEQUENCES_KEYS.pop(sequence, None)  # type: ignore[attr-defined]

@@ -1,11 +1,12 @@
 """The main screen: turns keys, clicks and answers into drafts and questions.
 
-In: what was pressed, and the engine's answers. Out: questions and written words, as messages to the app. Next
-stop: `fedkey.ui.app`.
+In: what was pressed, and the engine's answers. Out: questions, and what became of the text, as messages to
+the app. Next stop: `fedkey.ui.app`.
 
 Who types fast is ahead of the engine. What is shown therefore keeps the question it answers: an answer is
 shown only if nothing was asked since, and a shown word is taken only for the place in the text for which it
-was shown, whatever has been typed of the word by then.
+was shown, whatever has been typed of the word by then. A correction is made at once if the answer for all of
+the word's letters is shown, and otherwise when it comes, if the word still stands where it stood.
 """
 
 from __future__ import annotations
@@ -22,18 +23,34 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from fedkey import draft as writing
-from fedkey.draft import Draft
+from fedkey.draft import Draft, Place
 from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
-from fedkey.ui.messages import Answered, Asked, CaretPlaced, KeyTapped, Question, Typable, WordChosen, Written
-from fedkey.ui.suggestions import SuggestionStrip
+from fedkey.ui.messages import (
+    Answered,
+    Asked,
+    CaretPlaced,
+    Corrected,
+    Finished,
+    KeyTapped,
+    Kind,
+    Offer,
+    OfferChosen,
+    Question,
+    TakenBack,
+    Typable,
+    Written,
+)
+from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 """Below this the keyboard is not legible, and a sentence stands in its place."""
 
 LOADING = "Loading the model …"
+
+NOTHING: Offers = (None,) * NUM_PLACES
 
 EDITS: dict[str, Callable[[Draft], Draft]] = {
     "backspace": writing.backspace,
@@ -49,16 +66,30 @@ EDITS: dict[str, Callable[[Draft], Draft]] = {
 }
 
 
+class Keys(Footer):
+    """The footer; `app.tcss` can tell the key that is missed least where there is no room for all."""
+
+    def compose(self) -> ComposeResult:
+        """The keys that have a description."""
+        for key in super().compose():
+            key.set_class(getattr(key, "action", None) == "undo", "-undo")
+            yield key
+
+
 class TypingScreen(Screen[None]):
     """Conversation, draft, suggestions and keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "take(0)", "Take", key_display="Tab"),
         Binding("enter", "send", "Send", key_display="Enter"),
+        Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
         Binding("alt+1,f2", "take(0)", show=False),
         Binding("alt+2,f3", "take(1)", show=False),
         Binding("alt+3,f4", "take(2)", show=False),
+        Binding("alt+4,f5", "take(3)", show=False),
+        Binding("alt+5,f6", "take(4)", show=False),
+        Binding("alt+6,f7", "take(5)", show=False),
         Binding("escape", "dismiss_suggestions", show=False),
         Binding("backspace,ctrl+h", "edit('backspace')", show=False),
         Binding("delete", "edit('delete')", show=False),
@@ -80,11 +111,19 @@ class TypingScreen(Screen[None]):
     """Whether the engine answers yet."""
     shown: var[Answered | None] = var(None)
     """The answer on the strip; None while it is empty."""
+    is_private: reactive[bool] = reactive(False)
+    """Whether nothing is remembered, and nothing that was remembered shows."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self._revision = 0
+        # What is put in place of letters is numbered, so that the engine knows what is taken back.
+        self._swaps = 0
+        self._last_swap = 0
+        # Words whose correction may still come, by the number it would have.
+        self._finished: dict[int, Place] = {}
         # Held, not looked up: the engine's thread may answer while the screen is being built or taken down.
+        self._title = Static("fedkey", id="name")
         self._latency = Static(id="latency")
         self._conversation = Conversation()
         self._view = DraftView()
@@ -96,13 +135,13 @@ class TypingScreen(Screen[None]):
         """From the top: title, conversation, draft, suggestions, keys, footer."""
         with Vertical(id="desk"):
             with Horizontal(id="title"):
-                yield Static("fedkey", id="name")
+                yield self._title
                 yield self._latency
             yield self._conversation
             yield self._view
             yield self._strip
             yield self._keypad
-            yield Footer(show_command_palette=False)
+            yield Keys(show_command_palette=False)
         yield self._too_small
 
     def on_mount(self) -> None:
@@ -126,9 +165,19 @@ class TypingScreen(Screen[None]):
 
     def watch_shown(self, shown: Answered | None) -> None:
         """Shows the words and how long they took."""
-        self._strip.words = shown.suggestions.words if shown else ()
-        if shown is not None:
-            self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms")
+        if shown is None:
+            self._strip.offers = NOTHING
+            return
+        self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms")
+        may_correct = self.draft.correctable is not None
+        self._strip.offers = offered(shown.suggestions, shown.question.typed, may_correct=may_correct)
+
+    def watch_is_private(self, is_private: bool) -> None:
+        """Says so, and asks again: what is remembered comes or goes."""
+        self._title.update("fedkey · private" if is_private else "fedkey")
+        self._view.placeholder = "Private message" if is_private else "Message"
+        if self.is_mounted:
+            self._ask()
 
     def on_resize(self, event: events.Resize) -> None:
         """Says what is missing where the keyboard has no room."""
@@ -145,59 +194,125 @@ class TypingScreen(Screen[None]):
             self.shown = answer
 
     def action_dismiss_suggestions(self) -> None:
-        """Hides the suggestions, and those on their way, until the text changes."""
+        """Hides the suggestions, and those on their way, until the text changes. Nothing unseen is put in:
+        the letters stand as they are."""
         self._revision += 1
         self.shown = None
+        self.draft = writing.keep(self.draft)
 
     def _ask(self) -> None:
         self._revision += 1
-        context = writing.context(self.messages, self.draft)
-        self.post_message(Asked(Question(self._revision, context, self.draft.typed)))
+        self.post_message(
+            Asked(Question(self._revision, self._context_here, self.draft.typed, self.is_private))
+        )
+
+    @property
+    def _context_here(self) -> str:
+        return writing.context(self.messages, self.draft)
+
+    def _shown_for_here(self) -> Answered | None:
+        """What is shown, unless the text before the word at the caret is not the one it was shown for."""
+        shown = self.shown
+        return shown if shown is not None and shown.question.context == self._context_here else None
 
     # ------------------------------------------------------------------------------ the text changes
 
+    def press(self, character: str) -> None:
+        """Types at the caret. Whatever cannot continue a word finishes the one before it, and may bring its
+        correction."""
+        old, new = self.draft, writing.insert(self.draft, character)
+        place = old.correctable
+        if new.typed or place is None or not writing.brings_correction(character):
+            self.write(character)
+            return
+        answer = self._shown_for_here()
+        self._swaps += 1
+        if answer is None or answer.question.typed != place.letters:
+            self.post_message(Finished(self._context_here, place.letters, self.is_private, self._swaps))
+            self._put(new)
+            self._finished[self._swaps] = place
+            return
+        word = answer.suggestions.autocorrect
+        corrected = new if word is None else writing.correct(new, place, word)
+        if word is None or corrected == new:
+            self._tell(place.letters, place.letters)
+        else:
+            self._tell(place.letters, word, swap=self._swaps)
+        self._put(corrected)
+
     def write(self, characters: str) -> None:
-        """Types at the caret. Whatever cannot continue a word finishes the one before it."""
+        """Puts in characters as they are; nothing is corrected."""
         draft = writing.insert(self.draft, characters)
         if not draft.typed and (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self._put(draft)
 
+    def show_correction(self, message: Corrected) -> None:
+        """Makes a correction that came late, where that is still what the writer would expect."""
+        finished = message.finished
+        place = self._finished.pop(finished.swap, None)
+        corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
+        is_made = corrected != self.draft
+        word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
+        self.post_message(Written(finished.context, finished.typed, word, finished.is_private, swap))
+        if is_made:
+            self._last_swap = finished.swap
+            self._put(corrected)
+
+    def action_undo(self) -> None:
+        """Takes back the last correction, or what was taken last."""
+        self._take_back(writing.undo(self.draft))
+
     def action_edit(self, name: str) -> None:
         """Deletes or moves; the names are those of `EDITS`."""
-        self._put(EDITS[name](self.draft))
+        draft = EDITS[name](self.draft)
+        if name == "backspace" and self.draft.is_just_corrected:
+            self._take_back(draft)
+        else:
+            self._put(draft)
+
+    def _take_back(self, draft: Draft) -> None:
+        if draft != self.draft:
+            self.post_message(TakenBack(self._last_swap))
+            self._put(draft)
 
     def action_take(self, rank: int) -> None:
-        """Takes one of the words shown for this place in the text, the best being 0."""
-        words = self._words_for_here()
-        if rank < len(words):
-            self._take(words[rank])
+        """Takes what is shown in a place for this place in the text, the best word being 0."""
+        self._take(self._strip.in_view[rank])
 
-    def on_word_chosen(self, message: WordChosen) -> None:
-        """Takes the word that was clicked."""
-        if message.word in self._words_for_here():
-            self._take(message.word)
+    def on_offer_chosen(self, message: OfferChosen) -> None:
+        """Takes what was clicked."""
+        if message.offer in self._strip.in_view:
+            self._take(message.offer)
 
-    def _words_for_here(self) -> tuple[str, ...]:
-        """The words on the strip, unless the text before the word at the caret is not the one they were shown
-        for."""
-        context = writing.context(self.messages, self.draft)
-        if self.shown is None or self.shown.question.context != context:
-            return ()
-        return self.shown.suggestions.words
-
-    def _take(self, word: str) -> None:
-        self._tell(self.draft.typed, word)
-        self._put(writing.accept(self.draft, word))
+    def _take(self, offer: Offer | None) -> None:
+        if offer is None or self._shown_for_here() is None:
+            return
+        typed = self.draft.typed
+        if offer.kind is Kind.EMOJI and typed:
+            return  # It was meant to follow the word before.
+        # What was typed since the letters were shown belongs to them.
+        text = typed if offer.kind is Kind.LITERAL else offer.text
+        if not text:
+            return
+        self._swaps += 1
+        self._last_swap = self._swaps
+        context, letters = self._context_here, typed
+        for word in text.split(" ") if offer.kind is Kind.PHRASE else [text]:
+            self.post_message(Written(context, letters, word, self.is_private, self._swaps))
+            context, letters = f"{context}{word} ", ""
+        kept = writing.keep(self.draft) if offer.kind is Kind.LITERAL else self.draft
+        self._put(writing.accept(kept, text))
 
     def action_send(self) -> None:
-        """Moves the draft to the conversation."""
+        """Moves the draft to the conversation, as it stands: the writer would not see a correction."""
         messages, draft = writing.send(self.messages, self.draft)
         if messages == self.messages:
             return
         if (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self.messages = messages
+        self._finished.clear()
         self._put(draft)
 
     def clear_conversation(self) -> None:
@@ -206,31 +321,47 @@ class TypingScreen(Screen[None]):
         self._ask()
 
     def _put(self, draft: Draft) -> None:
+        followed = (
+            (swap, writing.follow(self.draft, draft, place)) for swap, place in self._finished.items()
+        )
+        self._finished = {swap: place for swap, place in followed if place is not None}
         self.draft = draft
         self._ask()
 
-    def _tell(self, typed: str, word: str) -> None:
-        self.post_message(Written(writing.context(self.messages, self.draft), typed, word))
+    def _tell(self, typed: str, word: str, swap: int | None = None) -> None:
+        self.post_message(Written(self._context_here, typed, word, self.is_private, swap))
+        if swap is not None:
+            self._last_swap = swap
 
     # ------------------------------------------------------------------------------- keys and mouse
 
-    def on_key(self, event: events.Key) -> None:
-        """Lights the key on screen, and types what can be typed."""
+    async def on_key(self, event: events.Key) -> None:
+        """Lights the key on screen, and types what can be typed or does what the key is bound to.
+
+        Left to the app, what is bound would be done when letters that came after it, in the same bundle over
+        a slow line, had been typed already.
+        """
         if event.key in (BACKSPACE, ENTER):
             self._keypad.light(event.key)
-        elif event.is_printable and event.character is not None and not event.key.startswith("alt+"):
+        if event.is_printable and event.character is not None and not event.key.startswith("alt+"):
             event.stop()
             key = self._keypad.keys.key_for(event.character)
             if key is not None:
                 self._keypad.light(key.name)
                 if event.character == key.shifted != key.typed:
                     self._keypad.light(SHIFT)
-            self.write(event.character)
+            self.press(event.character)
+            return
+        bound = self.active_bindings.get(event.key)
+        if bound is not None and bound.node is self:
+            event.stop()
+            await self.run_action(bound.binding.action)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Types what was pasted, on one line."""
+        """Puts in what was pasted, on one line. It is meant as it is."""
         event.stop()
         self.write(event.text)
+        self.draft = writing.keep(self.draft)
 
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""
@@ -243,7 +374,7 @@ class TypingScreen(Screen[None]):
         elif key.name == ENTER:
             self.action_send()
         else:
-            self.write(key.shifted if keypad.is_shifted else key.typed)
+            self.press(key.shifted if keypad.is_shifted else key.typed)
             keypad.is_shifted = False
 
     def on_caret_placed(self, message: CaretPlaced) -> None:

@@ -44,10 +44,11 @@ percentile."""
 MAX_BATCHES = 3
 """A further batch is looked at when scoring lowered words so far that estimated ones came up between them."""
 
-UNIGRAM_WEIGHT = 0.02
-"""What a word's frequency is worth beside the model's opinion: a word is never less likely than so much of
-its share of all words. It is for words that the model hardly met in training, and of which it thinks too
-little."""
+UNIGRAM_WEIGHT = 0.1
+"""A word is never less likely than so much of its share of all words: of words that it hardly met in training
+a small model thinks too little. On 1,500 words of validation authors, demo bundle, 2026-11-26, next to
+nothing saves 44.2 % of an ideal typist's keys, 0.02 45.1 %, 0.1 45.4 % and 0.2 45.5 %, but then offers fewer
+after one letter."""
 
 MAX_TREE_NODES = 32
 """Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places

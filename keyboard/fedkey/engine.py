@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, Bundle, BundleError, open_bundle
-from fedkey.candidates import MARKS, CandidateBeam, CandidateFinder, Candidates
+from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.context import Context, ContextReader, newest_that_fit
 from fedkey.corrections import (
@@ -68,6 +68,12 @@ NUM_SPLITS = 2
 """Pairs of words with a space missing that compete."""
 
 MAX_EMOJI = 2
+
+RELUCTANCE = 4.0
+"""Nats on top of what a mistake costs, before a word that was mistyped is shown: whoever looks wants first
+what the letters begin. On 1,500 words of validation authors, demo bundle, 2026-11-26, 0 saves 45.1 % of an
+ideal typist's keys and 41.8 % with slips, 4 saves 45.8 and 42.1, and to show no mistyped word at all 46.0 and
+37.7."""
 
 MISTYPED_NEW_WORD = 5.0
 """Nats that a mistake in a word of the owner's own costs, of whatever kind."""
@@ -235,7 +241,7 @@ class Engine:
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
-            ranked = scores.best(candidates, k, habits.known) if len(candidates) else []
+            ranked = scores.best(_reluctantly(candidates), k, habits.known) if len(candidates) else []
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -698,6 +704,12 @@ class Engine:
                 break
             shared += 1
         self._model.rewind(self._cache, shared)
+
+
+def _reluctantly(candidates: Candidates) -> Candidates:
+    """The candidates, those that hold a mistake at a cost of `RELUCTANCE` more."""
+    costs = np.where(candidates.costs > SLIP, candidates.costs + np.float32(RELUCTANCE), candidates.costs)
+    return Candidates(candidates.words, costs, candidates.whole_costs)
 
 
 class _Alike(NamedTuple):

@@ -31,6 +31,21 @@ from fedkey.casing import like_typed
         ("US", "us", False, "US"),
         ("us", "US", False, "US"),
         ("mcdonald", "McD", False, "McDonald"),
+        ("world", "wrld", False, "world"),
+        ("world", "Wrld", False, "World"),
+        ("world", "wRld", False, "world"),
+        ("world", "WRLD", False, "WORLD"),
+        ("world", "q", True, "world"),
+        ("London", "ldon", False, "London"),
+        ("I'm", "im", False, "I'm"),
+        ("I'm", "Im", False, "I'm"),
+        ("I'm", "IM", False, "I'M"),
+        ("don't", "Dont", False, "Don't"),
+        ("iPhone", "Ipone", False, "IPhone"),
+        ("a lot", "alot", False, "a lot"),
+        ("a lot", "Alot", True, "A lot"),
+        ("a lot", "ALOT", False, "A LOT"),
+        ("thank you", "ty", False, "thank you"),
     ],
 )
 def test_the_height_of_letters(word: str, typed: str, starts_sentence: bool, expected: str) -> None:
@@ -48,6 +63,19 @@ def test_no_capital_of_the_writer_is_lost_and_no_letter_changes(
     shown = like_typed(word, typed, starts_sentence=False)
     assert shown.startswith(typed)
     assert shown.lower() == word
+
+
+@given(word=WORDS, typed=st.text(alphabet="abcxyzABCXYZ'", min_size=1, max_size=8))
+def test_of_a_mistyped_word_only_the_first_capital_or_shouting_is_kept(word: str, typed: str) -> None:
+    shown = like_typed(word, typed, starts_sentence=False)
+    assert shown.lower() == word
+    if not word.startswith(typed.lower()):
+        letters = [each for each in typed if each.isalpha()]
+        if len(letters) > 1 and "".join(letters).isupper():
+            assert shown == word.upper()
+        else:
+            assert shown[1:] == word[1:]
+            assert (shown[0] == word[0].upper()) == (typed[0].isupper() or word[0] == "'")
 
 
 @given(st.text(max_size=6), st.text(max_size=6), st.booleans())

@@ -72,6 +72,20 @@ def test_an_unknown_theme_is_told_with_the_nearest_one(tiny_bundle: Path) -> Non
     assert written == "fedkey: There is no theme 'fedkey-lihgt'; do you mean 'fedkey-light'?\r\n"
 
 
+def test_a_memory_that_cannot_be_used_is_one_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
+    status, written = run_in_terminal(tiny_bundle, "--memory", tmp_path)
+    assert status == 2
+    last = "".join(written.splitlines()[-1:])
+    assert last[last.index("fedkey: ") :].startswith(f"fedkey: Cannot use the personal memory {tmp_path}")
+
+
+def test_typing_privately_has_no_memory_to_name(tiny_bundle: Path, tmp_path: Path) -> None:
+    done = run_without_terminal(tiny_bundle, "--private", "--memory", tmp_path / "words")
+    assert done.returncode == 2
+    assert "not allowed with" in done.stderr
+    assert not (tmp_path / "words").exists()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [("layout", "colemak", "'colemak'"), ("format", 99, "format 99"), ("features", ["mind-reading"], "mind")],

@@ -177,6 +177,7 @@ class TypingScreen(Screen[None]):
         self._title.update("fedkey · private" if is_private else "fedkey")
         self._view.placeholder = "Private message" if is_private else "Message"
         if self.is_mounted:
+            self.shown = None
             self._ask()
 
     def on_resize(self, event: events.Resize) -> None:

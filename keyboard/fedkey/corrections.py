@@ -22,7 +22,6 @@ import dataclasses
 import difflib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -165,12 +164,22 @@ def may_be_corrected(context: str, letters: str) -> bool:
 def was_written(context: str, letters: str) -> bool:
     """Whether `letters` stand as a word in the conversation so far: the name of somebody whom it is about is
     no mistake."""
-    word = re.escape(letters.lower())
-    return re.search(rf"(?<![\w']){word}(?![\w'])", context[-READ_BACK:].lower()) is not None
+    text, word = context[-READ_BACK:].lower(), letters.lower()
+    start = text.find(word)
+    while start >= 0:
+        end = start + len(word)
+        if not (_continues(text[start - 1 : start]) or _continues(text[end : end + 1])):
+            return True
+        start = text.find(word, start + 1)
+    return False
+
+
+def _continues(character: str) -> bool:
+    return character.isalnum() or character == "'"
 
 
 READ_BACK = 4096
-"""Characters of the conversation that are searched: some dozens of messages, in 30 microseconds."""
+"""Characters of the conversation that are searched: some dozens of messages."""
 
 _SIGILS = tuple("#@/\\_*~^=+|<>{}[]`$%&")
 """What stands right before a tag, a name, a path or code."""

@@ -36,13 +36,20 @@ Integers = npt.NDArray[np.int64]
 NEVER = np.float32(-np.inf)
 """The log probability of what is not to be chosen."""
 
-BATCH_WORDS = 12
-"""Words of several pieces that are looked at before the list is drawn up. On the tiny model and 600 words of
-unseen chat at 0 to 3 letters, 24 and 48 found not one word more; 24 cost half as much again at the 99th
-percentile."""
+BATCH_WORDS = 6
+"""Words of several pieces that are looked at before the list is drawn up."""
 
-MAX_BATCHES = 3
-"""A further batch is looked at when scoring lowered words so far that estimated ones came up between them."""
+DOUBT = 1.0
+"""Nats by which an estimate may be too low: a word that is estimated further below the list is not looked
+at."""
+
+MAX_BATCHES = 2
+"""A further batch is looked at when scoring lowered words so far that estimated ones came up between them.
+
+Measured on 1,000 words of validation authors, demo bundle, 2026-11-26, keys saved by an ideal typist and in
+typing
+with slips: 45.7 and 42.7 % with 12 words, three batches and no limit; 45.8 and 42.8 % so, with a tenth fewer
+model runs and half the words in each."""
 
 UNIGRAM_WEIGHT = 0.1
 """A word is never less likely than so much of its share of all words: of words that it hardly met in training
@@ -141,7 +148,8 @@ class WordScores:
             floor = ranked[-1].log_prob if len(ranked) == k else NEVER
             # An estimate can be wrong either way: the first batch takes whatever could reach the list at all.
             reach = estimate if batch else bound
-            chosen = _largest(np.where(reach > floor, estimate, NEVER), BATCH_WORDS)
+            is_near = (reach > floor) & (estimate > floor - DOUBT)
+            chosen = _largest(np.where(is_near, estimate, NEVER), BATCH_WORDS)
             if len(chosen) == 0:
                 return ranked
             scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]

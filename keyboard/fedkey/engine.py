@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ MISTYPED_NEW_WORD = 5.0
 
 MAX_MISTYPED_NEW_WORDS = 8
 
-SURE_WORD, SURE_PHRASE = 0.5, 0.35
+SURE_WORD, SURE_PHRASE = 0.6, 0.4
 """A phrase is offered if its first word is at least so likely, given what was typed of it, and all of it
 is."""
 
@@ -470,6 +471,9 @@ class Engine:
             keys = [self.lexicon.key(word) for word in alike.words.tolist()]
             alike = alike.with_spelling(model.channel.costs(letters, keys))
         alike = alike.at(_best(alike.score(model, guesses), num_words))
+        pairs = self._pairs(touches)
+        # All that has to be scored, in one run of the model.
+        self._scores.spelled([*map(self.lexicon.pieces, alike.words.tolist()), *(path for *_, path in pairs)])
         log_probs = self._scores.log_probs(alike.words, habits.known).tolist()
         choices = [
             Choice(
@@ -486,24 +490,28 @@ class Engine:
                 strict=True,
             )
         ]
-        choices += self._pairs(touches, letters)
+        for text, frequency, cost, path in pairs:
+            log_prob = self._scores.spelled([path])[0]
+            choices.append(Choice(self._written(text, letters), log_prob, frequency, cost, math.inf))
         # Of ways to write the same letters (us, US) the likeliest alone competes.
         choices.sort(key=model.score)
         distinct = {choice.text.lower(): choice for choice in choices}
         distinct.pop(letters.lower(), None)
         return list(distinct.values())
 
-    def _pairs(self, touches: Sequence[Touch], letters: str) -> Iterator[Choice]:
-        """Two words whose space is missing."""
-        assert self._scores is not None
+    def _pairs(self, touches: Sequence[Touch]) -> list[tuple[str, float, float, tuple[int, ...]]]:
+        """Two words whose space is missing: the text, their frequency, its cost, and all their pieces."""
         lexicon, splits = self.lexicon, self._beam.find_splits(touches)
-        pairs = list(zip(splits.first.tolist(), splits.second.tolist(), strict=True))[:NUM_SPLITS]
-        paths = [lexicon.pieces(first) + lexicon.pieces(second) for first, second in pairs]
-        log_probs = self._scores.spelled(paths)
-        for (first, second), log_prob, cost in zip(pairs, log_probs, splits.costs.tolist(), strict=False):
-            text = self._written(f"{lexicon.word(first)} {lexicon.word(second)}", letters)
-            frequency = float(lexicon.log_prob[first] + lexicon.log_prob[second])
-            yield Choice(text, log_prob, frequency, cost, math.inf)
+        found = zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True)
+        return [
+            (
+                f"{lexicon.word(first)} {lexicon.word(second)}",
+                float(lexicon.log_prob[first] + lexicon.log_prob[second]),
+                cost,
+                lexicon.pieces(first) + lexicon.pieces(second),
+            )
+            for first, second, cost in islice(found, NUM_SPLITS)
+        ]
 
     def _is_name(self, letters: str) -> bool:
         return letters[:1].isupper() and not self._context.starts_sentence
@@ -544,7 +552,8 @@ class Engine:
         letters: str,
     ) -> str | None:
         """The best word and what follows it, if the model is sure of all of it."""
-        if not ranked or not words:
+        # After one letter anything may follow still, and looking for it costs a run of the model.
+        if not ranked or not words or len(letters) == 1:
             return None
         best = ranked[0]
         if self._written(self.lexicon.word(best.word), letters).lower() != words[0].lower():
@@ -574,7 +583,10 @@ class Engine:
             while len(found) + 1 < MAX_PHRASE_WORDS:
                 if len(self._cache.ids) + len(last) >= self._model.window:
                     break
-                scores = self._decoder.begin(self._cache, self._model.advance(self._cache, last))
+                log_probs = self._model.advance(self._cache, last)
+                if sure * math.exp(float(log_probs.max())) < SURE_PHRASE:
+                    break
+                scores = self._decoder.begin(self._cache, log_probs)
                 next_word = scores.best(everything, 1)[0]
                 sure *= math.exp(next_word.log_prob)
                 if sure < SURE_PHRASE:

@@ -313,7 +313,6 @@ class TypingScreen(Screen[None]):
         if (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self.messages = messages
-        self._finished.clear()
         self._put(draft)
 
     def clear_conversation(self) -> None:

@@ -230,7 +230,7 @@ class Engine:
                 their own.
             typed: the word's letters so far, or where they were tapped; may be empty.
             k: how many words at most.
-            private: the memory is not asked: nothing that the owner taught shows.
+            private: nothing that the owner taught shows; but known words are left alone as ever.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
@@ -249,14 +249,14 @@ class Engine:
             ]
             entries += habits.own.items()
             corrected = None
-            if touches and self._is_doubtful(context, letters, private):
+            if touches and self._is_doubtful(context, letters):
                 choices = self._choices(touches, letters, candidates, habits)
                 corrected = self._correction(context, letters, choices)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
                 ]
             elif touches:
-                corrected = self._recapitalised(letters, private)
+                corrected = self._recapitalised(letters)
             words, log_probs = self._shown(entries, letters, corrected, k)
             phrase = self._phrase(words, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
@@ -285,18 +285,18 @@ class Engine:
             ranked = sorted(choices, key=self.corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
-    def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, private: bool = False) -> bool:
+    def is_doubtful(self, context: str, typed: str | Sequence[Touch]) -> bool:
         """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
         owner knows, and looks like one that somebody mistyped."""
         _, letters = self._touches(typed)
         with self._lock:
-            return self._is_doubtful(context, letters, private)
+            return self._is_doubtful(context, letters)
 
     def knows(self, word: str) -> bool:
         """Whether a word is known, by the lexicon or its owner, whatever its case; such words are never
         corrected."""
         with self._lock:
-            return self._is_known(normalise(word), private=False)
+            return self._is_known(normalise(word))
 
     # -------------------------------------------------------------------------------------- telling
 
@@ -422,28 +422,36 @@ class Engine:
             return self._beam.find(touches)
         return self._finder.find(letters)
 
-    def _is_known(self, letters: str, private: bool) -> bool:
+    def _is_known(self, letters: str) -> bool:
         """Whether the lexicon or the owner knows a word, or that of which it is a form with an apostrophe."""
         key = letters.lower()
         stem, _, ending = key.rpartition("'")
         return any(
-            each in self.lexicon.forms or (not private and self._personal.knows(each))
+            each in self.lexicon.forms or self._own_spelling(each) is not None
             for each in ((key, stem) if stem and ending in STEM_ENDINGS else (key,))
         )
 
-    def _is_doubtful(self, context: str, letters: str, private: bool) -> bool:
+    def _own_spelling(self, word: str) -> str | None:
+        """How the owner writes a known word. A memory that fails is told of, and keeps nobody from typing."""
+        try:
+            return self._personal.spelling(word)
+        except UserError as error:
+            self.notice = str(error)
+            return None
+
+    def _is_doubtful(self, context: str, letters: str) -> bool:
         return (
             may_be_corrected(context, letters)
-            and not self._is_known(letters, private)
+            and not self._is_known(letters)
             and not was_written(context, letters)
         )
 
-    def _recapitalised(self, letters: str, private: bool) -> str | None:
+    def _recapitalised(self, letters: str) -> str | None:
         """A word typed in small letters that is only ever written otherwise (i, i'm, london); None if it is
         right."""
         if letters != letters.lower():
             return None
-        own = None if private else self._personal.spelling(letters)
+        own = self._own_spelling(letters)
         if own is not None:
             return own if own != letters else None
         node = self.lexicon.walk(letters)

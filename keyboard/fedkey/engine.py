@@ -344,7 +344,8 @@ class Engine:
         with self._lock, self._changing_memory():
             if accepted == self._last:
                 self._personal.undo()
-                if is_word(letters) and letters.lower() != normalise(accepted.word).lower():
+                # The beginning of a word that was taken is no word to be kept.
+                if is_word(letters) and not normalise(accepted.word).lower().startswith(letters.lower()):
                     self._personal.keep_literal(letters, words_before(accepted.context))
             self._kept = accepted.context, letters.lower()
             self._last = None

@@ -1,0 +1,340 @@
+"""What the owner taught, through the engine: offered, corrected by, taken back, forgotten, and safe in its
+file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fedkey import Engine
+from fedkey.errors import UserError
+from fedkey.personal import LearnedWord
+
+
+@pytest.fixture
+def open_engine(tiny_bundle: Path) -> Iterator[Callable[..., Engine]]:
+    """Opens engines on the bundle, and closes them in the end."""
+    opened: list[Engine] = []
+
+    def open_(memory: Path | None = None) -> Engine:
+        opened.append(Engine.open(tiny_bundle, memory=memory))
+        return opened[-1]
+
+    yield open_
+    for engine in opened:
+        engine.close()
+
+
+@pytest.fixture
+def engine(open_engine: Callable[..., Engine]) -> Engine:
+    """With a memory that nothing else sees."""
+    return open_engine()
+
+
+def write(engine: Engine, text: str, context: str = "") -> str:
+    """Types words one by one and ends each with a space; returns the context after them."""
+    for word in text.split():
+        engine.accept(context, word, word)
+        context += f"{word} "
+    return context
+
+
+def learned(engine: Engine) -> set[str]:
+    return {each.word for each in engine.words_learned()}
+
+
+# ---------------------------------------------------------------------------------------------- offering
+
+
+def test_a_learned_word_is_offered_on_the_next_key(engine: Engine) -> None:
+    assert "Zorblax" not in engine.suggest("see you ", "z", 5).words
+    engine.learn("Zorblax")
+    for typed in ("z", "zo", "Zorb", "zorblax"):
+        assert "Zorblax" in engine.suggest("see you ", typed, 5).words
+    assert engine.suggest("see you ", "zorb").words[0] == "Zorblax"
+    assert engine.suggest("see you ", "ZORB").words[0] == "ZORBLAX"
+
+
+def test_a_word_taken_or_typed_twice_is_known(engine: Engine) -> None:
+    engine.accept("see ", "skibidi", "skibidi")
+    assert not engine.knows("skibidi")
+    engine.accept("the ", "Skibidi", "skibidi")
+    assert engine.knows("Skibidi")
+    assert "skibidi" in engine.suggest("you ", "skib", 5).words
+    engine.accept("see ", "zor", "zorblax")
+    assert engine.knows("zorblax")
+
+
+def test_what_was_written_once_comes_up_where_it_was_written(engine: Engine) -> None:
+    for typed in ("", "c"):
+        assert "chocolate" not in engine.suggest("please bring ", typed).words
+    write(engine, "please bring chocolate")
+    assert "chocolate" in engine.suggest("please bring ", "").words
+    assert engine.suggest("please bring ", "c").words[0] == "chocolate"
+    assert "chocolate" not in engine.suggest("please bring ", "c", private=True).words
+
+
+def test_a_mistyped_word_of_ones_own_is_offered(engine: Engine) -> None:
+    for typed in ("zorblxa", "zrblax", "zorbblax", "xorblax"):
+        assert "Zorblax" not in engine.suggest("see you ", typed).words
+    engine.learn("Zorblax")
+    for typed in ("zorblxa", "zrblax", "zorbblax", "xorblax"):
+        assert "zorblax" in {word.lower() for word in engine.suggest("see you ", typed).words}
+
+
+def test_the_owners_way_to_write_a_word_wins(engine: Engine) -> None:
+    assert engine.suggest("so ", "i").autocorrect == "I"
+    engine.learn("chocolatE")
+    assert "chocolatE" in engine.suggest("some ", "choc").words
+    assert engine.suggest("some ", "chocolate").autocorrect == "chocolatE"
+    engine.learn("i")
+    assert engine.suggest("so ", "i").autocorrect is None
+
+
+def test_emoji_and_several_words_may_be_taken(engine: Engine) -> None:
+    engine.accept("hi ", "", "👍🏽")
+    assert learned(engine) == set()
+    engine.accept("see ", "", "zorblax or skibidi")
+    assert learned(engine) == {"zorblax", "or", "skibidi"}
+
+
+# -------------------------------------------------------------------------------------------- correcting
+
+
+@pytest.mark.parametrize("typed", ["tomorow", "teh", "dont", "thnaks"])
+def test_what_is_known_is_not_corrected(engine: Engine, typed: str) -> None:
+    assert engine.suggest("", typed).autocorrect is not None
+    engine.learn(typed)
+    assert engine.suggest("", typed).autocorrect is None
+    assert engine.suggest("", typed, private=True).autocorrect is None
+    assert engine.forget(typed)
+    assert engine.suggest("", typed).autocorrect is not None
+
+
+def test_what_was_taken_back_is_unlearned_and_the_letters_are_learned(engine: Engine) -> None:
+    accepted = engine.accept("see you ", "tomorow", "tomorrow")
+    assert learned(engine) == {"tomorrow"}
+    engine.undo(accepted)
+    assert learned(engine) == {"tomorow"}
+    assert not engine.knows("tomorow")
+    assert engine.suggest("see you ", "tomorow").autocorrect is None
+    assert engine.suggest("good ", "tomorow").autocorrect == "tomorrow"
+    engine.accept("good ", "tomorow", "tomorow")
+    assert engine.knows("tomorow")
+    assert engine.suggest("it is ", "tomorow").autocorrect is None
+    assert [each.is_pinned for each in engine.words_learned("tomorow")] == [True]
+
+
+def test_only_the_last_word_can_be_taken_back(engine: Engine) -> None:
+    first = engine.accept("see you ", "tomorow", "tomorrow")
+    engine.accept("see you tomorrow ", "at", "at")
+    before = engine.words_learned()
+    engine.undo(first)
+    assert engine.words_learned() == before
+    assert engine.suggest("see you ", "tomorow").autocorrect is None
+
+
+def test_taking_back_a_completion_unlearns_it(engine: Engine) -> None:
+    accepted = engine.accept("see you ", "tom", "tomorrow")
+    engine.undo(accepted)
+    assert "tomorrow" not in learned(engine)
+    engine.undo(accepted)
+    assert "tomorrow" not in learned(engine)
+
+
+def test_the_half_of_an_address_before_its_sign_is_taken_back(engine: Engine) -> None:
+    engine.accept("mail me at ", "joe", "joe")
+    assert learned(engine) == {"joe"}
+    engine.suggest("mail me at joe@", "h")
+    assert learned(engine) == set()
+    engine.accept("mail me at joe@", "home", "home")
+    engine.accept("mail me at joe@home.", "org", "org")
+    assert learned(engine) == set()
+    engine.accept("mail me at joe@home.org or ", "jane", "jane")
+    assert learned(engine) == {"jane"}
+
+
+def test_a_sign_elsewhere_takes_nothing_back(engine: Engine) -> None:
+    engine.accept("mail me at ", "home", "home")
+    engine.suggest("mail me at home ", "@")
+    engine.suggest("mail me at home @", "joe")
+    engine.suggest("tell me@", "joe")
+    assert learned(engine) == {"home"}
+
+
+@pytest.mark.parametrize(
+    ("context", "word"),
+    [
+        ("", "5551234"), ("", "hunter2"), ("", "me@home.org"), ("see ", "https://a.b/c"), ("a/", "home"),
+        ("see https://", "home"), ("", "x" * 33), ("", "pAsSwOrDx"), ("", ""), ("", "?!"), ("", "\ue000"),
+    ],
+)  # fmt: skip
+def test_secrets_are_not_remembered(engine: Engine, context: str, word: str) -> None:
+    engine.accept(context, word, word)
+    assert learned(engine) == set()
+
+
+# -------------------------------------------------------------------------------------------- forgetting
+
+
+def test_a_forgotten_word_is_gone_from_answers_and_from_the_file(
+    open_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    path = tmp_path / "memory.sqlite"
+    engine = open_engine(path)
+    for _ in range(2):
+        write(engine, "meet zorblax please")
+    engine.learn("zorblax")
+    assert engine.suggest("meet ", "").words[0] == "zorblax"
+    assert b"zorblax" in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert engine.forget("ZORBLAX")
+    assert not engine.forget("zorblax")
+    for typed in ("", "z", "zorblxa"):
+        assert "zorblax" not in engine.suggest("meet ", typed, 5).words
+    assert not engine.knows("zorblax")
+    assert learned(engine) == {"meet", "please"}
+    assert b"zorblax" not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+
+
+def test_forgetting_cannot_be_undone_by_taking_a_word_back(engine: Engine) -> None:
+    accepted = engine.accept("meet ", "zor", "zorblax")
+    engine.forget("zorblax")
+    engine.undo(accepted)
+    assert "zorblax" not in learned(engine)
+
+
+def test_only_words_can_be_learned(engine: Engine) -> None:
+    for word in ("", " ", "two words", "?", "😀", "a-b", "x" * 65):
+        with pytest.raises(UserError, match="Only single words"):
+            engine.learn(word)
+    assert engine.words_learned() == []
+
+
+def test_the_list_of_words_says_what_is_known_of_each(engine: Engine) -> None:
+    write(engine, "see Zorblax")
+    engine.learn("skibidi")
+    told = {each.word: each for each in engine.words_learned()}
+    assert (told["see"].is_known, told["see"].is_new) == (True, False)
+    assert (told["Zorblax"].is_known, told["Zorblax"].is_new) == (False, True)
+    assert told["skibidi"].is_pinned
+    assert [each.word for each in engine.words_learned("ORB")] == ["Zorblax"]
+    assert isinstance(told["see"], LearnedWord)
+
+
+# ----------------------------------------------------------------------------------------------- the file
+
+
+def test_a_memory_outlives_the_engine(open_engine: Callable[..., Engine], tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    first = open_engine(path)
+    for _ in range(3):
+        write(first, "please bring chocolate to Zorblax")
+    expected = [first.suggest("please bring ", typed) for typed in ("", "c", "z", "zorblxa")]
+    first.close()
+    second = open_engine(path)
+    found = [second.suggest("please bring ", typed) for typed in ("", "c", "z", "zorblxa")]
+    assert [(each.words, each.log_probs) for each in found] == [
+        (each.words, each.log_probs) for each in expected
+    ]
+    assert second.notice is None
+
+
+def test_two_engines_share_no_memory(open_engine: Callable[..., Engine], tmp_path: Path) -> None:
+    one, other, third = open_engine(), open_engine(), open_engine(tmp_path / "memory.sqlite")
+    one.learn("Zorblax")
+    write(third, "skibidi skibidi")
+    untouched = open_engine()
+    for engine in (other, third):
+        assert not engine.knows("zorblax")
+    for engine in (one, other):
+        assert not engine.knows("skibidi")
+    for typed in ("", "z", "ski"):
+        answer, expected = other.suggest("see ", typed), untouched.suggest("see ", typed)
+        assert (answer.words, answer.log_probs) == (expected.words, expected.log_probs)
+
+
+def test_two_engines_may_have_one_file_open(open_engine: Callable[..., Engine], tmp_path: Path) -> None:
+    one, other = open_engine(tmp_path / "memory.sqlite"), open_engine(tmp_path / "memory.sqlite")
+    one.learn("Zorblax")
+    assert other.knows("zorblax")
+    assert "Zorblax" in other.suggest("see ", "zor").words
+    accepted = one.accept("see you ", "tomorow", "tomorrow")
+    other.learn("skibidi")
+    one.undo(accepted)
+    assert {"skibidi", "Zorblax"} <= learned(one)
+
+
+def test_what_cannot_be_a_memory_is_one_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError) as refused:
+        Engine.open(tiny_bundle, memory=tmp_path / "folder")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_memory_is_set_aside_and_told(open_engine: Callable[..., Engine], tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    path.write_bytes(b"this is no memory\n" * 100)
+    engine = open_engine(path)
+    assert engine.notice is not None
+    assert engine.words_learned() == []
+    engine.learn("Zorblax")
+    engine.close()
+    assert open_engine(path).knows("zorblax")
+
+
+TYPIST = """
+import sys
+from pathlib import Path
+from fedkey import Engine
+
+engine = Engine.open(sys.argv[1], memory=Path(sys.argv[2]))
+assert engine.notice is None
+context = ""
+for number in range(10**6):
+    word = "".join(chr(97 + int(digit)) for digit in str(number)) + sys.argv[3]
+    accepted = engine.accept(context, word[:1], word)
+    if number % 5 == 4:
+        engine.undo(accepted)
+    context = f"{context[-60:]}{word} "
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_between_words_leaves_a_memory_that_opens(
+    tiny_bundle: Path, open_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    path = tmp_path / "memory.sqlite"
+    rng = random.Random(2)
+    total = 0
+    for name in ("xa", "xb"):
+        typist = subprocess.Popen(
+            [sys.executable, "-c", TYPIST, str(tiny_bundle), str(path), name],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert typist.stdout is not None
+        wanted, last = rng.randrange(50, 120), -1
+        for line in typist.stdout:
+            last = int(line)
+            if last == wanted:
+                typist.send_signal(signal.SIGKILL)
+        assert typist.wait() == -signal.SIGKILL
+        typist.stdout.close()
+        engine = open_engine(path)
+        assert engine.notice is None
+        words = {each.word for each in engine.words_learned(name)}
+        # Each fifth word was taken back, and of it only its first letter was learned.
+        num_done = last + 1 - (last + 1) // 5
+        assert num_done <= len(words) <= num_done + 1
+        total += len(words)
+        assert len([word for word in learned(engine) if len(word) > 1]) == total
+        assert engine.suggest("", f"b{name}"[:3], 5).words
+        engine.close()

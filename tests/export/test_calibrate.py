@@ -1,0 +1,302 @@
+"""`fedkey-export calibrate`: what it fits, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkey import Engine
+from fedkey.bundle import CORRECTION, MANIFEST, BundleError, open_bundle
+from fedkey.channel import LETTERS
+from fedkey.commands import EXIT_MISTAKE
+from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel, correction
+from fedkey.typos import Misspelling, part_of
+from fedkey_export import calibrate as calibration
+from fedkey_export import cli
+from fedkey_export.calibrate import MAX_HARM, RIGHT, Case, Source, fit
+from fedkey_export.misspellings import fit_channel
+
+MISSPELLINGS = """tomorrow tomorow tommorow tomorro
+because becase becuase
+believe beleive belive
+weekend weekned wekend
+different diferent diffrent
+library libary librery
+picture pictre picutre
+favorite favorit favourit
+restaurant restarant resturant
+question qustion queston
+people peple poeple
+really realy relly
+friend freind frend
+school shcool scool
+station sation staion
+probably probaly probly
+"""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fedkey_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command; returns its exit status, what it printed, and what it said about mistakes."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fedkey-export", *map(str, arguments)])
+        status = cli.main()
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy to calibrate."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(autouse=True)
+def short_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Some misspellings in place of the long list that another package ships."""
+    path = tmp_path / "misspellings.txt"
+    path.write_text(MISSPELLINGS, encoding="utf-8")
+    monkeypatch.setattr(calibration, "installed_misspellings", lambda: path)
+    return path
+
+
+def calibrated(run: Command, bundle: Path, data: Path, *options: object) -> str:
+    """What calibrating prints, if it goes well."""
+    text = data / "validation.jsonl"
+    status, out, error = run("calibrate", bundle, "--text", text, "--max-words", 60, *options)
+    assert (status, error) == (0, "")
+    return out
+
+
+def contents(bundle: Path) -> dict[str, bytes]:
+    return {str(each.relative_to(bundle)): each.read_bytes() for each in bundle.rglob("*") if each.is_file()}
+
+
+# ---------------------------------------------------------------------------------------------- what it does
+
+
+def test_a_bundle_gets_its_corrections_and_a_table_tells_of_them(
+    fedkey_export: Command, bundle: Path, tiny_data: Path
+) -> None:
+    before = contents(bundle)
+    out = calibrated(fedkey_export, bundle, tiny_data)
+    after = contents(bundle)
+    assert after.keys() - before.keys() == {CORRECTION}
+    assert [name for name in before if before[name] != after[name]] == [MANIFEST]
+    assert CORRECTION in open_bundle(bundle).manifest.files
+    engine = Engine.open(bundle)
+    assert engine.corrections == CorrectionModel.from_json(after[CORRECTION].decode())
+    assert engine.corrections.channel is not None
+    assert engine.suggest("see you ", "tomorow").autocorrect == "tomorrow"
+
+    head, *rows, last = out.splitlines()
+    for name in ("harmed", "thumbs repaired", "slips repaired", "misspellings repaired", "wrong"):
+        assert name in head
+    assert len(rows) == len(calibration.CONFIDENCES)
+    fitted = [row for row in rows if row.endswith("*")]
+    assert [float(row.split()[0]) for row in fitted] == [engine.corrections.min_confidence]
+    assert f"{engine.corrections.literal_bias:+.1f} nats" in last
+
+
+def test_the_same_again_gives_the_same_bytes(fedkey_export: Command, bundle: Path, tiny_data: Path) -> None:
+    """Also from a bundle that was calibrated before: every calibration begins with the defaults."""
+    first = calibrated(fedkey_export, bundle, tiny_data), contents(bundle)
+    assert (calibrated(fedkey_export, bundle, tiny_data), contents(bundle)) == first
+
+
+def test_json_says_the_same(fedkey_export: Command, bundle: Path, tiny_data: Path) -> None:
+    told = json.loads(calibrated(fedkey_export, bundle, tiny_data, "--json"))
+    assert told["correction"] == json.loads((bundle / CORRECTION).read_text())
+    assert told["outcomes"].keys() == {"right", "thumbs", "slips", "misspellings"}
+    chosen = [row for row in told["curve"] if row["min_confidence"] == told["correction"]["min_confidence"]]
+    assert [{name: row[name] for name in told["outcomes"]} for row in chosen] == [told["outcomes"]]
+    assert told["outcomes"]["right"]["repaired"] == 0
+    assert told["outcomes"]["right"]["wrong"] <= MAX_HARM
+    for name in ("thumbs", "slips"):
+        assert told["outcomes"][name]["repaired"] > 0.5
+
+
+def test_without_a_list_of_misspellings_the_rest_is_fitted(
+    fedkey_export: Command, bundle: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "installed_misspellings", lambda: None)
+    told = json.loads(calibrated(fedkey_export, bundle, tiny_data, "--json"))
+    assert told["correction"]["channel"] is None
+    assert told["outcomes"].keys() == {"right", "thumbs", "slips"}
+    assert Engine.open(bundle).corrections.channel is None
+
+
+def test_misspellings_for_grading_are_not_looked_at(
+    fedkey_export: Command, bundle: Path, tiny_data: Path, short_list: Path
+) -> None:
+    graded = [line for line in MISSPELLINGS.splitlines() if part_of(line.split()[0]) == "grading"]
+    assert 2 < len(graded) < len(MISSPELLINGS.splitlines()) - 2
+    calibrated(fedkey_export, bundle, tiny_data)
+    with_them = contents(bundle)
+    short_list.write_text(
+        "".join(f"{line}\n" for line in MISSPELLINGS.splitlines() if line not in graded), encoding="utf-8"
+    )
+    calibrated(fedkey_export, bundle, tiny_data)
+    assert contents(bundle) == with_them
+    short_list.write_text("tomorrow tomorow\nstation stayshun\n", encoding="utf-8")
+    calibrated(fedkey_export, bundle, tiny_data)
+    assert contents(bundle) != with_them
+
+
+# ------------------------------------------------------------------------------------------- what it refuses
+
+
+def test_mistakes_are_told_in_one_sentence(
+    fedkey_export: Command, bundle: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    text = tiny_data / "validation.jsonl"
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "broken.jsonl").write_text("{\n")
+    before = contents(bundle)
+    for arguments, reason in (
+        ((tmp_path / "nothing", "--text", text), "no bundle at"),
+        ((bundle, "--text", tmp_path / "nothing.txt"), "nothing.txt"),
+        ((bundle, "--text", tmp_path / "empty.txt"), "empty.txt"),
+        ((bundle, "--text", tmp_path / "broken.jsonl"), "broken.jsonl"),
+        ((bundle, "--text", text, "--max-words", 0), "--max-words must be at least 1"),
+    ):
+        status, out, error = fedkey_export("calibrate", *arguments)
+        assert (status, out) == (EXIT_MISTAKE, "")
+        assert error.startswith("fedkey-export: ")
+        assert error.endswith(".\n")
+        assert error.count("\n") == 1
+        assert reason in error
+    assert contents(bundle) == before
+
+
+def test_a_bundle_that_cannot_be_written_stays_as_it_was(
+    fedkey_export: Command, bundle: Path, tiny_data: Path
+) -> None:
+    (bundle / CORRECTION).mkdir()
+    (bundle / CORRECTION / "in the way").write_text("")
+    before = (bundle / MANIFEST).read_bytes()
+    text = tiny_data / "validation.jsonl"
+    status, _, error = fedkey_export("calibrate", bundle, "--text", text, "--max-words", 20)
+    assert status == EXIT_MISTAKE
+    assert error.startswith(f"fedkey-export: Cannot write into the bundle {bundle}: ")
+    assert (bundle / MANIFEST).read_bytes() == before
+    assert Engine.open(bundle).corrections == DEFAULT_CORRECTIONS
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value"),
+        ("[" * 100_000, "malformed"),
+        ("{}", "there is no value for 'errors'"),
+        (DEFAULT_CORRECTIONS.to_json().replace("0.85", "8.5"), "min_confidence is from 0 to 1, not 8.5"),
+        (DEFAULT_CORRECTIONS.to_json().replace("slip_bias", "slip_bais"), "do you mean 'slip_bias'"),
+        (DEFAULT_CORRECTIONS.to_json() + "{}", "Extra data"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_malformed_correction_is_refused_in_one_sentence(bundle: Path, text: str, reason: str) -> None:
+    vouch_for(bundle, DEFAULT_CORRECTIONS.to_json())
+    assert Engine.open(bundle).corrections == DEFAULT_CORRECTIONS
+    vouch_for(bundle, text)
+    with pytest.raises(BundleError) as refused:
+        Engine.open(bundle)
+    sentence = str(refused.value)
+    assert sentence.startswith("The bundle's correction.json is malformed (")
+    assert sentence.endswith("); export or download the bundle again.")
+    assert "\n" not in sentence
+    assert reason in sentence
+
+
+def vouch_for(bundle: Path, text: str) -> None:
+    """Puts corrections in as somebody would who knows the format."""
+    content = text.encode()
+    (bundle / CORRECTION).write_bytes(content)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["files"][CORRECTION] = entry
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+# ------------------------------------------------------------------------------------------------ the fit
+
+NATS = st.floats(-25, -1)
+CHOICES = st.builds(Choice, st.text(LETTERS, max_size=3), NATS, NATS, st.floats(0, 12), st.floats(0, 12))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    choices = tuple(draw(st.lists(CHOICES, max_size=4)))
+    right = draw(st.integers(-1, len(choices) - 1))
+    return Case(
+        draw(st.floats(-30, -5)), draw(st.booleans()), choices, tuple(i == right for i in range(len(choices)))
+    )
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> Source:
+    found = tuple(draw(st.lists(cases(), max_size=6)))
+    return Source(max(1, len(found)) + draw(st.integers(0, 20)), found)
+
+
+@given(right=sources(), mistyped=sources())
+@settings(deadline=None, max_examples=15)
+def test_what_the_fit_says_is_what_the_keyboard_will_do(right: Source, mistyped: Source) -> None:
+    right = Source(
+        right.num_words, tuple(case._replace(is_right=(False,) * len(case.choices)) for case in right.cases)
+    )
+    fitted = fit({RIGHT: right, "slips": mistyped}, DEFAULT_CORRECTIONS)
+    for source, outcome in ((right, fitted.outcomes[RIGHT]), (mistyped, fitted.outcomes["slips"])):
+        repaired = wrong = 0
+        for case in source.cases:
+            literal = fitted.model.literal_score(case.letters_log_prob, is_name=case.is_name)
+            numbered = [each._replace(text=str(number)) for number, each in enumerate(case.choices)]
+            put = correction(fitted.model, literal, numbered)
+            if put is not None:
+                repaired += case.is_right[int(put)]
+                wrong += not case.is_right[int(put)]
+        assert outcome.repaired == pytest.approx(repaired / source.num_words)
+        assert outcome.wrong == pytest.approx(wrong / source.num_words)
+
+
+def test_harm_is_avoided_before_anything_is_repaired() -> None:
+    """Ten words that look alike whether typed right or mistyped: none may be corrected."""
+    twins = [
+        Case(-20.0, False, (Choice("word", -8.0, -8.0, 4.0, 9.0),), (is_right,)) for is_right in (False, True)
+    ]
+    fitted = fit(
+        {RIGHT: Source(100, (twins[0],) * 10), "slips": Source(100, (twins[1],) * 10)}, DEFAULT_CORRECTIONS
+    )
+    assert fitted.outcomes[RIGHT].wrong == 0
+    assert fitted.outcomes["slips"].repaired == 0
+    alone = fit({RIGHT: Source(100, ()), "slips": Source(100, (twins[1],) * 10)}, DEFAULT_CORRECTIONS)
+    assert alone.outcomes["slips"].repaired == pytest.approx(0.1)
+
+
+def test_mistakes_that_were_seen_often_cost_less() -> None:
+    pairs = [
+        Misspelling("recieve", "receive"),
+        Misspelling("beleive", "believe"),
+        Misspelling("seperate", "separate"),
+    ]
+    channel = fit_channel([*pairs * 20, Misspelling("wrod", "word")])
+    for typed, meant, other in (
+        ("decieve", "deceive", "dexeive"),
+        ("temperate", "tamparate", "tomparate"),
+    ):
+        often, seldom = channel.costs(typed, [meant])[0], channel.costs(other, [meant])[0]
+        assert often < seldom
+    right, wrong = channel.costs("word", ["word"])[0], channel.costs("wodr", ["word"])[0]
+    assert right < wrong

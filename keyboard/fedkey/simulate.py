@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from fedkey.errors import UserError
 from fedkey.metrics import Keystrokes, Latency, Likelihood, Recall, Sums
 from fedkey.taps import Touch
 from fedkey.text import PLACEHOLDERS, is_word, normalise, units_with_places
+
+if TYPE_CHECKING:
+    from fedkey.ngram import Counts
 
 NUM_SHOWN = 3
 LETTERS = (0, 1, 2, 3)
@@ -427,8 +430,9 @@ class Typist:
         return Keystrokes(self.pressed, self.characters)
 
 
-ENGINE, UNIGRAM = "fedkey", "unigram"
-"""What can be graded on a bundle: its engine, or its lexicon alone, most frequent completions first."""
+ENGINE, UNIGRAM, NGRAM = "fedkey", "unigram", "ngram"
+"""What can be graded on a bundle: its engine; its lexicon alone, most frequent completions first; or its
+lexicon with the n-grams of another text."""
 
 
 def grade_bundle(
@@ -436,23 +440,27 @@ def grade_bundle(
     conversations: Sequence[GradedConversation],
     *,
     baseline: bool = False,
+    ngrams: Counts | None = None,
     processes: int = 1,
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Scores]:
-    """Grades a bundle's engine, or the unigram baseline of its lexicon, on one or several processes.
+    """Grades a bundle's engine, or a baseline on its lexicon, on one or several processes.
 
     Args:
         bundle: a bundle folder.
         conversations: texts to type.
         baseline: the lexicon's unigram baseline instead of the engine.
+        ngrams: counted with the bundle's lexicon; the n-gram keyboard instead of the engine.
         processes: worker processes; the result does not depend on their number.
         seed: of the bounded typist.
         on_progress: called with the number of conversations just graded.
     """
-    work = functools.partial(_grade_chunk, name=UNIGRAM if baseline else ENGINE, seed=seed)
+    name = UNIGRAM if baseline else ENGINE if ngrams is None else NGRAM
+    work = functools.partial(_grade_chunk, name=name, seed=seed)
     chunks = in_chunks(conversations)
-    return merged(spread(bundle, work, chunks, processes=processes, on_progress=on_progress))
+    parts = spread(bundle, work, chunks, ngrams=ngrams, processes=processes, on_progress=on_progress)
+    return merged(parts)
 
 
 def _grade_chunk(
@@ -465,23 +473,33 @@ def _grade_chunk(
 TAKES_TAPS: frozenset[str] = frozenset({ENGINE})
 """Which of them can be told where thumbs landed; the others are told which keys they hit."""
 
+CORRECTS: frozenset[str] = frozenset({ENGINE})
+"""Which of them correct what was mistyped."""
+
 
 class OpenedBundle:
     """A bundle opened to be graded."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, ngrams: Counts | None = None) -> None:
+        """`ngrams`, counted with the bundle's lexicon, is for those who ask for `NGRAM`."""
         from fedkey.baseline import Unigram
         from fedkey.engine import Engine
+        from fedkey.ngram import Ngram
 
         self.path = bundle
         self.engine = Engine.open(bundle)
         self._unigram = Unigram(self.engine.lexicon)
+        self._ngram = None if ngrams is None else Ngram(self.engine.lexicon, ngrams)
 
     def predictor(self, name: str) -> Predictor:
-        """`ENGINE` or `UNIGRAM`, as if nothing had been graded before: a cache filled another way rounds
-        another way."""
+        """`ENGINE`, `UNIGRAM` or `NGRAM`, as if nothing had been graded before: a cache filled another way
+        rounds another way."""
         if name == UNIGRAM:
             return self._unigram
+        if name == NGRAM:
+            if self._ngram is None:
+                raise ValueError("no n-grams were given")
+            return self._ngram
         self.engine.reset()
         return self.engine
 
@@ -508,6 +526,7 @@ def spread(
     work: Callable[[OpenedBundle, Sequence[Item]], Result],
     chunks: Sequence[Sequence[Item]],
     *,
+    ngrams: Counts | None = None,
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Result]:
@@ -515,13 +534,14 @@ def spread(
 
     Args:
         bundle: a bundle folder; whatever is wrong with it is told here, not by a worker that dies of it.
-        work: can be pickled, and its result depends on the bundle and the chunk alone.
+        work: can be pickled, and its result depends on the opened bundle and the chunk alone.
         chunks: what to work on.
+        ngrams: what `NGRAM` goes by; each process is sent them once.
         processes: worker processes.
         on_progress: called with the number of items just done.
     """
     report = on_progress or (lambda done: None)
-    opened = OpenedBundle(bundle)
+    opened = OpenedBundle(bundle, ngrams)
     if processes == 1:
         results = []
         for chunk in chunks:
@@ -529,7 +549,7 @@ def spread(
             report(len(chunk))
         return results
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle,))
+    pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle, ngrams))
     try:
         with _interrupts_held_back():
             futures = [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[:processes]]
@@ -577,9 +597,9 @@ def merged(parts: Iterable[Mapping[str, SomeSums]]) -> dict[str, SomeSums]:
 _of_this_worker: OpenedBundle
 
 
-def _open_in_worker(bundle: Path) -> None:
+def _open_in_worker(bundle: Path, ngrams: Counts | None) -> None:
     global _of_this_worker
-    _of_this_worker = OpenedBundle(bundle)
+    _of_this_worker = OpenedBundle(bundle, ngrams)
 
 
 def _work_in_worker(work: Callable[[OpenedBundle, Sequence[Item]], Result], chunk: Sequence[Item]) -> Result:

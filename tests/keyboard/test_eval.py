@@ -40,6 +40,7 @@ from fedkey.mistyping import (
     grade_typing,
     place,
 )
+from fedkey.ngram import Vocabulary, count
 from fedkey.simulate import (
     TAKES_TAPS,
     Bounded,
@@ -393,6 +394,107 @@ def test_learning_as_numbers_and_tables_by_hand(capsys: pytest.CaptureFixture[st
     assert ["5", "1", "60.0 [60.0, 60.0]", "40.0 [40.0, 40.0]", "20.0 [20.0, 20.0]"] in cells
     assert ["5", "3", "1", "0", "1", "1.5"] in cells
     assert not any(row[0] == "20" for row in cells)
+
+
+# ------------------------------------------------------------------------------------- what keyboards used
+
+
+@pytest.fixture(scope="module")
+def other_text(tiny_data: Path) -> Path:
+    return tiny_data / "validation.jsonl"
+
+
+def test_ngrams_of_another_text_are_graded_beside_the_others(
+    tiny_bundle: Path,
+    test_file: Path,
+    other_text: Path,
+    graded: dict[str, dict[str, Scores]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engines = [option for name in ("fedkey", "ngram", "unigram") for option in ("--engine", name)]
+    options = (*engines, "--ngram-text", other_text, "--max-words", MAX_WORDS, *WORDS_ONLY)
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed)[2:] == ["unigram", "ngram", "fedkey"]
+
+    lexicon = OpenedBundle(tiny_bundle).engine.lexicon
+    messages = [
+        message
+        for conversation in read_conversations(other_text)
+        for message, is_graded in zip(conversation.messages, conversation.graded, strict=True)
+        if is_graded
+    ]
+    counts = count(messages, Vocabulary(lexicon))
+    chosen = sample(read_conversations(test_file), int(MAX_WORDS), 0)
+    expected = reduce(add, grade_bundle(tiny_bundle, chosen, ngrams=counts).values())
+    for letters in range(4):
+        assert printed["ngram"]["recall"][str(letters)]["top_3"]["value"] == expected.after(letters).top_3
+    assert printed["ngram"]["ksr"]["ideal"]["value"] == pytest.approx(expected.ideal.savings)
+    assert printed["ngram"]["bits_per_character"] is None
+    assert printed["fedkey"]["recall"]["0"]["words"] == printed["ngram"]["recall"]["0"]["words"]
+    # The made-up chat has few sentences, which three words tell apart.
+    unigram = reduce(add, graded["unigram"].values())
+    assert expected.after_0.top_1 > unigram.after_0.top_1 + 0.1
+
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    rows = [row for row in cells if row[:2] == ["0", "ngram"]]
+    assert rows[0][3].startswith(f"{100 * expected.after_0.top_1:.1f} [")
+
+
+def test_ngrams_are_the_same_over_processes_in_every_section(
+    tiny_bundle: Path, test_file: Path, other_text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = []
+    for processes in ("1", "2"):
+        options = ("--engine", "ngram", "--ngram-text", other_text, "--max-words", "60", "--json")
+        assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--processes", processes) == 0
+        answers.append(json.loads(capsys.readouterr().out)["ngram"])
+    one, other = answers
+    assert one.pop("latency_ms")["calls"] == other.pop("latency_ms")["calls"]
+    assert one == other
+    assert list(one["typing"]) == ["slips", "thumbs"]
+    assert one["typing"]["slips"]["nonwords"]["repaired"] == 0  # it corrects nothing
+    assert (one["misspellings"], one["learning"]) == (None, None)
+
+
+def test_ngrams_and_their_text_go_together(
+    tiny_bundle: Path, test_file: Path, other_text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, said in (
+        (("--engine", "ngram"), "--engine ngram needs --ngram-text OTHER, a text to learn from."),
+        (("--ngram-text", other_text), "--ngram-text is only for --engine ngram, which was not asked for."),
+        (
+            ("--ngram-text", other_text, "--engine", "unigram"),
+            "--ngram-text is only for --engine ngram, which was not asked for.",
+        ),
+    ):
+        assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == EXIT_MISTAKE
+        assert capsys.readouterr() == ("", f"fedkey: {said}\n")
+
+
+@pytest.mark.parametrize("name", ["itself", "link"])
+def test_the_graded_text_is_not_learned_from(
+    tiny_bundle: Path, test_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    other = test_file
+    if name == "link":
+        other = tmp_path / "other.jsonl"
+        other.symlink_to(test_file)
+    options = ("--engine", "ngram", "--ngram-text", other)
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == EXIT_MISTAKE
+    said = "--ngram-text is the file that --text grades; name another one to learn from."
+    assert capsys.readouterr() == ("", f"fedkey: {said}\n")
+
+
+def test_a_text_to_learn_from_that_is_not_there_is_one_sentence(
+    tiny_bundle: Path, test_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--engine", "ngram", "--ngram-text", tmp_path / "nothing.txt")
+    assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == EXIT_MISTAKE
+    assert re.fullmatch(r"fedkey: Cannot read .*nothing\.txt: No such file.*\.\n", capsys.readouterr().err)
 
 
 # ------------------------------------------------------------------------------------------------ the summary

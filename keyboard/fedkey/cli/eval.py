@@ -5,15 +5,16 @@ In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedke
 Four things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships) and `learning` (what a memory of the author is worth,
-if the engine has one).
+if the engine has one). What keyboards used before, n-grams of a text, can be measured beside the engine.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -31,8 +32,11 @@ from fedkey.mistyping import (
     grade_typing,
     place,
 )
+from fedkey.ngram import Counts, Vocabulary, count
 from fedkey.simulate import (
+    CORRECTS,
     ENGINE,
+    NGRAM,
     TAKES_TAPS,
     UNIGRAM,
     GradedConversation,
@@ -58,6 +62,9 @@ from fedkey.typos import (
 WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "learning"
 SECTIONS = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 
+ENGINES = (UNIGRAM, NGRAM, ENGINE)
+"""In the order of the tables."""
+
 MISTYPED = 0.15
 """Share of words with a slip: high for writers who look, and what keyboards are usually tried with."""
 
@@ -76,6 +83,9 @@ MAX_MISSPELLINGS = 4000
 
 MISSPELLINGS_AT_ONCE = 100
 """Graded together by one process: a second or less."""
+
+CONVERSATIONS_AT_ONCE = 100
+"""Counted between two looks at the progress bar, which cost more than counting a short one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,9 +109,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         action="append",
-        choices=(UNIGRAM, ENGINE),
+        choices=ENGINES,
         dest="engines",
-        help="measure only this; may be given several times (default: both)",
+        help="measure only this; may be given several times (default: unigram and fedkey)",
+    )
+    parser.add_argument(
+        "--ngram-text",
+        type=Path,
+        metavar="OTHER",
+        help="what the engine ngram learns from: a file like --text, but another",
     )
     parser.add_argument(
         "--max-words",
@@ -118,7 +134,15 @@ def run(arguments: argparse.Namespace) -> int:
     for option, value in (("--max-words", arguments.max_words), ("--processes", arguments.processes)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, not {value}.")
+    engines = arguments.engines or (UNIGRAM, ENGINE)
+    other: Path | None = arguments.ngram_text
+    if NGRAM in engines and other is None:
+        raise UserError("--engine ngram needs --ngram-text OTHER, a text to learn from.")
+    if NGRAM not in engines and other is not None:
+        raise UserError("--ngram-text is only for --engine ngram, which was not asked for.")
     everything = read_conversations(arguments.text)
+    if other is not None and other.exists() and other.samefile(arguments.text):
+        raise UserError("--ngram-text is the file that --text grades; name another one to learn from.")
     chosen = sample(everything, arguments.max_words, arguments.seed)
     with progress() as follow:
         measuring = _Measuring(
@@ -129,11 +153,12 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.seed,
             arguments.processes,
             follow,
+            None if other is None else _count_ngrams(arguments.bundle, other, follow),
         )
         measured = {
             name: measuring.measure(name, arguments.sections or SECTIONS)
-            for name in (UNIGRAM, ENGINE)
-            if name in (arguments.engines or (UNIGRAM, ENGINE))
+            for name in ENGINES
+            if name in engines
         }
     graded = {"stretches": len(chosen), "conversations": len(everything)}
     numbers = {name: each.as_numbers() for name, each in measured.items()}
@@ -142,6 +167,23 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_evaluation(numbers, graded)
     return 0
+
+
+def _count_ngrams(bundle: Path, text: Path, follow: Follow) -> Counts:
+    vocabulary = Vocabulary(OpenedBundle(bundle).engine.lexicon)
+    conversations = read_conversations(text)
+    report = follow(f"{NGRAM}: counting", len(conversations), "conversations")
+    return count(_graded_messages(conversations, report), vocabulary)
+
+
+def _graded_messages(
+    conversations: Sequence[GradedConversation], report: Callable[[int], None]
+) -> Iterator[str]:
+    """Those of each conversation's author: a file has a conversation once for each author it grades."""
+    for chunk in in_chunks(conversations, CONVERSATIONS_AT_ONCE):
+        for conversation in chunk:
+            yield from itertools.compress(conversation.messages, conversation.graded)
+        report(len(chunk))
 
 
 # ---------------------------------------------------------------------------------------------- measuring
@@ -185,6 +227,7 @@ class _Measuring:
     seed: int
     processes: int
     follow: Follow
+    ngrams: Counts | None
 
     def measure(self, name: str, sections: Sequence[str]) -> Measured:
         measured = Measured(sections)
@@ -193,6 +236,7 @@ class _Measuring:
                 self.bundle,
                 self.chosen,
                 baseline=name == UNIGRAM,
+                ngrams=self.ngrams if name == NGRAM else None,
                 processes=self.processes,
                 seed=self.seed,
                 on_progress=self.follow(f"{name}: {WORDS}", len(self.chosen), "stretches"),
@@ -201,7 +245,7 @@ class _Measuring:
             measured.typing = {
                 source: self._type(name, source) for source in SOURCES if source != TAPS or name in TAKES_TAPS
             }
-        if MISSPELLINGS in sections and name != UNIGRAM:  # which corrects nothing
+        if MISSPELLINGS in sections and name in CORRECTS:
             measured.misspellings = self._misspell(name)
         if LEARNING in sections and name == ENGINE and engine_learns():
             measured.learning = self._learn()
@@ -213,6 +257,7 @@ class _Measuring:
                 self.bundle,
                 functools.partial(_type_chunk, name=name, source=source, seed=self.seed),
                 in_chunks(self.chosen),
+                ngrams=self.ngrams if name == NGRAM else None,
                 processes=self.processes,
                 on_progress=self.follow(f"{name}: {source}", len(self.chosen), "stretches"),
             )

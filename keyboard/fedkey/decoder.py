@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.candidates import Candidates
-from fedkey.lexicon import Lexicon
+from fedkey.lexicon import OFFENSIVE, Lexicon
 from fedkey.model import Cache, LanguageModel
 
 Floats = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ Integers = npt.NDArray[np.int64]
 NEVER = np.float32(-np.inf)
 """The log probability of what is not to be chosen."""
 
-BATCH_WORDS = 6
+BATCH_WORDS = 4
 """Words of several pieces that are looked at before the list is drawn up."""
 
 DOUBT = 1.0
@@ -49,13 +49,17 @@ MAX_BATCHES = 2
 Measured on 1,000 words of validation authors, demo bundle, 2026-11-26, keys saved by an ideal typist and in
 typing
 with slips: 45.7 and 42.7 % with 12 words, three batches and no limit; 45.8 and 42.8 % so, with a tenth fewer
-model runs and half the words in each."""
+model runs and a third of the words in each."""
 
 UNIGRAM_WEIGHT = 0.1
 """A word is never less likely than so much of its share of all words: of words that it hardly met in training
 a small model thinks too little. On 1,500 words of validation authors, demo bundle, 2026-11-26, next to
 nothing saves 44.2 % of an ideal typist's keys, 0.02 45.1 %, 0.1 45.4 % and 0.2 45.5 %, but then offers fewer
 after one letter."""
+
+NUM_FREQUENT = 64
+"""Words that may follow another in a phrase: those that a model can be sure of are frequent ones. To ask for
+512 costs a phone-sized model 2 ms more."""
 
 MAX_TREE_NODES = 32
 """Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places
@@ -100,8 +104,11 @@ class Decoder:
         self.share: Floats = self._share_of_first_piece()
         log_prob = np.asarray(lexicon.log_prob, dtype=np.float32)
         self.floor: Floats = log_prob + np.float32(np.log(UNIGRAM_WEIGHT))
+        is_offered = self.is_single & ((np.asarray(lexicon.flags) & OFFENSIVE) == 0)
+        self.frequent: Integers = _largest(np.where(is_offered, log_prob, NEVER), NUM_FREQUENT)
+        """Words of one piece, the most frequent first, [F]: what may follow in a phrase."""
         self.max_nodes = min(MAX_TREE_NODES, model.tree_room)
-        self.share[lengths - 1 > self.max_nodes] = NEVER
+        self.share[lengths - 1 > self.max_nodes] = self.floor[lengths - 1 > self.max_nodes] = NEVER
 
     def _share_of_first_piece(self) -> Floats:
         """log P(word | its first piece) by unigram frequency, [W]."""
@@ -135,9 +142,18 @@ class WordScores:
         self._estimate: Floats = np.where(decoder.is_single, NEVER, estimate)
         self._scored: dict[tuple[int, ...], float] = {}
 
-    def best(self, candidates: Candidates, k: int, habits: Habits = NO_HABITS) -> list[RankedWord]:
+    def best(
+        self,
+        candidates: Candidates,
+        k: int,
+        habits: Habits = NO_HABITS,
+        along: Sequence[tuple[int, ...]] = (),
+    ) -> list[RankedWord]:
         """The k most probable candidates with distinct letters, best first; all of them scored, none
-        estimated."""
+        estimated.
+
+        If the model must be run for them, the pieces of `along`, which will be asked for next, share the run.
+        """
         words, costs = candidates.words, candidates.costs
         mix = _Mix(habits, words)
         scores = mix(self._exact[words]) - costs
@@ -152,6 +168,7 @@ class WordScores:
             chosen = _largest(np.where(is_near, estimate, NEVER), BATCH_WORDS)
             if len(chosen) == 0:
                 return ranked
+            self.spelled([*map(self._decoder.lexicon.pieces, words[chosen].tolist()), *along])
             scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
@@ -165,6 +182,21 @@ class WordScores:
     def log_probs(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words; those not known yet cost a model run or two."""
         return _Mix(habits, words)(self._known(words))
+
+    def follower(self, path: tuple[int, ...]) -> RankedWord | None:
+        """Of the most frequent words of one piece, the likeliest after the pieces of `path`; None if those
+        are too many to be run. One run of a few nodes, and no softmax is paid for."""
+        decoder = self._decoder
+        if len(path) > decoder.max_nodes:
+            return None
+        chain = np.arange(len(path))
+        asked = np.full(len(decoder.frequent), len(path) - 1)
+        pieces = np.array(path, dtype=np.int64)
+        scores = decoder.model.score_tree(
+            self._cache, pieces, chain - 1, asked, decoder.first_piece[decoder.frequent]
+        )
+        best = int(scores.argmax())
+        return RankedWord(int(decoder.frequent[best]), min(float(scores[best]), 0.0))
 
     def _known(self, words: Integers) -> Floats:
         """The model's opinion of words, never below what their frequency is worth."""

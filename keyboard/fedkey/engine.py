@@ -241,16 +241,22 @@ class Engine:
             scores = self._prepare(context)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
+            contest = None
+            if touches and self._is_doubtful(context, letters):
+                contest = self._contest(touches, letters, candidates, habits, NUM_WHOLE)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
-            ranked = scores.best(_reluctantly(candidates), k, habits.known) if len(candidates) else []
+            ranked = []
+            if len(candidates):
+                along = contest.paths if contest else ()
+                ranked = scores.best(_reluctantly(candidates), k, habits.known, along)
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
             ]
             entries += habits.own.items()
             corrected = None
-            if touches and self._is_doubtful(context, letters):
-                choices = self._choices(touches, letters, candidates, habits)
+            if contest is not None:
+                choices = self._choices(contest, letters, habits)
                 corrected = self._correction(context, letters, choices)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
@@ -281,7 +287,8 @@ class Engine:
         with self._lock:
             self._prepare(context)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            choices = self._choices(touches, letters, self._find(touches, letters), habits, num_words)
+            contest = self._contest(touches, letters, self._find(touches, letters), habits, num_words)
+            choices = self._choices(contest, letters, habits)
             ranked = sorted(choices, key=self.corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
@@ -461,29 +468,46 @@ class Engine:
             return None
         return self.lexicon.forms[letters]
 
-    def _choices(
+    def _contest(
         self,
         touches: Sequence[Touch],
         letters: str,
         candidates: Candidates,
         habits: _Habits,
-        num_words: int = NUM_WHOLE,
-    ) -> list[Choice]:
-        """What else a space may make of the touches."""
+        num_words: int,
+    ) -> _Contest:
+        """Who competes for the touches, chosen without the model."""
         assert self._scores is not None
-        model, whole = self.corrections, candidates.whole()
-        alike = _Alike(whole.words, whole.costs, self.lexicon.log_prob[whole.words].astype(np.float32))
+        lexicon, model, whole = self.lexicon, self.corrections, candidates.whole()
+        alike = _Alike(whole.words, whole.costs, lexicon.log_prob[whole.words].astype(np.float32))
         guesses = self._scores.guesses(alike.words, habits.known)
         at = _best(alike.score(model, guesses), NUM_ALIKE)
         alike, guesses = alike.at(at), guesses[at]
         if model.channel is not None:
-            keys = [self.lexicon.key(word) for word in alike.words.tolist()]
+            keys = [lexicon.key(word) for word in alike.words.tolist()]
             alike = alike.with_spelling(model.channel.costs(letters, keys))
         alike = alike.at(_best(alike.score(model, guesses), num_words))
-        pairs = self._pairs(touches)
-        # All that has to be scored, in one run of the model.
-        self._scores.spelled([*map(self.lexicon.pieces, alike.words.tolist()), *(path for *_, path in pairs)])
-        log_probs = self._scores.log_probs(alike.words, habits.known).tolist()
+        splits = self._beam.find_splits(touches)
+        found = zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True)
+        return _Contest(
+            alike,
+            [lexicon.pieces(word) for word in alike.words.tolist()],
+            [
+                _Pair(
+                    f"{lexicon.word(first)} {lexicon.word(second)}",
+                    float(lexicon.log_prob[first] + lexicon.log_prob[second]),
+                    cost,
+                    lexicon.pieces(first) + lexicon.pieces(second),
+                )
+                for first, second, cost in islice(found, NUM_SPLITS)
+            ],
+        )
+
+    def _choices(self, contest: _Contest, letters: str, habits: _Habits) -> list[Choice]:
+        """What else a space may make of the letters, with the model's opinion of each."""
+        assert self._scores is not None
+        alike, pairs = contest.alike, contest.pairs
+        self._scores.spelled(contest.paths)  # all in one run, if they are not known yet
         choices = [
             Choice(
                 self._written(habits.spellings.get(word) or self.lexicon.word(word), letters),
@@ -492,35 +516,22 @@ class Engine:
             )
             for word, log_prob, *numbers in zip(
                 alike.words.tolist(),
-                log_probs,
+                self._scores.log_probs(alike.words, habits.known).tolist(),
                 alike.frequency.tolist(),
                 alike.slip_costs.tolist(),
                 alike.spelling_costs.tolist(),
                 strict=True,
             )
         ]
-        for text, frequency, cost, path in pairs:
-            log_prob = self._scores.spelled([path])[0]
-            choices.append(Choice(self._written(text, letters), log_prob, frequency, cost, math.inf))
+        log_probs = self._scores.spelled([pair.path for pair in pairs])
+        for pair, log_prob in zip(pairs, log_probs, strict=True):
+            text = self._written(pair.text, letters)
+            choices.append(Choice(text, log_prob, pair.frequency, pair.cost, math.inf))
         # Of ways to write the same letters (us, US) the likeliest alone competes.
-        choices.sort(key=model.score)
+        choices.sort(key=self.corrections.score)
         distinct = {choice.text.lower(): choice for choice in choices}
         distinct.pop(letters.lower(), None)
         return list(distinct.values())
-
-    def _pairs(self, touches: Sequence[Touch]) -> list[tuple[str, float, float, tuple[int, ...]]]:
-        """Two words whose space is missing: the text, their frequency, its cost, and all their pieces."""
-        lexicon, splits = self.lexicon, self._beam.find_splits(touches)
-        found = zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True)
-        return [
-            (
-                f"{lexicon.word(first)} {lexicon.word(second)}",
-                float(lexicon.log_prob[first] + lexicon.log_prob[second]),
-                cost,
-                lexicon.pieces(first) + lexicon.pieces(second),
-            )
-            for first, second, cost in islice(found, NUM_SPLITS)
-        ]
 
     def _is_name(self, letters: str) -> bool:
         return letters[:1].isupper() and not self._context.starts_sentence
@@ -585,24 +596,16 @@ class Engine:
         """The likeliest words after a word in this context, each with its probability after those before
         it."""
         if word not in self._phrases:
-            here = len(self._context.ids)
+            assert self._scores is not None
             found: list[tuple[float, str]] = []
-            sure, last = 1.0, self.lexicon.pieces(word)
-            everything = self._finder.find("")
+            sure, path = 1.0, self.lexicon.pieces(word)
             while len(found) + 1 < MAX_PHRASE_WORDS:
-                if len(self._cache.ids) + len(last) >= self._model.window:
+                follower = self._scores.follower(path)
+                if follower is None or sure * math.exp(follower.log_prob) < SURE_PHRASE:
                     break
-                log_probs = self._model.advance(self._cache, last)
-                if sure * math.exp(float(log_probs.max())) < SURE_PHRASE:
-                    break
-                scores = self._decoder.begin(self._cache, log_probs)
-                next_word = scores.best(everything, 1)[0]
-                sure *= math.exp(next_word.log_prob)
-                if sure < SURE_PHRASE:
-                    break
-                last = self.lexicon.pieces(next_word.word)
-                found.append((math.exp(next_word.log_prob), self.lexicon.word(next_word.word)))
-            self._model.rewind(self._cache, here)
+                sure *= math.exp(follower.log_prob)
+                found.append((math.exp(follower.log_prob), self.lexicon.word(follower.word)))
+                path += self.lexicon.pieces(follower.word)
             self._phrases[word] = tuple(found)
         return self._phrases[word]
 
@@ -757,6 +760,29 @@ class _Alike(NamedTuple):
             costs = np.minimum(costs + model.slip_bias, self.spelling_costs)
         likely = model.model_weight * log_probs + model.frequency_weight * self.frequency
         return likely - costs
+
+
+class _Pair(NamedTuple):
+    """Two words whose space may be missing, the sum of their log frequencies, the cost, and all their
+    pieces."""
+
+    text: str
+    frequency: float
+    cost: float
+    path: tuple[int, ...]
+
+
+class _Contest(NamedTuple):
+    """What competes to correct some touches, before the model is asked."""
+
+    alike: _Alike
+    word_paths: list[tuple[int, ...]]
+    pairs: list[_Pair]
+
+    @property
+    def paths(self) -> list[tuple[int, ...]]:
+        """All that the model has to score."""
+        return [*self.word_paths, *(pair.path for pair in self.pairs)]
 
 
 def _best(scores: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:

@@ -210,7 +210,6 @@ def test_a_word_that_the_model_never_met_is_worth_some_of_its_frequency() -> Non
     assert [entry.log_prob for entry in found] == pytest.approx([worth - 1.0, worth - 9.0], abs=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="what its frequency is worth lifts a word that is too long to score")
 def test_a_model_without_room_for_trees_still_offers_single_pieces() -> None:
     lexicon, model = make({"abc": -1.0, "b": -3.0}), TableModel(np.random.default_rng(0))
     model.tree_room = 1

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from fedkey import Engine
 from fedkey.bundle import (
     _LARGEST,
+    CORRECTION,
     FEATURES,
     FORMAT,
     LEXICON_ARRAYS,
@@ -41,6 +42,9 @@ from fedkey.bundle import (
     lexicon_file,
     open_bundle,
 )
+from fedkey.candidates import MAX_COST, ErrorModel
+from fedkey.channel import LETTERS, SIZE, SpellingChannel
+from fedkey.corrections import CorrectionModel
 from fedkey.model import LanguageModel, expected_signature
 from fedkey.pieces import START_ID
 
@@ -172,6 +176,11 @@ def test_an_unknown_optional_feature_is_ignored(bundle: Path) -> None:
         (lambda m: m["files"][MODEL].update(bytes=-1), "malformed"),
         (lambda m: m["files"][MODEL].update(sha256="A" * 64), "malformed"),
         (lambda m: m.update(num_words=m["num_words"] + 1), "number of words"),
+        pytest.param(
+            lambda m: m.update(num_words=10**400), "malformed", marks=pytest.mark.xfail(
+                strict=True, raises=OverflowError, reason="an integer that no float can hold is not refused",
+            ),
+        ),
         (lambda m: m.pop("layout"), "no field 'layout'"),
         (lambda m: m.update(surprise=1), "unknown field 'surprise'"),
         (lambda m: m.update(languages="en"), "field 'languages'"),
@@ -364,6 +373,16 @@ def test_a_model_whose_answers_are_no_numbers(bundle: Path) -> None:
     assert "gives no probabilities" in refusal(bundle)
 
 
+def test_corrections_that_are_none_are_a_bundle_that_is_none(bundle: Path) -> None:
+    text = CorrectionModel().to_json()
+    replace(bundle, CORRECTION, text.encode())
+    Engine.open(bundle).close()
+    for content in (b"", b"\xff", text[:-4].encode(), text.replace("missing_double", "mising").encode()):
+        replace(bundle, CORRECTION, content)
+        with pytest.raises(BundleError, match=r"correction\.json is malformed \(.*\); export or download"):
+            Engine.open(bundle)
+
+
 def test_a_tokenizer_that_is_none_is_a_bundle_that_is_none(bundle: Path) -> None:
     for content in (b"", b"hello"):
         replace(bundle, TOKENIZER, content)
@@ -390,7 +409,7 @@ def names_in_table(title: str) -> list[str]:
 
 
 def test_every_field_is_described_once_and_in_order() -> None:
-    kinds = (Manifest, FileEntry, ModelEntry)
+    kinds = (Manifest, FileEntry, ModelEntry, CorrectionModel, ErrorModel, SpellingChannel)
     assert names_in_table("field") == [field.name for kind in kinds for field in dataclasses.fields(kind)]
 
 
@@ -402,6 +421,8 @@ def test_every_limit_is_told() -> None:
     assert f"{MAX_BUNDLE_BYTES:,} bytes" in DOCUMENT
     assert f"| `format` | integer | {FORMAT}. " in DOCUMENT
     assert f"`{json.dumps(dict(SPECIAL_IDS))}`" in DOCUMENT
+    assert f"{SIZE} rows of {SIZE} costs. Rows and columns stand for `{LETTERS}`" in DOCUMENT
+    assert f"costs are in nats, from 0 to {MAX_COST:g}." in DOCUMENT
 
 
 def test_every_feature_and_array_is_described() -> None:

@@ -214,6 +214,11 @@ def changed(edit: Callable[[Any], object]) -> str:
         (lambda m: m.update(literal_bias=math.inf), "literal_bias must be a number"),
         (lambda m: m.update(name_bias=-math.inf), "name_bias must be a number"),
         (lambda m: m.update(slip_bias=math.nan), "slip_bias must be a number"),
+        pytest.param(
+            lambda m: m.update(slip_bias=10**400), "slip_bias", marks=pytest.mark.xfail(
+                strict=True, raises=OverflowError, reason="an integer that no float can hold is not refused",
+            ),
+        ),
         (lambda m: m.update(errors=3), "ErrorModel is not an object"),
         (lambda m: m["errors"].update(mising=1.0), "do you mean 'missing'"),
         (lambda m: m["errors"].pop("missing"), "there is no value for 'missing'"),

@@ -53,18 +53,24 @@ class ContextReader:
             raise ValueError(f"A context needs room for two pieces at least, not {room}.")
         self._pieces = pieces
         self._forms = forms
-        self._room = room
-        self._step = -(-room // DROPS_PER_WINDOW)
+        self.room = room
+        """How many ids a context may have."""
+        self.step = -(-room // DROPS_PER_WINDOW)
         self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self.frame_message)
 
-    def read(self, context: str) -> Context:
-        """The context of the word typed after `context`, which may be any text at all."""
+    def read(self, context: str, *, is_ahead: bool = False) -> Context:
+        """The context of the word typed after `context`, which may be any text at all.
+
+        Args:
+            context: the text.
+            is_ahead: give the ids that will be kept of it once the next step of ids is dropped.
+        """
         *lines, line = _last_lines(context)
         line = line[_whole_steps(len(line) - CHARACTER_STEP, CHARACTER_STEP) :]
         _, current, gap = split_context(line)
         current = truecase(current, self._forms)
         units = caret_units(current, gap)
-        ids = self._fit(self.frame_messages(lines), units)
+        ids = self._fit(self.frame_messages(lines), units, self.step if is_ahead else 0)
         return Context(ids, is_sentence_start(units))
 
     def frame_messages(self, messages: Sequence[str]) -> list[tuple[int, ...]]:
@@ -77,21 +83,21 @@ class ContextReader:
         units = split(truecase(normalise(message), self._forms))
         return (START_ID, *self._pieces.encode_units(units), END_ID)
 
-    def _fit(self, earlier: list[tuple[int, ...]], units: Sequence[str]) -> tuple[int, ...]:
+    def _fit(self, earlier: list[tuple[int, ...]], units: Sequence[str], more: int) -> tuple[int, ...]:
         current = [START_ID, *self._pieces.encode_units(units)]
-        excess = sum(map(len, earlier)) + len(current) - self._room
-        to_drop = _round_up(excess, self._step)
+        excess = sum(map(len, earlier)) + len(current) - self.room
+        to_drop = _round_up(excess, self.step) + more
         while to_drop > 0 and earlier:
             to_drop -= len(earlier.pop(0))
-        if len(current) > self._room:
+        if len(current) > self.room:
             current = self._last_units(units)
         return (*(i for message in earlier for i in message), *current)
 
     def _last_units(self, units: Sequence[str]) -> list[int]:
         """The end of a message too long for the window, cut between units; training begins such a rest with a
         message start too."""
-        encoded, room = [self._pieces.encode_unit(unit) for unit in units], self._room - 1
-        to_drop = _round_up(sum(map(len, encoded)) - room, self._step)
+        encoded, room = [self._pieces.encode_unit(unit) for unit in units], self.room - 1
+        to_drop = _round_up(sum(map(len, encoded)) - room, self.step)
         while to_drop > 0 and len(encoded) > 1:
             to_drop -= len(encoded.pop(0))
         # One unit alone can be longer than the window: a hundred letters of a script the tokenizer never met.

@@ -120,12 +120,17 @@ class Lexicon:
         """Whether the word carries the `OFFENSIVE` flag."""
         return bool(self.flags[index] & OFFENSIVE)
 
-    def spread_text(self, codes: Integers, *, border: int, num_borders: int) -> Integers:
-        """The bytes of all words as `codes` [256] has them, with borders before, between and behind them."""
-        offsets = self._text_offsets.astype(np.int64)
-        spread = np.full(len(self._text) + num_borders * (self.num_words + 1), border, dtype=np.int64)
-        shift = num_borders * (1 + np.repeat(np.arange(self.num_words), offsets[1:] - offsets[:-1]))
-        spread[np.arange(len(self._text)) + shift] = codes[self._text]
+    def spread_text(
+        self, words: range, codes: npt.NDArray[Any], *, border: int, num_borders: int
+    ) -> npt.NDArray[Any]:
+        """The bytes of a range of words as `codes` [256] has them, with borders before, between and behind
+        the words."""
+        offsets = self._text_offsets[words.start : words.stop + 1].astype(np.int64)
+        lengths = offsets[1:] - offsets[:-1]
+        size = int(lengths.sum())
+        spread = np.full(size + num_borders * (len(words) + 1), border, dtype=codes.dtype)
+        shift = num_borders * (1 + np.repeat(np.arange(len(words)), lengths))
+        spread[np.arange(size) + shift] = codes[self._text[offsets[0] : offsets[-1]]]
         return spread
 
     def descend(self, node: int, char: str) -> int | None:

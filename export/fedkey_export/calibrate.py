@@ -355,16 +355,20 @@ def _outcomes(weighed: _Weighed, literal_bias: float) -> list[Outcome]:
 
 
 def write(bundle: Path, model: CorrectionModel) -> None:
-    """Puts the corrections into a bundle: the file first, then the manifest that vouches for it, each written
-    beside and renamed."""
-    manifest = open_bundle(bundle).manifest
+    """Puts the corrections into a bundle, each file written beside and renamed: a manifest that does not name
+    them, the corrections, the manifest that does. Killed in between, the bundle is one that was never
+    calibrated."""
+    opened = open_bundle(bundle)
     content = model.to_json().encode("utf-8")
     entry = FileEntry(len(content), hashlib.sha256(content).hexdigest())
-    files = {**manifest.files, CORRECTION: entry}
-    changed = replace(manifest, files=dict(sorted(files.items())))
+    without = _uncalibrated(opened).manifest
+    files = {**without.files, CORRECTION: entry}
     try:
+        if without != opened.manifest:
+            _replace(bundle / MANIFEST, without.to_json().encode("utf-8"))
         _replace(bundle / CORRECTION, content)
-        _replace(bundle / MANIFEST, changed.to_json().encode("utf-8"))
+        manifest = replace(without, files=dict(sorted(files.items())))
+        _replace(bundle / MANIFEST, manifest.to_json().encode("utf-8"))
     except OSError as error:
         raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
     open_bundle(bundle)
@@ -372,8 +376,11 @@ def write(bundle: Path, model: CorrectionModel) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def summary(calibration: Calibration) -> dict[str, object]:

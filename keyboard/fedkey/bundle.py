@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -62,6 +61,9 @@ TOKENIZER_KEY = "fedkey.tokenizer_sha256"
 MAX_MANIFEST_BYTES = 1_000_000
 MAX_BUNDLE_BYTES = 500_000_000
 """Far above any bundle a phone could use, far below what would harm the machine that opens one."""
+
+MAX_NUMBER = 1e300
+"""Above any number of a manifest; JSON's integers have no end, floats have."""
 
 _MAX_NPY_HEADER = 1000
 _FILE_NAME = re.compile(r"(?:[a-z0-9_]+/)?[a-z0-9_]+\.[a-z]+")
@@ -393,7 +395,7 @@ def _from_json(kind: type[T], data: object) -> T:
 
 
 def _value(hint: str, name: str, value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
     if hint == "int" and is_number and isinstance(value, int):
         return value
     if hint == "float" and is_number:

@@ -35,6 +35,17 @@ from fedkey.text import is_word
 MIN_LETTERS = 2
 """A single letter that is no word is an abbreviation (k, u), or the beginning of anything."""
 
+SHORT_FORMS = frozenset(
+    """afk aka asap atm bbl bf bff brb btw cuz dm dms dw fb fr ftw fwiw fyi g2g gf gg gj gl gm gn gonna
+    gotta grl gtg hbd hbu hf hmu hru ic icymi idc idek idk ig ikr ily imho imma imo irl iykyk jk kinda kk
+    lemme lil lmao lmfao lmk lol lowkey lul meh mhm msg nah ngl nm nope np nvm obv obvs ofc ok okie omfg omg
+    omw oof oomf otw outta pic pics pls plz ppl prob probs prolly qt rly rn rofl smh sms sorta sry
+    sup sus tbf tbh tbt tfw tgif thx tho thru til tldr tmi tmrw tmw ttyl ttys tx ty tysm u ugh uni ur
+    vid vids wanna wbu wdym wfh whatcha wip wru wtf wth wya wyd xoxo xx ya yall yay yea yeah yep yk yo
+    yolo yup yw""".split()
+)
+"""What people write on purpose and no lexicon of books holds: never a mistake."""
+
 LONGEST_CORRECTED = 24
 """Letters of what may be corrected: what is longer is stretched for effect, or no word at all."""
 
@@ -118,12 +129,19 @@ def _checked(values: object, kind: type[Any]) -> dict[str, Any]:
         if name not in hints:
             near = difflib.get_close_matches(str(name), hints, n=1, cutoff=0)
             raise ValueError(f"there is no {name!r}; do you mean {near[0]!r}?")
-        if hints[name] == "float" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if hints[name] == "float" and not _is_number(value):
             raise ValueError(f"{name} is not a number")
     for name in hints:
         if name not in values:
             raise ValueError(f"there is no value for {name!r}")
     return dict(values)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a number that a float can hold."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 1e300
+    return isinstance(value, float)
 
 
 class Choice(NamedTuple):
@@ -148,11 +166,14 @@ def may_be_corrected(context: str, letters: str) -> bool:
     """Whether `letters`, which are no known word, look like a word that somebody mistyped.
 
     Never what is in an address, a link or a number; what holds digits or symbols; what is all capitals, or
-    has capitals inside; hash tags; laughter and stretched words (hahaha, sooo).
+    has capitals inside; hash tags; laughter and stretched words (hahaha, sooo); what people abbreviate in
+    chats; nor what holds accents or other scripts, whose words an English lexicon lacks.
     """
     return (
         MIN_LETTERS <= len(letters) <= LONGEST_CORRECTED
+        and letters.isascii()
         and is_word(letters)
+        and letters.lower() not in SHORT_FORMS
         and all(each.isalpha() or each == "'" for each in letters)
         and not any(each.isupper() for each in letters[1:])
         and context[-1:] not in _SIGILS

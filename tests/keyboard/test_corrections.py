@@ -38,7 +38,7 @@ def choice(text: str, likely: float, cost: float = 0.0) -> Choice:
 # ------------------------------------------------------------------------------ what may be corrected at all
 
 
-@pytest.mark.parametrize("letters", ["teh", "Teh", "im", "dont", "don'tt", "café", "wxyz" * 6])
+@pytest.mark.parametrize("letters", ["teh", "Teh", "im", "dont", "don'tt", "wxyz" * 6])
 def test_what_looks_mistyped_may_be_corrected(letters: str) -> None:
     for context in ("", "see you ", "hi\n", 'he said "', "(", "so,", "well-", "i'm ", "a b@c.de ", "10 "):
         assert may_be_corrected(context, letters)
@@ -47,7 +47,7 @@ def test_what_looks_mistyped_may_be_corrected(letters: str) -> None:
 @pytest.mark.parametrize(
     "letters",
     ["", "k", "TEH", "tEh", "McDonadl", "h3llo", "2nite", "snake_case", "no way", "well-knwon", "hi!", "'",
-     "42", "sooo", "noooo", "aaa", "haha", "hahah", "xoxo", "😀", "\ue000", "wxyz" * LONGEST_CORRECTED],
+     "42", "café", "tbh", "Btw", "sooo", "noooo", "aaa", "haha", "hahah", "xoxo", "😀", "\ue000", "wxyz" * LONGEST_CORRECTED],
 )  # fmt: skip
 def test_what_is_meant_otherwise_may_not(letters: str) -> None:
     assert not may_be_corrected("see you ", letters)
@@ -214,11 +214,7 @@ def changed(edit: Callable[[Any], object]) -> str:
         (lambda m: m.update(literal_bias=math.inf), "literal_bias must be a number"),
         (lambda m: m.update(name_bias=-math.inf), "name_bias must be a number"),
         (lambda m: m.update(slip_bias=math.nan), "slip_bias must be a number"),
-        pytest.param(
-            lambda m: m.update(slip_bias=10**400), "slip_bias", marks=pytest.mark.xfail(
-                strict=True, raises=OverflowError, reason="an integer that no float can hold is not refused",
-            ),
-        ),
+        (lambda m: m.update(slip_bias=10**400), "slip_bias"),
         (lambda m: m.update(errors=3), "ErrorModel is not an object"),
         (lambda m: m["errors"].update(mising=1.0), "do you mean 'missing'"),
         (lambda m: m["errors"].pop("missing"), "there is no value for 'missing'"),

@@ -47,7 +47,8 @@ def test_what_looks_mistyped_may_be_corrected(letters: str) -> None:
 @pytest.mark.parametrize(
     "letters",
     ["", "k", "TEH", "tEh", "McDonadl", "h3llo", "2nite", "snake_case", "no way", "well-knwon", "hi!", "'",
-     "42", "café", "tbh", "Btw", "sooo", "noooo", "aaa", "haha", "hahah", "xoxo", "😀", "\ue000", "wxyz" * LONGEST_CORRECTED],
+     "42", "café", "tbh", "Btw", "sooo", "noooo", "aaa", "haha", "hahah", "xoxo", "😀", "\ue000",
+     "wxyz" * LONGEST_CORRECTED],
 )  # fmt: skip
 def test_what_is_meant_otherwise_may_not(letters: str) -> None:
     assert not may_be_corrected("see you ", letters)

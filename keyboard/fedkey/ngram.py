@@ -230,16 +230,25 @@ class Ngram:
         words = self._finder.find(letters).words
         numbers = self._vocabulary.of_surface[words]
         likely = self._probabilities(before)[numbers]
-        # Sorting all takes milliseconds. These hold k different words even if each has all the forms it may.
-        enough = k * self._most_forms
-        if len(words) > enough:
-            is_among = likely >= np.partition(likely, -enough)[-enough]
-            words, numbers, likely = words[is_among], numbers[is_among], likely[is_among]
         # The forms of a word are equally likely, and so are words that never came: the lexicon decides.
         frequency = np.asarray(self._lexicon.log_prob[words], dtype=np.float32)
+        # Sorting all takes 5 ms. These hold k different words even if each has all the forms it may.
+        first = _first(likely, frequency, k * self._most_forms)
         chosen: dict[int, int] = {}
-        for index in np.lexsort((-frequency, -likely)):
+        for index in first[np.lexsort((-frequency[first], -likely[first]))]:
             chosen.setdefault(int(numbers[index]), int(words[index]))
             if len(chosen) == k:
                 break
         return tuple(map(self._lexicon.word, chosen.values()))
+
+
+def _first(likely: Floats, frequency: npt.NDArray[np.float32], enough: int) -> Integers:
+    """The places of the likeliest `enough`, the more frequent of equals, and all that equal the last in both;
+    words alike in both stay in their order."""
+    if len(likely) <= enough:
+        return np.arange(len(likely))
+    least_likely = np.partition(likely, -enough)[-enough]
+    above, equal = np.flatnonzero(likely > least_likely), np.flatnonzero(likely == least_likely)
+    places = enough - len(above)
+    least_frequent = np.partition(frequency[equal], -places)[-places]
+    return np.concatenate((above, equal[frequency[equal] >= least_frequent]))

@@ -217,8 +217,27 @@ def test_letters_narrow_it_down_exactly() -> None:
     assert board.suggest("the ", "rtain").words == ()
 
 
+@given(
+    words=st.dictionaries(
+        st.text("abB'", min_size=1, max_size=4),
+        st.tuples(st.integers(-4, -1).map(float), st.booleans()),
+        min_size=1,
+        max_size=30,
+    ),
+    typed=st.text("ab'", max_size=3),
+    context=st.sampled_from(["", "so "]),
+    k=st.integers(1, 5),
+)
+@settings(deadline=None)
+def test_without_a_text_it_is_the_unigram_baseline(
+    words: dict[str, tuple[float, bool]], typed: str, context: str, k: int
+) -> None:
+    some = lexicon(words)
+    board = Ngram(some, count([], Vocabulary(some)))
+    assert board.suggest(context, typed, k).words == Unigram(some).suggest(context, typed, k).words
+
+
 def test_words_the_text_lacks_come_as_the_lexicon_has_them() -> None:
-    assert keyboard().suggest("so ", "").words == Unigram(SOME).suggest("so ", "").words
     board = keyboard("to see", "to see", "train see", "leaves")
     assert board.suggest("so ", "", 6).words == ("see", "to", "train", "leaves", "the", "that")
 
@@ -235,6 +254,12 @@ def test_capitals_are_the_writers_and_the_sentences() -> None:
     assert board.suggest("so. ", "").words[0] == "See"
     assert board.suggest("", "s").words == ("see",)
     assert board.suggest("see the ", "TR").words == ("TRAIN",)
+
+
+def test_typed_quotes_are_folded() -> None:
+    some = lexicon({"it's": (-1.0, False), "its": (-2.0, False)})
+    board = Ngram(some, count(["so its"], Vocabulary(some)))
+    assert board.suggest("so ", "it\u2019").words == ("it's",)
 
 
 def test_offensive_words_are_offered_when_typed_out_alone() -> None:

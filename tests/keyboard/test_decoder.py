@@ -15,6 +15,7 @@ from fedkey.decoder import (
     DOUBT,
     MAX_BATCHES,
     MAX_TREE_NODES,
+    SHARE_WEIGHT,
     UNIGRAM_WEIGHT,
     Decoder,
     Habits,
@@ -65,9 +66,14 @@ def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Le
     return Lexicon(build_arrays(rows, spell), VOCAB)
 
 
-def floored(model: TableModel, word: str, words: dict[str, float]) -> float:
-    """What a word is worth: the model's opinion, or so much of its frequency."""
-    return max(model.log_prob(word), words[word] + float(np.log(UNIGRAM_WEIGHT)))
+def worth(model: TableModel, word: str, words: dict[str, float]) -> float:
+    """What a word is worth: the model's opinion, or so much of its frequency; of several pieces, blended with
+    what it was taken for before."""
+    floored = max(model.log_prob(word), words[word] + float(np.log(UNIGRAM_WEIGHT)))
+    if len(spell(word)) == 1:
+        return floored
+    weight = float(SHARE_WEIGHT)
+    return (1 - weight) * floored + weight * estimated(model, word, words)
 
 
 def estimated(model: TableModel, word: str, words: dict[str, float]) -> float:
@@ -92,7 +98,7 @@ def test_few_candidates_are_ranked_as_if_each_word_were_scored_alone(
     lexicon, model = make(words), TableModel(np.random.default_rng(seed))
     scores = Decoder(lexicon, model).begin(None, model.first())
     found = scores.best(CandidateFinder(lexicon).find(typed), k)
-    truth = {word: floored(model, word, words) for word in words if word.startswith(typed)}
+    truth = {word: worth(model, word, words) for word in words if word.startswith(typed)}
     shown = {lexicon.word(entry.word): entry.log_prob for entry in found}
     assert len(shown) == min(k, len(truth))
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
@@ -123,7 +129,7 @@ def test_habits_are_mixed_in_word_by_word(
     found = scores.best(CandidateFinder(lexicon).find(""), len(words), habits)
     assert len(found) == len(words)
     for entry in found:
-        by_model = np.exp(floored(model, lexicon.word(entry.word), words))
+        by_model = np.exp(worth(model, lexicon.word(entry.word), words))
         mixed = (1 - weight) * by_model + known.get(entry.word, 0.0)
         assert entry.log_prob == pytest.approx(np.log(mixed), abs=1e-4)
     ascending = np.arange(len(words))
@@ -206,8 +212,8 @@ def test_a_word_that_the_model_never_met_is_worth_some_of_its_frequency() -> Non
     model.table[:, :] = -40.0
     scores = Decoder(lexicon, model).begin(None, model.first())
     found = scores.best(CandidateFinder(lexicon).find(""), 2)
-    worth = float(np.log(UNIGRAM_WEIGHT))
-    assert [entry.log_prob for entry in found] == pytest.approx([worth - 1.0, worth - 9.0], abs=1e-4)
+    least = float(np.log(UNIGRAM_WEIGHT))
+    assert [entry.log_prob for entry in found] == pytest.approx([least - 1.0, least - 9.0], abs=1e-4)
 
 
 def test_a_model_without_room_for_trees_still_offers_single_pieces() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedkey import Engine
 from fedkey.candidates import CandidateFinder
-from fedkey.decoder import DOUBT, UNIGRAM_WEIGHT, Decoder
+from fedkey.decoder import DOUBT, SHARE_WEIGHT, UNIGRAM_WEIGHT, Decoder
 from fedkey.errors import UserError
 from fedkey.text import PLACEHOLDERS, normalise
 
@@ -114,13 +114,11 @@ def test_any_text_gives_a_well_formed_answer(engine: Engine, context: str, typed
     assert answer.literal == letters
     assert len(answer.words) == len(answer.log_probs) <= k
     assert len({word.lower() for word in answer.words}) == len(answer.words)
-    # What a space puts stands first, however likely it is.
-    ranked = answer.log_probs if answer.autocorrect is None else answer.log_probs[1:]
-    assert list(ranked) == sorted(ranked, reverse=True)
+    assert list(answer.log_probs) == sorted(answer.log_probs, reverse=True)
     assert all(math.isfinite(p) and p <= 0 for p in answer.log_probs)
     assert not any(mark in word for word in answer.words for mark in (*PLACEHOLDERS, "\u2581"))
     assert all(word.count(" ") <= bool(letters) for word in answer.words)
-    assert answer.autocorrect is None or (letters and answer.autocorrect == answer.words[0])
+    assert answer.autocorrect is None or (letters and answer.autocorrect in answer.words)
     assert answer.latency_ms >= 0
     if not letters:
         assert len(answer.words) == k
@@ -323,10 +321,11 @@ def test_threads_share_an_engine(engine: Engine) -> None:
 
 def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tuple[float, float]]:
     """Each word alone: its log probability as the decoder takes it (self-normalised), and exactly; neither
-    below what its frequency is worth."""
+    below what its frequency is worth, both blended with its share of its first piece."""
     model, cache = engine._model, engine._model.new_cache()
     ids = engine._reader.read(context).ids
     first = model.advance(cache, ids)
+    decoder = Decoder(engine.lexicon, model)
     found = {}
     for word in words:
         pieces = engine.lexicon.pieces(word)
@@ -339,7 +338,12 @@ def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tup
         for piece, following in pairwise(pieces):
             exact += float(model.advance(cache, [piece])[following])
         model.rewind(cache, len(ids))
-        found[word] = (max(approximate, floor), max(exact, floor))
+        share = max(float(first[pieces[0]] + decoder.share[word]), floor)
+        weight = float(SHARE_WEIGHT) if len(pieces) > 1 else 0.0
+        found[word] = (
+            (1 - weight) * max(approximate, floor) + weight * share,
+            (1 - weight) * max(exact, floor) + weight * share,
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fedkey.learning import FIRST_MESSAGES
-from fedkey.simulate import BOUNDED_NOTICES, LETTERS, UNIGRAM
+from fedkey.simulate import BOUNDED_NOTICES, CORRECTS, LETTERS
 from fedkey.summaries import LATENCY_PERCENTILES, MIN_WORDS_FOR_DECILES
 from fedkey.typos import KINDS
 
@@ -181,7 +181,7 @@ def _typing(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
         for name, numbers in measured.items()
         if source in numbers["typing"]
     ]
-    rows = [row for row in everyone if row[1] != UNIGRAM]  # which corrects nothing
+    rows = [row for row in everyone if row[1] in CORRECTS]
     yield (
         "Typed with mistakes. Slips: 15 % of the words have one. Thumbs: they scatter, and 8 % of the "
         "letters hit another key. Words that the text ends by a space."
@@ -205,7 +205,7 @@ def _typing(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
         (
             (name, *(_percent(numbers["typing"]["slips"]["by_kind"][kind]["repair_rate"]) for kind in KINDS))
             for name, numbers in measured.items()
-            if name != UNIGRAM
+            if name in CORRECTS
         ),
     )
     yield table(

@@ -47,6 +47,12 @@ def _small_talk():  # type: ignore[no-untyped-def]
     return module
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keyboards that the tests open remember in a folder of the tests' own, not in the user's."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture(scope="session")
 def chat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """JSON lines of made-up two-person chats: 60 authors, 240 conversations."""

@@ -23,7 +23,8 @@ from fedkey.typos import Misspelling
 Floats = npt.NDArray[np.float64]
 
 ROUNDS = 3
-"""Of alignment and counting; more change the costs by less than a hundredth."""
+"""Of alignment and counting. A fourth moves the costs of substitutions by 0.04 nats on average, the others'
+by 0.002."""
 
 PRIOR = 10.0
 """What a kind's overall frequency is worth against counts, in letters."""

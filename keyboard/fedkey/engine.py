@@ -653,12 +653,11 @@ class Engine:
         spellings: dict[int, str] = {}
         own: dict[str, float] = {}
         for surface, prob in predictions.probs.items():
-            if self._is_offensive(surface):
-                continue  # offered like all such words: only when typed out
             log_prob = math.log(predictions.weight * prob) if prob > 0 else -math.inf
             number = self._number(surface)
             if number is None:
-                own[surface] = log_prob
+                if not self._is_offensive(surface):  # such words are offered when they are typed out
+                    own[surface] = log_prob
             else:
                 known[number] = max(log_prob, known.get(number, -math.inf))
                 if self.lexicon.word(number) != surface:
@@ -707,8 +706,11 @@ class Engine:
         end = len(self._last.context) + len(self._last.word)
         if context[end : end + 1] == "@" and context[:end] == self._last.context + self._last.word:
             self._last = None
-            with self._changing_memory():
-                self._personal.undo()
+            try:
+                with self._changing_memory():
+                    self._personal.undo()
+            except UserError as error:
+                self.notice = str(error)
 
     @contextmanager
     def _changing_memory(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -162,16 +162,9 @@ def grade_author(opened: OpenedBundle, conversations: Sequence[GradedConversatio
     from fedkey.engine import Engine
 
     def open_keyboard() -> Learner:
-        return cast(Learner, Engine.open(opened.path))
+        return Engine.open(opened.path)
 
     return {conversations[0].author: grade_learning(open_keyboard, conversations, opened.is_known)}
-
-
-def engine_learns() -> bool:
-    """Whether this version's engine has a memory."""
-    from fedkey.engine import Engine
-
-    return issubclass(Engine, Learner)
 
 
 def by_author(

@@ -21,7 +21,7 @@ from fedkey.cli import SUBCOMMANDS
 from fedkey.cli.eval import SOURCES
 from fedkey.cli.tables import print_evaluation
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, run_command
-from fedkey.learning import FirstMessages, Learning, engine_learns
+from fedkey.learning import FirstMessages, Learning
 from fedkey.metrics import (
     Autocorrect,
     Corrections,
@@ -365,9 +365,9 @@ def test_learning_is_measured_where_there_is_a_memory(
     assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["unigram"] == {"learning": None}
-    assert (printed["fedkey"]["learning"] is not None) == engine_learns()
+    assert printed["fedkey"]["learning"] is not None
     assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
-    assert ("first messages" in capsys.readouterr().out) == engine_learns()
+    assert "first messages" in capsys.readouterr().out
 
 
 def test_learning_as_numbers_and_tables_by_hand(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from fedkey.learning import (
     Learner,
     Learning,
     by_author,
-    engine_learns,
     grade_author,
     grade_learning,
 )
@@ -157,7 +156,6 @@ def test_authors_are_drawn_whole_and_in_their_order() -> None:
     assert len({by_author(conversations, 1, seed)[0][0].author for seed in range(30)}) == 3
 
 
-@pytest.mark.skipif(not engine_learns(), reason="this engine has no memory")
 def test_the_engine_learns_a_word(tiny_bundle: Path) -> None:
     message = "zorrobongo likes you"
     conversation = GradedConversation("ann", (message,) * 5, (True,) * 5)

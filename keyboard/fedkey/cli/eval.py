@@ -23,7 +23,7 @@ from typing import Any
 
 from fedkey.cli.tables import Follow, print_evaluation, progress
 from fedkey.errors import UserError
-from fedkey.learning import Learning, by_author, engine_learns, grade_author
+from fedkey.learning import Learning, by_author, grade_author
 from fedkey.mistyping import (
     Misspelt,
     Placed,
@@ -247,7 +247,7 @@ class _Measuring:
             }
         if MISSPELLINGS in sections and name in CORRECTS:
             measured.misspellings = self._misspell(name)
-        if LEARNING in sections and name == ENGINE and engine_learns():
+        if LEARNING in sections and name == ENGINE:
             measured.learning = self._learn()
         return measured
 

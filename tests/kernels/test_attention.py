@@ -13,7 +13,7 @@ from fedkey_kernels import attention, block_sparse_attention, document_mask, pat
 from fedkey_kernels.mask import Mask
 
 PATH_VARIABLE = "FEDKEY_ATTENTION"
-PATHS = ("sdpa", "reference")
+PATHS = ("sdpa", "matmul", "reference")
 
 # B, T, H, G, K: one position, one head, heads in groups, sizes that no block of a kernel divides.
 SHAPES = [
@@ -238,7 +238,7 @@ def test_a_wrong_path_is_refused_and_the_right_ones_named(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PATH_VARIABLE, wrong)
-    with pytest.raises(ValueError, match=f"{PATH_VARIABLE}.*tile, flash, sdpa, reference"):
+    with pytest.raises(ValueError, match=f"{PATH_VARIABLE}.*tile, flash, sdpa, matmul, reference"):
         attention(*heads(1, 2, 1, 1, 2), document_mask(documents([2], 2)[None]))
 
 
@@ -248,6 +248,28 @@ def test_which_path_was_taken_and_why_is_logged_once(caplog: pytest.LogCaptureFi
         for _ in range(3):
             attention(*heads(1, 2, 1, 1, 2), document_mask(documents([2], 2)[None]))
     assert caplog.messages == ["attention: sdpa (the Triton kernel does not take torch.float64)"]
+
+
+def test_on_a_cpu_halves_are_multiplied_out_and_come_close_to_the_reference(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    paths._announce.cache_clear()
+    exact = heads(2, 33, 6, 2, 8)
+    mask = document_mask(mixed_documents(2, 33), tile=33)
+    halves = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+    with caplog.at_level("INFO", logger="fedkey_kernels.paths"):
+        out = attention(*halves, mask)
+    assert caplog.messages == ["attention: matmul (the tensors are on the CPU)"]
+    expected = reference.attention(*exact, mask.visible_btt())
+    upstream = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    pairs = zip(
+        (out, *torch.autograd.grad(out, halves, upstream.bfloat16())),
+        (expected, *torch.autograd.grad(expected, exact, upstream)),
+        strict=True,
+    )
+    for got, wanted in pairs:
+        assert got.dtype == torch.bfloat16
+        assert float(((got.double() - wanted).norm() / wanted.norm()).detach()) < 0.01
 
 
 @pytest.mark.parametrize("path", PATHS)

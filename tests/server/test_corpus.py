@@ -434,6 +434,8 @@ def test_authors_on_both_sides_are_refused() -> None:
         {"max_words_per_author": 0},
         {"server": ("package:chitchat",)},
         {"server": ("a.txt", "a.txt")},
+        {"server": ("a.txt", "b.txt"), "shares": (1.0,)},
+        {"server": ("a.txt",), "shares": (0.0,)},
     ],
 )
 def test_settings_that_would_break_the_split_are_refused(settings: dict[str, object]) -> None:

@@ -29,6 +29,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_files_are_looked_for_in_the_folder_given_and_heard_in_their_shares(
+    tmp_path: Path, chat_file: Path, small_overrides: list[str]
+) -> None:
+    (tmp_path / "public.txt").write_text("the cat sat on the mat\nrun sudo apt-get install cat\n" * 2)
+    overrides = [*small_overrides, f"corpus.phones={str(chat_file)!r}", "corpus.server=['public.txt']"]
+    sizes = {}
+    for share in (1.0, 3.0):
+        data = tmp_path / str(share)
+        prepare(load("tiny", [*overrides, f"corpus.shares=[{share}]"]), data, tmp_path)
+        sizes[share] = len(Documents.load(data / "server.npz"))
+    donors = (sizes[1.0] * 3 - sizes[3.0]) // 2
+    assert sizes == {1.0: donors + 2, 3.0: donors + 6}  # the command is sifted out
+    whole = tmp_path / "whole"
+    prepare(load("tiny", [*overrides, "corpus.shares=[]"]), whole, tmp_path)
+    assert len(Documents.load(whole / "server.npz")) == donors + 4
+
+
 # --- once, and again when something changed --------------------------------------------------------------
 
 

@@ -58,6 +58,25 @@ def test_the_gradient_of_parts_is_that_of_the_whole(config: Config, rows: Packed
         torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-6)
 
 
+def test_a_step_in_bfloat16_is_nearly_the_step_in_float32(config: Config, rows: PackedRows) -> None:
+    def gradient(precision: str) -> Tensor:
+        model = Model(config.model)
+        before = [tensor.clone() for tensor in model.parameters()]
+        optimizer_step(
+            Objective(model, precision),
+            torch.optim.SGD(model.parameters(), lr=1.0),
+            Share.of(rows, 1),
+            0.01,
+            0.0,
+        )
+        pairs = zip(before, model.parameters(), strict=True)
+        return torch.cat([(old - new).detach().flatten() for old, new in pairs])
+
+    exact, low = gradient("float32"), gradient("bfloat16")
+    assert torch.equal(gradient("auto"), exact)  # on a CPU
+    assert 1e-4 < float((low - exact).norm() / exact.norm()) < 0.03
+
+
 def test_a_part_without_targets_still_gives_every_parameter_a_gradient(
     config: Config, rows: PackedRows
 ) -> None:

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder to fill; a complete one is left alone"
     )
+    parser.add_argument(
+        "--text", type=Path, default=Path(), metavar="DIR", help="folder of the files that the preset names"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey_server.prepare import prepare
 
     folder: Path = arguments.data
-    is_new = prepare(load_config(arguments), folder)
+    is_new = prepare(load_config(arguments), folder, arguments.text)
     server = Documents.load(folder / "server.npz")
     phones = Phones.load(folder / "phones.npz")
     print(

@@ -1,7 +1,7 @@
 """A phone as a Flower ClientApp.
 
-In: the server's weights and settings in a message. Out: the phone's weights and sums in the reply. Next stop:
-`fedkey_server.server_app`.
+In: the server's weights and settings in a message. Out: the phone's update and sums in the reply. Next stop:
+`fedkey_server.strategy`.
 
 The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone, and its
 `partition-id` says which. In a simulation every node can reach every phone's text, and the message says which
@@ -21,6 +21,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from fedkey.errors import UserError
+from fedkey_server.clipping import clip
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.rounds import RoundsConfig, client_update
@@ -55,9 +56,15 @@ def train(message: Message, context: Context) -> Message:
         np.random.default_rng((rounds.seed, round_number, phone)),
     )
     metrics = MetricRecord(
-        {"num-examples": report.num_targets, "nll": report.nll, "num-steps": report.num_steps}
+        {
+            "num-examples": report.num_targets,
+            "nll": report.nll,
+            "num-steps": report.num_steps,
+            "server-round": round_number,
+        }
     )
-    content = RecordDict({ARRAYS: ArrayRecord(report.weights), METRICS: metrics})
+    update = clip(report.update, rounds.update_norm).update if rounds.update_norm else report.update
+    content = RecordDict({ARRAYS: ArrayRecord(update), METRICS: metrics})
     return Message(content, reply_to=message)
 
 

@@ -20,7 +20,9 @@ from typing import Any
 from fedkey.errors import UserError
 from fedkey_server.corpus import CorpusConfig
 from fedkey_server.model import ModelConfig
+from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
+from fedkey_server.server_optim import ServerOptimizerConfig
 from fedkey_server.tokenizer import TokenizerConfig
 from fedkey_server.train import TrainConfig
 from fedkey_server.vocabulary import VocabularyConfig
@@ -36,6 +38,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    server_optimizer: ServerOptimizerConfig = field(default_factory=ServerOptimizerConfig)
+    aggregation: AggregationConfig = field(default_factory=AggregationConfig)
 
     def __post_init__(self) -> None:
         if self.model.vocab_size != self.tokenizer.vocab_size:

@@ -4,9 +4,10 @@ In: a model, one phone's documents, settings and seeds. Out: what the phone repo
 of many reports. Next stop: `fedkey_server.client_app`.
 
 FedAvg (McMahan et al. 2017, 1602.05629): each round the server draws a cohort of phones; each phone trains
-from the server's weights on its own text for some epochs and reports how far it got; the server moves by the
-average of the reports, weighted by how much each phone had to learn from. One epoch in one full batch,
-unclipped, is FedSGD: the average of such reports is one step along the gradient of all the cohort's text.
+from the server's weights on its own text for some epochs and reports how far it got, its update; the server
+moves by the average of the updates, weighted by how much each phone had to learn from. One epoch in one full
+batch, unclipped, is FedSGD: the average of such updates is one step along the gradient of all the cohort's
+text.
 """
 
 from __future__ import annotations
@@ -50,8 +51,12 @@ class RoundsConfig:
     EXPERIMENTS.md for what that is worth."""
     client_momentum: float = 0.9
     """Momentum of the phone's SGD; it starts at zero in every round."""
-    server_learning_rate: float = 1.0
-    """1 is plain averaging."""
+    proximal: float = 0.0
+    """FedProx (Li et al. 2020, 1812.06127): mu, the pull back to the server's weights. It is applied after
+    each step, by learning rate times mu, so that it counts whole where the gradient is clipped."""
+    update_norm: float = 0.0
+    """Largest norm of a phone's whole update: the phone shortens its own to it, and the server refuses longer
+    ones. 0 sets no bound."""
     clip_norm: float = 1.0
     """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
     precision: str = "auto"
@@ -74,10 +79,10 @@ class RoundsConfig:
             raise ValueError(
                 f"rounds.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
             )
-        for name in ("batch_rows", "max_rows", "clip_norm"):
+        for name in ("batch_rows", "max_rows", "clip_norm", "proximal", "update_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"rounds.{name} must not be negative, but it is {getattr(self, name)}")
-        for name in ("client_learning_rate", "server_learning_rate", "timeout"):
+        for name in ("client_learning_rate", "timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"rounds.{name} must be more than 0, not {getattr(self, name)}")
         if not 0 < self.final_share <= 1:
@@ -96,7 +101,8 @@ class RoundsConfig:
 class PhoneReport(NamedTuple):
     """What a phone sends back."""
 
-    weights: Weights
+    update: Weights
+    """Its weights after training less the server's."""
     num_targets: int
     """Graded pieces it trained on; its weight in the average."""
     nll: float
@@ -129,6 +135,9 @@ def client_update(
         model.parameters(), lr=config.client_learning_rate, momentum=config.client_momentum, foreach=True
     )
     device = next(model.parameters()).device
+    parameters = dict(model.named_parameters())
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    pull = config.client_learning_rate * config.proximal
     nll, num_targets, num_steps = 0.0, 0, 0
     for _ in range(config.local_epochs):
         order = generator.permutation(len(rows))
@@ -137,11 +146,15 @@ def client_update(
             step_nll, step_targets = gradient_step(
                 model, optimizer, batch, z_penalty, config.clip_norm, config.precision
             )
+            if pull:
+                with torch.no_grad():
+                    for name, parameter in parameters.items():
+                        parameter.lerp_(before[name], min(1.0, pull))
             nll += step_nll
             num_targets += step_targets
             num_steps += 1
-    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    return PhoneReport(weights, num_targets, nll, num_steps)
+    update = {name: parameter.detach() - before[name] for name, parameter in parameters.items()}
+    return PhoneReport(update, num_targets, nll, num_steps)
 
 
 class Average:
@@ -152,9 +165,9 @@ class Average:
         self.weight = 0.0
         self.num_reports = 0
 
-    def add(self, weights: Mapping[str, Tensor], weight: float) -> None:
-        """Adds one report. Sums are kept in float64, so that their order costs no precision worth naming."""
-        for name, tensor in weights.items():
+    def add(self, update: Mapping[str, Tensor], weight: float) -> None:
+        """Adds one update. Sums are kept in float64, so that their order costs no precision worth naming."""
+        for name, tensor in update.items():
             if name in self.total:
                 self.total[name].add_(tensor.double(), alpha=weight)
             else:
@@ -167,10 +180,3 @@ class Average:
         if self.weight <= 0:
             raise ValueError("no report carries any weight")
         return {name: (tensor / self.weight).float() for name, tensor in self.total.items()}
-
-
-def server_update(weights: Mapping[str, Tensor], mean: Mapping[str, Tensor], learning_rate: float) -> Weights:
-    """w <- w + learning_rate * (mean - w); with learning_rate 1 the mean itself."""
-    if learning_rate == 1.0:
-        return dict(mean)
-    return {name: tensor + learning_rate * (mean[name] - tensor) for name, tensor in weights.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, R
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app, flatten, unflatten
+from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model, ModelConfig
@@ -50,19 +52,25 @@ def context_of(data: Path, partition: int, *, simulation: bool = True) -> Contex
     return Context(0, 1, node_config, RecordDict(), {"data": str(data), "simulation": simulation})
 
 
-def expected(start: Model, config: Config, data: Path, phone: int, round_number: int = 3) -> Model:
+def expected(
+    start: Model, config: Config, data: Path, phone: int, round_number: int = 3
+) -> dict[str, torch.Tensor]:
     model = Model(config.model)
     model.load_state_dict(start.state_dict())
     texts = Phones.load(data / "phones.npz").documents(phone)
     rng = np.random.default_rng((config.rounds.seed, round_number, phone))
-    client_update(model, texts, config.rounds.in_round(round_number), 1e-3, rng)
-    return model
+    return client_update(model, texts, config.rounds.in_round(round_number), 1e-3, rng).update
 
 
-def assert_reports(reply: Message, model: Model) -> None:
-    found = reply.content.array_records[ARRAYS].to_torch_state_dict()
-    assert found.keys() == model.state_dict().keys()
-    for name, tensor in model.state_dict().items():
+def update_in(reply: Message) -> dict[str, torch.Tensor]:
+    return reply.content.array_records[ARRAYS].to_torch_state_dict()
+
+
+def assert_reports(reply: Message, update: dict[str, torch.Tensor]) -> None:
+    found = update_in(reply)
+    assert found.keys() == update.keys()
+    for name, tensor in update.items():
+        assert tensor.any(), name
         assert torch.equal(found[name], tensor), name
 
 
@@ -71,12 +79,26 @@ def test_a_phone_reports_what_its_local_training_gives(start: Model, config: Con
     assert_reports(reply, expected(start, config, tiny_data, 5))
 
 
-def test_weights_and_sums_are_all_that_leaves_a_phone(start: Model, config: Config, tiny_data: Path) -> None:
+def test_an_update_and_sums_are_all_that_leaves_a_phone(
+    start: Model, config: Config, tiny_data: Path
+) -> None:
     content = app(ask(start, config, 2), context_of(tiny_data, 2)).content
     assert set(content) == {ARRAYS, METRICS}
-    assert set(content.metric_records[METRICS]) == {"num-examples", "nll", "num-steps"}
+    assert set(content.metric_records[METRICS]) == {"num-examples", "nll", "num-steps", "server-round"}
     assert content.metric_records[METRICS]["num-steps"] == 3
     assert 0 < content.metric_records[METRICS]["num-examples"] <= 3 * config.model.window
+
+
+def test_a_phone_shortens_its_update_to_the_norm_asked_for(
+    start: Model, config: Config, tiny_data: Path
+) -> None:
+    free = update_in(app(ask(start, config, 2), context_of(tiny_data, 2)))
+    bounded = replace(config, rounds=replace(config.rounds, update_norm=0.01))
+    short = update_in(app(ask(start, bounded, 2), context_of(tiny_data, 2)))
+    assert norm_of(free) > 0.1
+    assert norm_of(short) == pytest.approx(0.01, rel=1e-5)
+    for name, tensor in short.items():
+        torch.testing.assert_close(tensor, free[name] * (0.01 / norm_of(free)), rtol=1e-4, atol=1e-9)
 
 
 def test_nothing_stays_behind_from_the_phone_before(start: Model, config: Config, tiny_data: Path) -> None:

@@ -81,8 +81,8 @@ def test_an_override_of_another_form_is_refused(override: str) -> None:
         ("corpus.donor_share=0.95", "tiny: corpus.donor_share must be between 0 and 0.9, not 0.95."),
         ("train.learning_rate=nan", "tiny: train.learning_rate must be a finite number, not nan."),
         (
-            "rounds.server_learning_rate=inf",
-            "tiny: rounds.server_learning_rate must be a finite number, not inf.",
+            "rounds.client_learning_rate=inf",
+            "tiny: rounds.client_learning_rate must be a finite number, not inf.",
         ),
         ("vocabulary.max_words=0", "tiny: vocabulary.max_words must be at least 1, not 0."),
         (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedkey_server.batches import Documents, pack
 from fedkey_server.model import Model, ModelConfig
-from fedkey_server.rounds import Average, PhoneReport, RoundsConfig, client_update, cohort, server_update
+from fedkey_server.rounds import Average, PhoneReport, RoundsConfig, client_update, cohort
 from fedkey_server.train import gradient_step, to_batch
 
 SMALL = ModelConfig(
@@ -41,8 +41,7 @@ def num_targets(texts: Documents) -> int:
 
 
 def update(texts: Documents, config: RoundsConfig, seed: int = 0, z_penalty: float = 1e-3) -> PhoneReport:
-    report = client_update(Model(SMALL), texts, config, z_penalty, np.random.default_rng(seed))
-    return report._replace(weights={name: tensor.clone() for name, tensor in report.weights.items()})
+    return client_update(Model(SMALL), texts, config, z_penalty, np.random.default_rng(seed))
 
 
 def averaged(reports: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -56,10 +55,6 @@ def test_federated_averaging_on_three_numbers() -> None:
     phones = [(1.0, 1), (2.0, 2), (4.0, 5)]
     mean = averaged([({"w": torch.tensor([value])}, weight) for value, weight in phones])
     assert mean["w"].tolist() == [(1 * 1 + 2 * 2 + 4 * 5) / 8]  # 3.125
-    server = {"w": torch.tensor([2.125])}
-    assert server_update(server, mean, 1.0)["w"].tolist() == [3.125]
-    assert server_update(server, mean, 0.5)["w"].tolist() == [2.625]
-    assert server["w"].tolist() == [2.125]
 
 
 def test_an_average_of_nothing_is_refused() -> None:
@@ -131,7 +126,7 @@ def test_fedsgd_with_every_phone_is_one_central_gradient_step() -> None:
     phones = [documents(seed, num_documents) for seed, num_documents in ((1, 3), (2, 12), (3, 7))]
     reports = [update(texts, FEDSGD) for texts in phones]
     assert [report.num_steps for report in reports] == [1, 1, 1]
-    federated = averaged([(report.weights, report.num_targets) for report in reports])
+    federated = averaged([(report.update, report.num_targets) for report in reports])
 
     together = Documents(
         np.concatenate([texts.ids for texts in phones]),
@@ -149,7 +144,7 @@ def test_fedsgd_with_every_phone_is_one_central_gradient_step() -> None:
     for name, tensor in model.state_dict().items():
         moved = tensor - start[name]
         assert moved.abs().max() > 1e-4, name
-        torch.testing.assert_close(federated[name] - start[name], moved, rtol=1e-3, atol=2e-7)
+        torch.testing.assert_close(federated[name], moved, rtol=1e-3, atol=2e-7)
 
 
 def test_local_steps_are_not_one_central_step() -> None:
@@ -157,16 +152,16 @@ def test_local_steps_are_not_one_central_step() -> None:
     phones = [documents(seed, 12) for seed in (1, 2)]
     many = [update(texts, replace(FEDSGD, batch_rows=1)) for texts in phones]
     one = [update(texts, FEDSGD) for texts in phones]
-    averages = [averaged([(report.weights, 1.0) for report in reports]) for reports in (many, one)]
+    averages = [averaged([(report.update, 1.0) for report in reports]) for reports in (many, one)]
     assert not torch.allclose(averages[0]["model.norm.weight"], averages[1]["model.norm.weight"])
 
 
 def test_a_phones_work_is_a_function_of_weights_text_and_seed() -> None:
     first, again, other = (update(documents(4), PLAIN, seed) for seed in (5, 5, 6))
-    assert first._replace(weights={}) == again._replace(weights={})
-    for name, tensor in first.weights.items():
-        assert torch.equal(tensor, again.weights[name])
-    assert any(not torch.equal(tensor, other.weights[name]) for name, tensor in first.weights.items())
+    assert first._replace(update={}) == again._replace(update={})
+    for name, tensor in first.update.items():
+        assert torch.equal(tensor, again.update[name])
+    assert any(not torch.equal(tensor, other.update[name]) for name, tensor in first.update.items())
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -202,8 +197,20 @@ def test_a_phone_without_graded_text_reports_that_it_has_nothing(seed: int) -> N
     texts = documents(seed, 3)
     report = update(Documents(texts.ids, np.zeros_like(texts.loss), texts.offsets), PLAIN)
     assert report.num_targets == 0
-    for name, tensor in Model(SMALL).state_dict().items():
-        assert torch.equal(report.weights[name], tensor)
+    assert report.update.keys() == Model(SMALL).state_dict().keys()
+    assert not any(tensor.any() for tensor in report.update.values())
+
+
+def test_a_proximal_pull_keeps_the_phone_near_the_server() -> None:
+    texts = documents(8, 14)
+
+    def distance(proximal: float) -> float:
+        report = update(texts, replace(PLAIN, local_epochs=3, proximal=proximal))
+        return sum(float(tensor.square().sum()) for tensor in report.update.values()) ** 0.5
+
+    free, pulled, tied = distance(0.0), distance(2.0), distance(1 / PLAIN.client_learning_rate)
+    assert 0 < pulled < 0.9 * free
+    assert tied == 0.0  # a pull of the whole way back after every step
 
 
 @pytest.mark.parametrize(

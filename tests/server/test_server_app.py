@@ -21,6 +21,7 @@ from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.client_app import ARRAYS, METRICS, app
+from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.phones import Phones
@@ -157,7 +158,12 @@ def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
     start: Callable[..., Process],
     kill_when_there: Callable[[Process, Path], None],
 ) -> None:
-    overrides = [*small_overrides, *ROUNDS, "rounds.num_rounds=8"]
+    adaptive = (
+        "server_optimizer.name=yogi",
+        "server_optimizer.learning_rate=0.01",
+        "server_optimizer.momentum=0.5",
+    )
+    overrides = [*small_overrides, *ROUNDS, "rounds.num_rounds=8", *adaptive]
     unkilled, run = tmp_path / "unkilled", tmp_path / "run"
     expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
     arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
@@ -236,6 +242,14 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         changed_reply(lambda c: setattr(c.array_records[ARRAYS]["model.norm.weight"], "data", b"PK\x03\x04")),
         "malformed reply",
     ),
+    "an update longer than asked for": (
+        changed_reply(lambda c: set_weights(c, lambda w: [tensor.mul_(1000) for tensor in w.values()])),
+        "oversized update",
+    ),
+    "another round's update": (
+        changed_reply(lambda c: c.metric_records[METRICS].update({"server-round": 0})),
+        "late, from another round",
+    ),
     "empty metrics": (changed_reply(lambda c: c.update({METRICS: MetricRecord()})), "malformed reply"),
 }
 
@@ -244,7 +258,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 def test_a_bad_phone_is_counted_by_reason_and_left_out(
     fault: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
 ) -> None:
-    config = replace(config, rounds=replace(config.rounds, num_rounds=1))
+    config = replace(config, rounds=replace(config.rounds, num_rounds=1, update_norm=1.0))
     num_phones = len(Phones.load(tiny_data / "phones.npz"))
     bad = cohort(config.rounds.seed, 1, num_phones, 5)[2]
     client, reason = FAULTS[fault]
@@ -317,6 +331,25 @@ def test_phones_that_stay_silent_are_counted(
     assert [row["silent"] for row in rounds_of(tmp_path / "run")[1:]] == [2, 2, 2]
 
 
+def test_a_phone_that_answers_twice_counts_once(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    class Echoing(InProcessGrid):
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            for reply in super().send_and_receive(messages, timeout=timeout):
+                yield from (reply, reply)
+
+    phones = Phones.load(tiny_data / "phones.npz")
+    grid = Echoing(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    assert final["failures"] == {"replayed or not asked for": 15}
+    assert [(row["reports"], row["silent"]) for row in rounds_of(tmp_path / "run")[1:]] == [(5, 0)] * 3
+    federate(grid_over(tiny_data), config, tiny_data, tmp_path / "plain", tiny_run)
+    assert_equal_weights(tmp_path / "plain", tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
@@ -341,6 +374,44 @@ def test_a_federation_in_which_all_fail_ends_in_one_sentence_and_status_2(
         assert last.startswith("fedkey-server: No round of ")
         assert f"because too few phones reported ({reason}); mend that" in last
     assert not (tmp_path / "run" / "done.json").exists()
+
+
+@pytest.mark.parametrize("rule", ["mean", "median", "trimmed_mean", "krum"])
+def test_one_boosted_attacker_is_held_by_a_bound_and_by_robust_rules(
+    rule: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    attacker = cohort(config.rounds.seed, 1, len(Phones.load(tiny_data / "phones.npz")), 5)[0]
+
+    def train(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        if context.node_config["partition-id"] == attacker:
+            bound = float(str(message.content.config_records["config"]["rounds.update_norm"]))
+            length = bound or 1000.0  # as long as it may
+            away = {
+                name: -torch.ones_like(tensor)
+                for name, tensor in message.content.array_records[ARRAYS].to_torch_state_dict().items()
+            }
+            scale = length / norm_of(away) * 0.999
+            reply.content[ARRAYS] = ArrayRecord({name: tensor * scale for name, tensor in away.items()})
+        return reply
+
+    one = replace(config, rounds=replace(config.rounds, num_rounds=1))
+    losses = {}
+    for bound in (0.0, 1.0):
+        run = tmp_path / str(bound)
+        bounded = replace(
+            one,
+            rounds=replace(one.rounds, update_norm=bound),
+            aggregation=replace(config.aggregation, name=rule, trimmed_share=0.2),
+        )
+        federate(grid_over(tiny_data, train), bounded, tiny_data, run, tiny_run)
+        start, after = rounds_of(run)
+        losses[bound] = after["validation_loss"] - start["validation_loss"]
+    assert losses[1.0] < 0
+    if rule == "mean":
+        assert losses[0.0] > 1.0  # without a bound one phone ruins the model
+    else:
+        assert losses[0.0] < 0
 
 
 def test_fewer_phones_than_reports_needed_is_refused_at_once(

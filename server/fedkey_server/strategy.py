@@ -1,0 +1,239 @@
+"""One round of federated averaging as a Flower strategy: whom to ask, what to make of the answers.
+
+In: the server's weights, and phones' replies as they arrive. Out: new weights, or none, and what came of the
+round. Next stop: `fedkey_server.server_app`.
+
+The strategy is Flower's FedAvg where Flower speaks: messages, weights by "num-examples", replies with errors.
+It is extended where Flower is silent: cohorts drawn by (seed, round), updates added up as they arrive,
+replies that cannot be used refused and counted by reason, too few reports leave the model alone, and the
+server's optimizer has a state that a checkpoint keeps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
+from fedkey_server.clipping import ROUNDING, norm_of
+from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
+from fedkey_server.rounds import Average, PhoneReport, Weights, cohort
+from fedkey_server.server_optim import ServerOptimizer
+
+if TYPE_CHECKING:
+    from fedkey_server.config import Config
+
+
+@dataclass
+class RoundResult:
+    """What came back in one round."""
+
+    asked: int = 0
+    reports: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Reason -> phones whose reply was an error or could not be used."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """Reason -> what the first such phone said."""
+    surplus: Counter[str] = field(default_factory=Counter)
+    """Reason -> replies beyond the one that each phone was asked for."""
+    nll: float = 0.0
+    num_targets: int = 0
+    num_steps: int = 0
+
+    @property
+    def silent(self) -> int:
+        """Phones that did not answer in time."""
+        return self.asked - self.reports - self.refused.total()
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Reason -> phones that did not help, the silent ones included, and replies nobody asked for."""
+        return self.refused + self.surplus + Counter({"silent": self.silent})
+
+    def describe(self, round_number: int, *, is_changed: bool) -> dict[str, Any]:
+        """The round's line of metrics."""
+        return {
+            "step": round_number,
+            "asked": self.asked,
+            "reports": self.reports,
+            "refused": dict(self.refused + self.surplus),
+            "silent": self.silent,
+            "changed": is_changed,
+            "train_loss": self.nll / max(1, self.num_targets),
+            "num_targets": self.num_targets,
+            "local_steps": self.num_steps,
+        }
+
+    def complaint(self, round_number: int, least_reports: int) -> str:
+        """Why the round changed nothing, in a sentence."""
+        return (
+            f"round {round_number} changed nothing: {self.reports} of {self.asked} phones reported, "
+            f"{least_reports} are needed ({self.reasons()})"
+        )
+
+    def reasons(self) -> str:
+        """How many phones failed for which reason, with the words of the first of each."""
+        examples = [f"; {reason}: {detail}" for reason, detail in self.examples.items() if detail]
+        return in_words(self.failures) + "".join(examples)
+
+
+def in_words(failures: Counter[str]) -> str:
+    """ "3 silent, 1 not finite"."""
+    return ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
+
+
+class Unusable(Exception):
+    """A reply that the server leaves out."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """A few words, by which replies are counted."""
+        self.detail = detail
+        """What this phone said."""
+
+
+ERROR_NAMES = {
+    code: name.lower().replace("_", " ") for name, code in vars(ErrorCode).items() if name.isupper()
+}
+"""Flower's error codes in words, such as "client app raised exception"."""
+
+
+class SeededFedAvg(FedAvg):
+    """FedAvg with reproducible cohorts, streaming sums, a minimum of reports and any server optimizer.
+
+    Args:
+        config: `rounds`, `aggregation` and `server_optimizer` are used.
+        state: the server optimizer's, from a checkpoint.
+    """
+
+    def __init__(self, config: Config, state: Weights | None = None) -> None:
+        super().__init__(
+            min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
+        )
+        self.config = config.rounds
+        self.aggregation = config.aggregation
+        self.optimizer = ServerOptimizer(config.server_optimizer, state or {})
+        self.least_reports = max(config.rounds.min_reports, config.aggregation.least_reports)
+        self.result = RoundResult()
+        self.reference: Weights = {}
+        self._waited_for: set[int] = set()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ..."""
+        nodes = sorted(grid.get_node_ids())
+        chosen = cohort(self.config.seed, server_round, len(nodes), self.config.phones_per_round)
+        self.result = RoundResult(asked=len(chosen))
+        self.reference = arrays.to_torch_state_dict()
+        self._waited_for = {nodes[phone] for phone in chosen}
+        # Each phone gets records of its own, so that none can change another's; they share the bytes of the
+        # weights, which nobody can change.
+        return [
+            Message(
+                RecordDict(
+                    {
+                        ARRAYS: ArrayRecord(dict(arrays)),
+                        CONFIG: ConfigRecord({**config, "server-round": server_round, "phone": phone}),
+                    }
+                ),
+                dst_node_id=nodes[phone],
+                message_type=MessageType.TRAIN,
+                group_id=str(server_round),
+            )
+            for phone in chosen
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The new weights, or None if too few usable replies came."""
+        gathered = _Gathered(self.aggregation)
+        result = self.result
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            if node not in self._waited_for:  # a phone speaks once a round, and only when it is asked
+                result.surplus["replayed or not asked for"] += 1
+                continue
+            self._waited_for.remove(node)
+            try:
+                report = self._read(server_round, reply)
+            except Unusable as fault:
+                result.refused[fault.reason] += 1
+                result.examples.setdefault(fault.reason, fault.detail)
+                continue
+            gathered.add(report)
+            result.reports += 1
+            result.nll += report.nll
+            result.num_targets += report.num_targets
+            result.num_steps += report.num_steps
+        if result.reports < self.least_reports:
+            return None, None
+        weights = self.optimizer.step(self.reference, gathered.update())
+        return ArrayRecord(weights), MetricRecord({"train-loss": result.nll / result.num_targets})
+
+    def _read(self, server_round: int, reply: Message) -> PhoneReport:
+        """A phone's report; raises `Unusable` if there is none or it does not fit."""
+        if reply.has_error():
+            reason = ERROR_NAMES.get(reply.error.code, f"error {reply.error.code}")
+            raise Unusable(reason, " ".join(str(reply.error.reason).split()))
+        try:
+            update = reply.content.array_records[ARRAYS].to_torch_state_dict()
+            metrics = reply.content.metric_records[METRICS]
+            num_targets, nll, num_steps, its_round = (
+                float(metrics[key])  # type: ignore[arg-type]  # a list is a TypeError, as it should be
+                for key in (self.weighted_by_key, "nll", "num-steps", "server-round")
+            )
+        except Exception as error:  # the bytes are a stranger's: numpy may raise anything over them
+            raise Unusable("malformed reply", f"{type(error).__name__}: {error}") from error
+        if its_round != server_round:
+            raise Unusable("late, from another round")
+        sums = torch.tensor([num_targets, nll, num_steps])
+        if not all(bool(tensor.isfinite().all()) for tensor in (sums, *update.values())):
+            raise Unusable("not finite")
+        if {name: tensor.shape for name, tensor in update.items()} != {
+            name: tensor.shape for name, tensor in self.reference.items()
+        }:
+            raise Unusable("wrong shapes")
+        if num_targets < 1:
+            raise Unusable("nothing to train on")
+        bound = self.config.update_norm
+        if bound and norm_of(update) > bound * (1 + ROUNDING):
+            raise Unusable("oversized update")
+        return PhoneReport(update, int(num_targets), nll, int(num_steps))
+
+
+class _Gathered:
+    """A round's updates: their running sum where that is enough, all of them where the rule compares them."""
+
+    def __init__(self, config: AggregationConfig) -> None:
+        self.config = config
+        self._average = Average()
+        self._updates: list[Weights] = []
+
+    def add(self, report: PhoneReport) -> None:
+        """Adds one phone's."""
+        if self.config.name == "mean":
+            self._average.add(report.update, report.num_targets)
+        else:
+            self._updates.append(report.update)
+
+    def update(self) -> Weights:
+        """What the phones' updates come to."""
+        match self.config.name:
+            case "median":
+                return median(self._updates)
+            case "trimmed_mean":
+                return trimmed_mean(self._updates, self.config.trimmed_share)
+            case "krum":
+                return krum(self._updates, self.config.num_bad, self.config.num_kept)
+        return self._average.mean()

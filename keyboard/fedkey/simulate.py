@@ -430,9 +430,9 @@ class Typist:
         return Keystrokes(self.pressed, self.characters)
 
 
-ENGINE, UNIGRAM, NGRAM = "fedkey", "unigram", "ngram"
-"""What can be graded on a bundle: its engine; its lexicon alone, most frequent completions first; or its
-lexicon with the n-grams of another text."""
+ENGINE, UNIGRAM, NGRAM, PRESAGE = "fedkey", "unigram", "ngram", "presage"
+"""What can be graded on a bundle: its engine; its lexicon alone, most frequent completions first; its lexicon
+with the n-grams of another text; or presage, which knows nothing of it."""
 
 
 def grade_bundle(
@@ -441,25 +441,36 @@ def grade_bundle(
     *,
     baseline: bool = False,
     ngrams: Counts | None = None,
+    presage: Path | None = None,
     processes: int = 1,
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Scores]:
-    """Grades a bundle's engine, or a baseline on its lexicon, on one or several processes.
+    """Grades a bundle's engine, or another keyboard on the same words, on one or several processes.
 
     Args:
         bundle: a bundle folder.
         conversations: texts to type.
         baseline: the lexicon's unigram baseline instead of the engine.
         ngrams: counted with the bundle's lexicon; the n-gram keyboard instead of the engine.
+        presage: a database of its; presage instead of the engine.
         processes: worker processes; the result does not depend on their number.
         seed: of the bounded typist.
         on_progress: called with the number of conversations just graded.
     """
-    name = UNIGRAM if baseline else ENGINE if ngrams is None else NGRAM
+    name = (
+        UNIGRAM if baseline else NGRAM if ngrams is not None else PRESAGE if presage is not None else ENGINE
+    )
     work = functools.partial(_grade_chunk, name=name, seed=seed)
-    chunks = in_chunks(conversations)
-    parts = spread(bundle, work, chunks, ngrams=ngrams, processes=processes, on_progress=on_progress)
+    parts = spread(
+        bundle,
+        work,
+        in_chunks(conversations),
+        ngrams=ngrams,
+        presage=presage,
+        processes=processes,
+        on_progress=on_progress,
+    )
     return merged(parts)
 
 
@@ -480,28 +491,31 @@ CORRECTS: frozenset[str] = frozenset({ENGINE})
 class OpenedBundle:
     """A bundle opened to be graded."""
 
-    def __init__(self, bundle: Path, ngrams: Counts | None = None) -> None:
-        """`ngrams`, counted with the bundle's lexicon, is for those who ask for `NGRAM`."""
+    def __init__(self, bundle: Path, ngrams: Counts | None = None, presage: Path | None = None) -> None:
+        """`ngrams`, counted with the bundle's lexicon, are for those who ask for `NGRAM`, `presage`, a
+        database of its, for those who ask for `PRESAGE`."""
         from fedkey.baseline import Unigram
         from fedkey.engine import Engine
         from fedkey.ngram import Ngram
+        from fedkey.presage import Presage
 
         self.path = bundle
         self.engine = Engine.open(bundle)
-        self._unigram = Unigram(self.engine.lexicon)
-        self._ngram = None if ngrams is None else Ngram(self.engine.lexicon, ngrams)
+        self._others: dict[str, Predictor] = {UNIGRAM: Unigram(self.engine.lexicon)}
+        if ngrams is not None:
+            self._others[NGRAM] = Ngram(self.engine.lexicon, ngrams)
+        if presage is not None:
+            self._others[PRESAGE] = Presage(presage)
 
     def predictor(self, name: str) -> Predictor:
-        """`ENGINE`, `UNIGRAM` or `NGRAM`, as if nothing had been graded before: a cache filled another way
-        rounds another way."""
-        if name == UNIGRAM:
-            return self._unigram
-        if name == NGRAM:
-            if self._ngram is None:
-                raise ValueError("no n-grams were given")
-            return self._ngram
-        self.engine.reset()
-        return self.engine
+        """The engine or whom else was asked for, as if nothing had been graded before: a cache filled another
+        way rounds another way."""
+        if name == ENGINE:
+            self.engine.reset()
+            return self.engine
+        if name not in self._others:
+            raise ValueError(f"the bundle was not opened for {name!r}")
+        return self._others[name]
 
     def is_known(self, word: str) -> bool:
         """Whether the lexicon holds a word, in any case."""
@@ -527,6 +541,7 @@ def spread(
     chunks: Sequence[Sequence[Item]],
     *,
     ngrams: Counts | None = None,
+    presage: Path | None = None,
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Result]:
@@ -537,11 +552,12 @@ def spread(
         work: can be pickled, and its result depends on the opened bundle and the chunk alone.
         chunks: what to work on.
         ngrams: what `NGRAM` goes by; each process is sent them once.
+        presage: the database that `PRESAGE` goes by; each process opens it.
         processes: worker processes.
         on_progress: called with the number of items just done.
     """
     report = on_progress or (lambda done: None)
-    opened = OpenedBundle(bundle, ngrams)
+    opened = OpenedBundle(bundle, ngrams, presage)
     if processes == 1:
         results = []
         for chunk in chunks:
@@ -549,7 +565,7 @@ def spread(
             report(len(chunk))
         return results
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle, ngrams))
+    pool = ProcessPoolExecutor(processes, context, _open_in_worker, (bundle, ngrams, presage))
     try:
         with _interrupts_held_back():
             futures = [pool.submit(_work_in_worker, work, chunk) for chunk in chunks[:processes]]
@@ -597,9 +613,9 @@ def merged(parts: Iterable[Mapping[str, SomeSums]]) -> dict[str, SomeSums]:
 _of_this_worker: OpenedBundle
 
 
-def _open_in_worker(bundle: Path, ngrams: Counts | None) -> None:
+def _open_in_worker(bundle: Path, ngrams: Counts | None, presage: Path | None) -> None:
     global _of_this_worker
-    _of_this_worker = OpenedBundle(bundle, ngrams)
+    _of_this_worker = OpenedBundle(bundle, ngrams, presage)
 
 
 def _work_in_worker(work: Callable[[OpenedBundle, Sequence[Item]], Result], chunk: Sequence[Item]) -> Result:

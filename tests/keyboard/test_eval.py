@@ -465,10 +465,13 @@ def test_ngrams_and_their_text_go_together(
 ) -> None:
     for options, said in (
         (("--engine", "ngram"), "--engine ngram needs --ngram-text OTHER, a text to learn from."),
-        (("--ngram-text", other_text), "--ngram-text is only for --engine ngram, which was not asked for."),
+        (
+            ("--ngram-text", other_text),
+            "--ngram-text is only for --engine ngram and for a --presage-database to be made.",
+        ),
         (
             ("--ngram-text", other_text, "--engine", "unigram"),
-            "--ngram-text is only for --engine ngram, which was not asked for.",
+            "--ngram-text is only for --engine ngram and for a --presage-database to be made.",
         ),
     ):
         assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == EXIT_MISTAKE

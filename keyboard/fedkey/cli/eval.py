@@ -5,7 +5,14 @@ In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedke
 Four things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships) and `learning` (what a memory of the author is worth,
-if the engine has one). What keyboards used before, n-grams of a text, can be measured beside the engine.
+if the engine has one). What keyboards used before, n-grams of a text, can be measured beside the engine, by
+this package's own counts or by presage:
+
+    fedkey eval BUNDLE --text FILE --engine presage
+    fedkey eval BUNDLE --text FILE --engine presage --presage-database NEW --ngram-text OTHER
+
+The first goes by the n-grams that Debian ships; the second makes the database NEW of OTHER's messages, and
+goes by that; later calls name it alone. Both need Debian's package presage.
 """
 
 from __future__ import annotations
@@ -33,10 +40,12 @@ from fedkey.mistyping import (
     place,
 )
 from fedkey.ngram import Counts, Vocabulary, count
+from fedkey.presage import STOCK, Presage, count_into
 from fedkey.simulate import (
     CORRECTS,
     ENGINE,
     NGRAM,
+    PRESAGE,
     TAKES_TAPS,
     UNIGRAM,
     GradedConversation,
@@ -62,7 +71,7 @@ from fedkey.typos import (
 WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "learning"
 SECTIONS = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 
-ENGINES = (UNIGRAM, NGRAM, ENGINE)
+ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
 
 MISTYPED = 0.15
@@ -117,7 +126,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ngram-text",
         type=Path,
         metavar="OTHER",
-        help="what the engine ngram learns from: a file like --text, but another",
+        help="what the engine ngram and a new database for presage are counted in: a file like --text, but "
+        "another",
+    )
+    parser.add_argument(
+        "--presage-database",
+        type=Path,
+        metavar="FILE",
+        help="n-grams that the engine presage goes by, counted in --ngram-text if there is no FILE yet "
+        "(default: the ones that it was installed with)",
     )
     parser.add_argument(
         "--max-words",
@@ -136,15 +153,15 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{option} must be at least 1, not {value}.")
     engines = arguments.engines or (UNIGRAM, ENGINE)
     other: Path | None = arguments.ngram_text
-    if NGRAM in engines and other is None:
-        raise UserError("--engine ngram needs --ngram-text OTHER, a text to learn from.")
-    if NGRAM not in engines and other is not None:
-        raise UserError("--ngram-text is only for --engine ngram, which was not asked for.")
+    database: Path | None = arguments.presage_database
+    _check_peers(engines, other, database)
     everything = read_conversations(arguments.text)
     if other is not None and other.exists() and other.samefile(arguments.text):
         raise UserError("--ngram-text is the file that --text grades; name another one to learn from.")
     chosen = sample(everything, arguments.max_words, arguments.seed)
     with progress() as follow:
+        if PRESAGE in engines:
+            _open_presage(database, other, follow)
         measuring = _Measuring(
             arguments.bundle,
             everything,
@@ -153,7 +170,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.seed,
             arguments.processes,
             follow,
-            None if other is None else _count_ngrams(arguments.bundle, other, follow),
+            _count_ngrams(arguments.bundle, other, follow) if other and NGRAM in engines else None,
+            database or STOCK,
         )
         measured = {
             name: measuring.measure(name, arguments.sections or SECTIONS)
@@ -169,11 +187,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_peers(engines: Sequence[str], other: Path | None, database: Path | None) -> None:
+    if PRESAGE not in engines and database is not None:
+        raise UserError("--presage-database is only for --engine presage, which was not asked for.")
+    if NGRAM in engines and other is None:
+        raise UserError("--engine ngram needs --ngram-text OTHER, a text to learn from.")
+    is_new = database is not None and not database.exists()
+    if is_new and other is None:
+        raise UserError(f"There is no {database} yet; name with --ngram-text OTHER what to count for it.")
+    if NGRAM not in engines and not is_new and other is not None:
+        raise UserError("--ngram-text is only for --engine ngram and for a --presage-database to be made.")
+
+
 def _count_ngrams(bundle: Path, text: Path, follow: Follow) -> Counts:
     vocabulary = Vocabulary(OpenedBundle(bundle).engine.lexicon)
     conversations = read_conversations(text)
     report = follow(f"{NGRAM}: counting", len(conversations), "conversations")
     return count(_graded_messages(conversations, report), vocabulary)
+
+
+def _open_presage(database: Path | None, other: Path | None, follow: Follow) -> None:
+    """Makes the database if there is none yet, and opens it once: what is missing is told before anything is
+    measured."""
+    if database is not None and other is not None and not database.exists():
+        conversations = read_conversations(other)
+        report = follow(f"{PRESAGE}: counting", len(conversations), "conversations")
+        count_into(database, _graded_messages(conversations, report))
+    Presage(database or STOCK)
 
 
 def _graded_messages(
@@ -228,6 +268,7 @@ class _Measuring:
     processes: int
     follow: Follow
     ngrams: Counts | None
+    presage: Path
 
     def measure(self, name: str, sections: Sequence[str]) -> Measured:
         measured = Measured(sections)
@@ -237,6 +278,7 @@ class _Measuring:
                 self.chosen,
                 baseline=name == UNIGRAM,
                 ngrams=self.ngrams if name == NGRAM else None,
+                presage=self.presage if name == PRESAGE else None,
                 processes=self.processes,
                 seed=self.seed,
                 on_progress=self.follow(f"{name}: {WORDS}", len(self.chosen), "stretches"),
@@ -258,6 +300,7 @@ class _Measuring:
                 functools.partial(_type_chunk, name=name, source=source, seed=self.seed),
                 in_chunks(self.chosen),
                 ngrams=self.ngrams if name == NGRAM else None,
+                presage=self.presage if name == PRESAGE else None,
                 processes=self.processes,
                 on_progress=self.follow(f"{name}: {source}", len(self.chosen), "stretches"),
             )

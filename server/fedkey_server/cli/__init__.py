@@ -17,6 +17,9 @@ SUBCOMMANDS = {
     ),
     "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
     "evaluate": Subcommand("fedkey_server.cli.evaluate", "Compare bundles on authors no stage has seen."),
+    "releases": Subcommand(
+        "fedkey_server.cli.releases", "Keep a registry of bundles: list, add, promote, review, roll back."
+    ),
 }
 
 

@@ -150,7 +150,7 @@ class Roster:
         self.threshold = math.ceil(2 * (self.degree + 1) / 3)
         """Of a secret's holders, who are the phone and its neighbours: as many must help to uncover it.
 
-        More than half, so that a phone's two secrets take more helpers than there are while nobody gives both.
+        More than half, so that both secrets of a phone take more helpers than there are if each gives one.
         And as long as less than a third of anybody's neighbours are gone, no gap in the ring is wider than
         `degree / 2`: masks tie all survivors together, and no part of their sum can be told from the rest.
         """

@@ -40,7 +40,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from scipy.special import ndtri  # type: ignore[import-untyped]  # comes with dp-accounting
+from scipy.special import ndtri  # comes with dp-accounting
 from torch import Tensor
 
 from fedkey.errors import UserError

@@ -12,6 +12,7 @@ Hyperparameters come with the message too, so that phones need no configuration 
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,17 @@ def train(message: Message, context: Context) -> Message:
         float(str(settings["z-penalty"])),
         np.random.default_rng((rounds.seed, round_number, phone)),
     )
+    clipped = clip(report.update, rounds.update_norm or math.inf)
+    # A private run's noise covers the update and the vote, and nothing else may tell what was typed.
+    told = (0, 0.0, 0) if settings["private"] else (report.num_targets, report.nll, report.num_steps)
     metrics = MetricRecord(
         {
-            "num-examples": report.num_targets,
-            "nll": report.nll,
-            "num-steps": report.num_steps,
+            **dict(zip(("num-examples", "nll", "num-steps"), told, strict=True)),
+            "vote": clipped.vote,
             "server-round": round_number,
         }
     )
-    update = clip(report.update, rounds.update_norm).update if rounds.update_norm else report.update
-    content = RecordDict({ARRAYS: ArrayRecord(update), METRICS: metrics})
+    content = RecordDict({ARRAYS: ArrayRecord(clipped.update), METRICS: metrics})
     return Message(content, reply_to=message)
 
 

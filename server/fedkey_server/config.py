@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkey.errors import UserError
+from fedkey_server.accountant import PrivacyConfig
 from fedkey_server.corpus import CorpusConfig
 from fedkey_server.model import ModelConfig
 from fedkey_server.robust import AggregationConfig
@@ -40,6 +41,7 @@ class Config:
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     server_optimizer: ServerOptimizerConfig = field(default_factory=ServerOptimizerConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
 
     def __post_init__(self) -> None:
         if self.model.vocab_size != self.tokenizer.vocab_size:
@@ -48,6 +50,14 @@ class Config:
                 f"{self.tokenizer.vocab_size} differ; "
                 "set both to the same number"
             )
+        if self.privacy.mode != "none":
+            if not self.rounds.update_norm:
+                raise ValueError("privacy needs a bound on every update; set rounds.update_norm")
+            if self.aggregation.name != "mean":
+                raise ValueError(
+                    f"privacy is accounted for sums, not for aggregation.name {self.aggregation.name!r}; "
+                    "set one of privacy.mode to none and aggregation.name to mean"
+                )
 
 
 def preset_names() -> list[str]:

@@ -108,6 +108,8 @@ class PhoneReport(NamedTuple):
     nll: float
     """Summed negative log likelihood of those pieces while training, in nats."""
     num_steps: int
+    vote: float = 0.5
+    """Of `clipping.Clipped`."""
 
 
 def cohort(seed: int, round_number: int, num_phones: int, phones_per_round: int) -> list[int]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
@@ -24,9 +25,10 @@ from fedkey_server import checkpoint
 from fedkey_server.client_app import flatten
 from fedkey_server.model import Model
 from fedkey_server.phones import PHONES_TEXT
+from fedkey_server.private_average import accountant_for, private_average
 from fedkey_server.progress import Advance, track
 from fedkey_server.rounds import Weights
-from fedkey_server.strategy import SeededFedAvg, in_words
+from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device, validate, validation_rows
 
 if TYPE_CHECKING:
@@ -66,57 +68,100 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
     checkpoint.start_run(run, described, "federate", data, reads, init)
     if (run / "done.json").exists():
         return dict(checkpoint.read_json(run / "done.json"))
+    accountant = accountant_for(config, num_nodes)
     device = pick_device()
-    model, state, start, totals, failures = _resume(config, data, run, init)
-    model.to(device)
+    resumed = _resume(config, data, run, init)
+    model, tally = resumed.model.to(device), resumed.tally
+    private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
     held_out = validation_rows(data, config.model.window, config.train.validation_rows, config.train.seed)
-    strategy = SeededFedAvg(config, state)
+    strategy = SeededFedAvg(config, resumed.state, private)
     settings = ConfigRecord(
         flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
     )
     measured: dict[str, float] = {}
-    if start == 0:
-        row = {"step": 0} | validate(model, held_out, config.train.batch_rows, device)
-        checkpoint.append_metrics(run, row)
+    if resumed.step == 0:
+        before = validate(model, held_out, config.train.batch_rows, device)
+        checkpoint.append_metrics(run, {"step": 0} | before)
+    last = resumed.step
     with track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
-        start=start * rounds.phones_per_round,
+        start=resumed.step * rounds.phones_per_round,
     ) as advance:  # fmt: skip
-        for round_number in range(start + 1, rounds.num_rounds + 1):
+        for number in range(resumed.step + 1, rounds.num_rounds + 1):
+            if accountant is not None and not accountant.fits(number):
+                log.warning(
+                    "round %d would exceed privacy.epsilon %g; the run ends here",
+                    number,
+                    config.privacy.epsilon,
+                )
+                break
             arrays = ArrayRecord(model.state_dict())
-            messages = strategy.configure_train(round_number, arrays, settings, grid)
-            replies = _watched(grid.send_and_receive(messages, timeout=rounds.timeout), advance, round_number)
-            new_arrays, _ = strategy.aggregate_train(round_number, replies)
-            result = strategy.result
-            advance(rounds.phones_per_round - result.reports - result.refused.total())
+            messages = strategy.configure_train(number, arrays, settings, grid)
+            replies = _watched(grid.send_and_receive(messages, timeout=rounds.timeout), advance, number)
+            new_arrays, _ = strategy.aggregate_train(number, replies)
+            result, is_changed = strategy.result, new_arrays is not None
+            advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
             if new_arrays is not None:
                 model.load_state_dict(new_arrays.to_torch_state_dict())
-            row = result.describe(round_number, is_changed=new_arrays is not None)
-            totals["local_steps"] += result.num_steps
-            totals["reports"] += result.reports
-            totals["changed_rounds"] += new_arrays is not None
-            if new_arrays is None:
-                log.warning("%s", result.complaint(round_number, strategy.least_reports))
-            elif result.failures.keys() - failures.keys():  # told once for each kind
-                log.warning("round %d did without some phones: %s", round_number, result.reasons())
-            failures += result.failures
-            if round_number % rounds.validate_every == 0 or round_number == rounds.num_rounds:
+            if not is_changed:
+                log.warning("%s", result.complaint(number, strategy.least_reports))
+            elif result.failures.keys() - tally.failures.keys():  # told once for each kind
+                log.warning("round %d did without some phones: %s", number, result.reasons())
+            tally.add(result, is_changed=is_changed)
+            row: dict[str, Any] = result.describe(number, is_changed=is_changed)
+            counters = tally.counters()
+            if private is not None:
+                row["privacy"] = private.line(number, strategy.update_norm).describe()
+                counters["private"] = private.counters()
+            if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = validate(model, held_out, config.train.batch_rows, device)
                 row |= measured
                 advance(0, validation=measured["validation_loss"])
-            checkpoint.append_metrics(run, row)
-            counters = {**totals, "failures": failures}
+            # The line of metrics after the checkpoint that holds it: what a round released, nobody may see
+            # before a killed run could no longer release something else under the same noise.
+            counters["row"] = row
             state = strategy.optimizer.state
-            checkpoint.save(run, round_number, model.state_dict(), state, counters, config.model)
-    if totals["changed_rounds"] == 0:
+            checkpoint.save(run, number, model.state_dict(), state, counters, config.model)
+            checkpoint.append_metrics(run, row)
+            last = number
+    if tally.totals["changed_rounds"] == 0:
         raise UserError(
-            f"No round of {run} changed the model, because too few phones reported ({in_words(failures)}); "
-            "mend that, delete the run and start again."
+            f"No round of {run} changed the model, because too few phones reported "
+            f"({in_words(tally.failures)}); mend that, delete the run and start again."
         )
-    final = {"step": rounds.num_rounds, **totals, "failures": failures}
+    final = {"step": last, **tally.counters()}
     final |= measured or validate(model, held_out, config.train.batch_rows, device)
+    if private is not None:
+        final["privacy"] = private.line(last, strategy.update_norm).describe()
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+@dataclass
+class Tally:
+    """What has been counted over the rounds of a run."""
+
+    totals: Counter[str]
+    failures: Counter[str]
+
+    @classmethod
+    def of(cls, counters: Mapping[str, Any]) -> Tally:
+        """From a checkpoint's counters, or from none."""
+        names = ("local_steps", "reports", "changed_rounds")
+        return cls(
+            Counter({name: counters.get(name, 0) for name in names}), Counter(counters.get("failures", {}))
+        )
+
+    def add(self, result: RoundResult, *, is_changed: bool) -> None:
+        """Counts one round."""
+        self.totals["local_steps"] += result.num_steps
+        self.totals["reports"] += result.reports
+        self.totals["changed_rounds"] += is_changed
+        self.failures += result.failures
+
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {**self.totals, "failures": dict(self.failures)}
 
 
 def _watched(replies: Iterable[Message], advance: Advance, round_number: int) -> Iterable[Message]:
@@ -125,22 +170,32 @@ def _watched(replies: Iterable[Message], advance: Advance, round_number: int) ->
         advance(1, round=round_number)
 
 
-def _resume(
-    config: Config, data: Path, run: Path, init: Path
-) -> tuple[Model, Weights, int, Counter[str], Counter[str]]:
-    """The model, the server optimizer's state, the rounds done, and what has been counted in them."""
+class Resumed(NamedTuple):
+    """Where a run goes on."""
+
+    model: Model
+    state: Weights
+    """The server optimizer's."""
+    step: int
+    """Rounds done."""
+    tally: Tally
+    private: dict[str, Any] | None
+    """`PrivateAverage.counters`, if a round was done in private."""
+
+
+def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     folder = checkpoint.latest(run)
-    totals = Counter({"local_steps": 0, "reports": 0, "changed_rounds": 0})
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
-        return initial_model(config, data, init), {}, 0, totals, Counter()
+        return Resumed(initial_model(config, data, init), {}, 0, Tally.of({}), None)
     saved = checkpoint.read(folder)
     model = Model(config.model)
     model.load_state_dict(saved.weights)
-    checkpoint.trim_metrics(run, saved.step)
-    failures: Counter[str] = Counter(saved.counters.pop("failures"))
-    totals.update(saved.counters)
-    return model, dict(saved.state), saved.step, totals, failures
+    checkpoint.trim_metrics(run, saved.step - 1)
+    checkpoint.append_metrics(run, saved.counters["row"])  # it may not have been written
+    return Resumed(
+        model, dict(saved.state), saved.step, Tally.of(saved.counters), saved.counters.get("private")
+    )
 
 
 @app.main()

@@ -24,6 +24,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
 from fedkey_server.clipping import ROUNDING, norm_of
+from fedkey_server.private_average import PrivateAverage
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.rounds import Average, PhoneReport, Weights, cohort
 from fedkey_server.server_optim import ServerOptimizer
@@ -67,7 +68,15 @@ class RoundResult:
             "refused": dict(self.refused + self.surplus),
             "silent": self.silent,
             "changed": is_changed,
-            "train_loss": self.nll / max(1, self.num_targets),
+            **self._sums(),
+        }
+
+    def _sums(self) -> dict[str, Any]:
+        """Phones of a private run do not say what they trained on."""
+        if not self.num_targets:
+            return {}
+        return {
+            "train_loss": self.nll / self.num_targets,
             "num_targets": self.num_targets,
             "local_steps": self.num_steps,
         }
@@ -113,18 +122,23 @@ class SeededFedAvg(FedAvg):
     Args:
         config: `rounds`, `aggregation` and `server_optimizer` are used.
         state: the server optimizer's, from a checkpoint.
+        private: how averages are released, if the run is private.
     """
 
-    def __init__(self, config: Config, state: Weights | None = None) -> None:
+    def __init__(
+        self, config: Config, state: Weights | None = None, private: PrivateAverage | None = None
+    ) -> None:
         super().__init__(
             min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
         )
         self.config = config.rounds
         self.aggregation = config.aggregation
         self.optimizer = ServerOptimizer(config.server_optimizer, state or {})
+        self.private = private
         self.least_reports = max(config.rounds.min_reports, config.aggregation.least_reports)
         self.result = RoundResult()
         self.reference: Weights = {}
+        self.update_norm = 0.0
         self._waited_for: set[int] = set()
 
     def configure_train(
@@ -132,10 +146,20 @@ class SeededFedAvg(FedAvg):
     ) -> Iterable[Message]:
         """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ..."""
         nodes = sorted(grid.get_node_ids())
-        chosen = cohort(self.config.seed, server_round, len(nodes), self.config.phones_per_round)
+        if self.private is not None and self.private.accountant.config.mode == "poisson":
+            chosen = self.private.cohort(server_round)
+        else:
+            chosen = cohort(self.config.seed, server_round, len(nodes), self.config.phones_per_round)
         self.result = RoundResult(asked=len(chosen))
         self.reference = arrays.to_torch_state_dict()
+        self.update_norm = self.config.update_norm if self.private is None else self.private.clip.norm
         self._waited_for = {nodes[phone] for phone in chosen}
+        settings = {
+            **config,
+            "server-round": server_round,
+            "rounds.update_norm": self.update_norm,
+            "private": self.private is not None,
+        }
         # Each phone gets records of its own, so that none can change another's; they share the bytes of the
         # weights, which nobody can change.
         return [
@@ -143,7 +167,7 @@ class SeededFedAvg(FedAvg):
                 RecordDict(
                     {
                         ARRAYS: ArrayRecord(dict(arrays)),
-                        CONFIG: ConfigRecord({**config, "server-round": server_round, "phone": phone}),
+                        CONFIG: ConfigRecord({**settings, "phone": phone}),
                     }
                 ),
                 dst_node_id=nodes[phone],
@@ -157,7 +181,7 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new weights, or None if too few usable replies came."""
-        gathered = _Gathered(self.aggregation)
+        gathered = _Gathered(self.aggregation, is_private=self.private is not None)
         result = self.result
         for reply in replies:
             node = reply.metadata.src_node_id
@@ -177,9 +201,15 @@ class SeededFedAvg(FedAvg):
             result.num_targets += report.num_targets
             result.num_steps += report.num_steps
         if result.reports < self.least_reports:
+            if self.private is not None:
+                self.private.abandon()
             return None, None
-        weights = self.optimizer.step(self.reference, gathered.update())
-        return ArrayRecord(weights), MetricRecord({"train-loss": result.nll / result.num_targets})
+        if self.private is None:
+            update = gathered.update()
+        else:
+            update = self.private.release(gathered.total, gathered.votes, server_round)
+        weights = self.optimizer.step(self.reference, update)
+        return ArrayRecord(weights), MetricRecord({"reports": result.reports})
 
     def _read(self, server_round: int, reply: Message) -> PhoneReport:
         """A phone's report; raises `Unusable` if there is none or it does not fit."""
@@ -189,43 +219,55 @@ class SeededFedAvg(FedAvg):
         try:
             update = reply.content.array_records[ARRAYS].to_torch_state_dict()
             metrics = reply.content.metric_records[METRICS]
-            num_targets, nll, num_steps, its_round = (
+            num_targets, nll, num_steps, vote, its_round = (
                 float(metrics[key])  # type: ignore[arg-type]  # a list is a TypeError, as it should be
-                for key in (self.weighted_by_key, "nll", "num-steps", "server-round")
+                for key in (self.weighted_by_key, "nll", "num-steps", "vote", "server-round")
             )
         except Exception as error:  # the bytes are a stranger's: numpy may raise anything over them
             raise Unusable("malformed reply", f"{type(error).__name__}: {error}") from error
         if its_round != server_round:
             raise Unusable("late, from another round")
-        sums = torch.tensor([num_targets, nll, num_steps])
+        sums = torch.tensor([num_targets, nll, num_steps, vote])
         if not all(bool(tensor.isfinite().all()) for tensor in (sums, *update.values())):
             raise Unusable("not finite")
         if {name: tensor.shape for name, tensor in update.items()} != {
             name: tensor.shape for name, tensor in self.reference.items()
         }:
             raise Unusable("wrong shapes")
-        if num_targets < 1:
+        if num_targets < 1 and self.private is None:
             raise Unusable("nothing to train on")
-        bound = self.config.update_norm
-        if bound and norm_of(update) > bound * (1 + ROUNDING):
+        if self.update_norm and norm_of(update) > self.update_norm * (1 + ROUNDING):
             raise Unusable("oversized update")
-        return PhoneReport(update, int(num_targets), nll, int(num_steps))
+        if abs(vote) != 0.5:
+            raise Unusable("a vote that is none")
+        return PhoneReport(update, int(num_targets), nll, int(num_steps), vote)
 
 
 class _Gathered:
-    """A round's updates: their running sum where that is enough, all of them where the rule compares them."""
+    """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
-    def __init__(self, config: AggregationConfig) -> None:
+    In a private run all phones weigh the same, whatever they trained on.
+    """
+
+    def __init__(self, config: AggregationConfig, *, is_private: bool) -> None:
         self.config = config
+        self.is_private = is_private
+        self.votes = 0.0
         self._average = Average()
         self._updates: list[Weights] = []
 
     def add(self, report: PhoneReport) -> None:
         """Adds one phone's."""
         if self.config.name == "mean":
-            self._average.add(report.update, report.num_targets)
+            self._average.add(report.update, 1 if self.is_private else report.num_targets)
+            self.votes += report.vote
         else:
             self._updates.append(report.update)
+
+    @property
+    def total(self) -> Weights:
+        """The sum of the updates, in float64."""
+        return self._average.total
 
     def update(self) -> Weights:
         """What the phones' updates come to."""

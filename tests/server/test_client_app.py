@@ -41,7 +41,7 @@ def ask(start: Model, config: Config, phone: int, round_number: int = 3) -> Mess
     settings = ConfigRecord(
         flatten(config.rounds, "rounds")
         | flatten(config.model, "model")
-        | {"z-penalty": 1e-3, "server-round": round_number, "phone": phone}
+        | {"z-penalty": 1e-3, "server-round": round_number, "phone": phone, "private": False}
     )
     content = RecordDict({ARRAYS: ArrayRecord(start.state_dict()), CONFIG: settings})
     return Message(content, 1, MessageType.TRAIN, group_id=str(round_number))
@@ -84,7 +84,13 @@ def test_an_update_and_sums_are_all_that_leaves_a_phone(
 ) -> None:
     content = app(ask(start, config, 2), context_of(tiny_data, 2)).content
     assert set(content) == {ARRAYS, METRICS}
-    assert set(content.metric_records[METRICS]) == {"num-examples", "nll", "num-steps", "server-round"}
+    assert set(content.metric_records[METRICS]) == {
+        "num-examples",
+        "nll",
+        "num-steps",
+        "server-round",
+        "vote",
+    }
     assert content.metric_records[METRICS]["num-steps"] == 3
     assert 0 < content.metric_records[METRICS]["num-examples"] <= 3 * config.model.window
 

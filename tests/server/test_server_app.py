@@ -188,6 +188,130 @@ def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
     assert load_file(newest / "model.safetensors").keys() == weights_of(unkilled).keys()
 
 
+PRIVATE = (
+    "privacy.mode=poisson",
+    "privacy.noise_multiplier=0.5",
+    "privacy.delta=1e-3",
+    "rounds.update_norm=0.5",
+)
+
+
+def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.min_reports=1", "rounds.num_rounds=6"]
+    run = tmp_path / "run"
+    told: list[MetricRecord] = []
+
+    def listening(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        told.append(reply.content.metric_records[METRICS])
+        return reply
+
+    final = federate(grid_over(tiny_data, listening), load("tiny", overrides), tiny_data, run, tiny_run)
+    rows = rounds_of(run)[1:]
+    spent = [row["privacy"]["epsilon"] for row in rows]
+    assert len(spent) == 6
+    assert spent == sorted(spent)
+    assert 0 < spent[0] < spent[-1] == final["privacy"]["epsilon"]
+    assert final["privacy"]["epsilon_at_a_million"] < 0.1 < spent[0]
+    assert {row["asked"] for row in rows} != {5}  # a coin for every phone
+    assert all(row.keys().isdisjoint({"train_loss", "num_targets", "local_steps"}) for row in rows)
+    assert {(each["num-examples"], each["nll"], each["num-steps"]) for each in told} == {(0, 0.0, 0)}
+    assert {each["vote"] for each in told} <= {0.5, -0.5}
+    assert (run / "noise.key").stat().st_mode & 0o777 == 0o600
+
+    half = [*overrides, f"privacy.epsilon={spent[3]}"]
+    stopped = federate(grid_over(tiny_data), load("tiny", half), tiny_data, tmp_path / "half", tiny_run)
+    assert stopped["step"] == 4
+    assert "round 5 would exceed privacy.epsilon" in caplog.text
+
+
+def test_the_noise_of_a_private_run_is_as_large_as_its_ledger_says(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    once = [*small_overrides, *ROUNDS, "rounds.min_reports=1", "rounds.num_rounds=1", *PRIVATE]
+    quiet = load("tiny", [*once, "privacy.noise_multiplier=0.1"])
+    run, silent = tmp_path / "run", tmp_path / "silent"
+    for folder in (run, silent):  # the same key: the same phones
+        folder.mkdir()
+        (folder / "noise.key").touch(mode=0o600)
+        (folder / "noise.key").write_bytes(bytes(range(32)))
+    federate(grid_over(tiny_data), load("tiny", once), tiny_data, run, tiny_run)
+    federate(grid_over(tiny_data), quiet, tiny_data, silent, tiny_run)
+    without = weights_of(silent)
+    noise = torch.cat([(tensor - without[name]).flatten() for name, tensor in weights_of(run).items()])
+    assert float(noise.std()) == pytest.approx((0.5 - 0.1) * 0.5 / 5, rel=0.02)  # times clip over cohort
+
+
+def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    one_thread: None,
+    start: Callable[..., Process],
+    kill_when_there: Callable[[Process, Path], None],
+) -> None:
+    adaptive = (
+        "privacy.clip_quantile=0.5",
+        "privacy.vote_noise=0.4",
+        "rounds.min_reports=1",
+        "rounds.num_rounds=6",
+    )
+    overrides = [*small_overrides, *ROUNDS, *PRIVATE, *adaptive]
+    unkilled, run = tmp_path / "unkilled", tmp_path / "run"
+    expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
+    run.mkdir()
+    shutil.copy2(unkilled / "noise.key", run)
+    arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
+    arguments += ["--threads", "1", *with_overrides(*overrides)]
+    kill_when_there(start(arguments), run / "checkpoints" / "00000002")
+    process = start(arguments, ("os.rename", "00000004.new"))
+    process.communicate(timeout=120)
+    finished = start(arguments)
+    _, errors = finished.communicate(timeout=120)
+    assert finished.returncode == 0, errors
+    assert checkpoint.read_json(run / "done.json") == expected
+    assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
+    assert_equal_weights(unkilled, run)
+    clips = [row["privacy"]["clip_norm"] for row in rounds_of(run)[1:]]
+    assert len(set(clips)) == 6  # it follows the quantile
+
+    (unkilled / "done.json").unlink()
+    (unkilled / "noise.key").write_bytes(bytes(32))
+    with pytest.raises(UserError, match="is not the noise key that this run began with"):
+        federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (PRIVATE[:3], "set rounds.update_norm"),
+        ((*PRIVATE, "aggregation.name=median"), "privacy is accounted for sums"),
+        ((*PRIVATE, "privacy.delta=0.1"), "would let a whole phone of"),
+    ],
+)
+def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
+    overrides: tuple[str, ...],
+    message: str,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+) -> None:
+    def start() -> None:
+        config = load("tiny", [*small_overrides, *ROUNDS, *overrides])
+        federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", tiny_run)
+
+    with pytest.raises(UserError, match=message):
+        start()
+
+
 Fault = Callable[[Message, Context], Message]
 
 
@@ -249,6 +373,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "another round's update": (
         changed_reply(lambda c: c.metric_records[METRICS].update({"server-round": 0})),
         "late, from another round",
+    ),
+    "a vote for two": (
+        changed_reply(lambda c: c.metric_records[METRICS].update({"vote": 1.0})),
+        "a vote that is none",
     ),
     "empty metrics": (changed_reply(lambda c: c.update({METRICS: MetricRecord()})), "malformed reply"),
 }

@@ -9,6 +9,14 @@ PRESET ?= tiny
 SET ?=
 WORDS ?= 6000
 OVERRIDES := $(foreach pair,$(SET),--set $(pair))
+# `make model DATA=DIR`: the folder of the files that the phone preset names, and where the model's runs are kept.
+# Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, and a descent
+# from where it then is.
+DATA ?=
+MODEL ?= runs/model
+TRUNK_STEPS ?= 3000
+SETTLE_STEPS ?= 600
+FROM_TRUNK := $(MODEL)/$(TRUNK_STEPS)
 SERVER := $(BIN)/fedkey-server
 EXPORT := $(BIN)/fedkey-export
 
@@ -16,7 +24,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo keyboard check test test-slow test-gpu bench format picture clean
+.PHONY: help setup demo model keyboard check test test-slow test-gpu bench format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +73,33 @@ $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/ma
 		$(DEMO)/federated.bundle/correction.json
 	$(SERVER) evaluate --max-words $(WORDS) --text $(DEMO)/data/test.jsonl --json $(DEMO)/table.json --table $@ \
 		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "federated=$(DEMO)/federated.bundle" > /dev/null
+
+model: $(FROM_TRUNK)/bundle/correction.json ## train, federate and export the phone-sized model (DATA=DIR holds the text; hours)
+	@echo "The bundle is $(FROM_TRUNK)/bundle; open it with: $(BIN)/fedkey $(FROM_TRUNK)/bundle"
+
+$(MODEL)/data/complete.json: | $(VENV)/installed
+	@if [ -z "$(DATA)" ]; then echo "Say where the text is: make model DATA=DIR." >&2; exit 2; fi
+	$(SERVER) prepare phone --text $(DATA) --data $(MODEL)/data $(OVERRIDES)
+
+$(FROM_TRUNK)/trunk: $(MODEL)/data/complete.json
+	$(SERVER) train phone --data $(MODEL)/data --run $(MODEL)/trunk $(OVERRIDES) \
+		--set train.num_steps=$(TRUNK_STEPS) --set train.final_share=1.0
+	@mkdir -p $(FROM_TRUNK) && touch $@
+
+$(FROM_TRUNK)/central/done.json: $(FROM_TRUNK)/trunk
+	$(SERVER) train phone --data $(MODEL)/data --run $(FROM_TRUNK)/central --init $(MODEL)/trunk \
+		$(OVERRIDES) --set train.num_steps=$(SETTLE_STEPS) --set train.warmup_steps=20 --set train.seed=2
+
+$(FROM_TRUNK)/federated/done.json: $(FROM_TRUNK)/central/done.json
+	$(SERVER) federate phone --data $(MODEL)/data --run $(FROM_TRUNK)/federated --init $(FROM_TRUNK)/central \
+		$(OVERRIDES)
+
+$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/federated/done.json
+	$(EXPORT) $(FROM_TRUNK)/federated -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
+
+$(FROM_TRUNK)/bundle/correction.json: $(FROM_TRUNK)/bundle/manifest.json
+	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 3000
+	@touch $@
 
 .SECONDARY:
 

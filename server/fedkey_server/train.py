@@ -267,14 +267,15 @@ def train(
     settings = config.train
     processes.parts(settings.batch_rows, settings.accumulate)  # before a run folder is made for nothing
     num_steps = settings.num_steps if num_steps is None else num_steps
-    described = _described(config) | {"num_steps": num_steps, "init": None if init is None else init.name}
+    described = _described(config, num_steps) | {"init": None if init is None else init.name}
     files = (SERVER_TEXT, VALIDATION_TEXT)
     processes.once(lambda: checkpoint.start_run(run, described, "train", data, files, init))
     if (run / "done.json").exists():
-        if profile:
-            raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
         final: dict[str, float] = checkpoint.read_json(run / "done.json")
-        return final
+        if final["step"] >= num_steps:
+            if profile:
+                raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
+            return final
     settings = replace(settings, num_steps=num_steps)
     device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
@@ -335,15 +336,19 @@ def train(
     return final
 
 
-def _described(config: Config) -> dict[str, Any]:
+def _described(config: Config, num_steps: int) -> dict[str, Any]:
     """What a run is, without how its steps are computed: it may go on in other parts, as it may in another
     number of processes, and with or without compiling. All of these change rounding, and which labels Sophia
-    draws."""
+    draws. And without its length where that changes no step: at a constant rate a finished run may be given
+    more."""
     from fedkey_server.config import to_dict
 
     described = to_dict(config)
     settings = {key: value for key, value in described["train"].items() if key not in HOW}
-    return described | {"train": settings}
+    if config.train.final_share == 1.0:
+        del settings["num_steps"]
+        return described | {"train": settings}
+    return described | {"train": settings, "num_steps": num_steps}
 
 
 def _told(run: Path, start: int, num_steps: int, processes: Processes) -> AbstractContextManager[Advance]:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.errors import UserError
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
 from fedkey_server.cli import SUBCOMMANDS
@@ -231,6 +233,26 @@ def test_a_run_may_go_on_in_other_parts(
     found = train(load("tiny", [*overrides, "train.accumulate=3"]), tiny_data, run)
     assert found == pytest.approx(expected, rel=1e-4)
     assert checkpoint.read_json(run / "config.json")["config"]["train"]["batch_rows"] == 4
+
+
+def test_at_a_constant_rate_a_finished_run_may_be_given_more_steps(
+    tiny_data: Path, config: Config, tmp_path: Path, one_thread: None
+) -> None:
+    constant = replace(
+        config, train=replace(config.train, final_share=1.0, optimizer="muon", validate_every=5)
+    )
+    whole, longer = tmp_path / "whole", tmp_path / "longer"
+    train(constant, tiny_data, whole, num_steps=12)
+    for num_steps in (7, 12):
+        assert train(constant, tiny_data, longer, num_steps=num_steps)["step"] == num_steps
+    expected, found = checkpoint.load(whole), checkpoint.load(longer)
+    assert found.step == 12
+    for name, tensor in expected.weights.items():
+        assert torch.equal(tensor, found.weights[name]), name
+    assert train(constant, tiny_data, longer, num_steps=3)["step"] == 12  # it has those
+    train(config, tiny_data, tmp_path / "falling", num_steps=7)
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        train(config, tiny_data, tmp_path / "falling", num_steps=12)
 
 
 def test_a_profile_is_written_and_changes_nothing(

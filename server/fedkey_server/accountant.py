@@ -31,9 +31,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dp_accounting import get_epsilon_gaussian, get_sigma_gaussian
-from dp_accounting.pld import privacy_loss_distribution
-
+# dp-accounting is imported where it is called: it takes a second, and every command reads `PrivacyConfig`.
 from fedkey_server.clipping import sum_multiplier
 from fedkey_server.correlation import sensitivity, weights
 
@@ -177,6 +175,8 @@ class Accountant:
         config = self.config
         if config.mode == "poisson":
             return poisson_epsilon(config.noise_multiplier, self.sampling_rate, num_rounds, config.delta)
+        from dp_accounting import get_epsilon_gaussian
+
         moved = sensitivity(config.noise_window, num_rounds, self.separation)
         return float(get_epsilon_gaussian(config.noise_multiplier / moved, config.delta))
 
@@ -230,6 +230,8 @@ def accountant_of(
         found = poisson_multiplier(config.epsilon, cohort / population, num_rounds, config.delta)
         config = replace(config, noise_multiplier=found)
     elif config.noise_multiplier == 0 and config.mode == "ftrl":
+        from dp_accounting import get_sigma_gaussian
+
         found = sensitivity(config.noise_window, num_rounds, separation)
         found *= get_sigma_gaussian(config.epsilon, config.delta)
         # Its root finder may stop this side of the root.
@@ -280,6 +282,8 @@ def _one_round(noise_multiplier: float, rate: float) -> Any:
     the grid has 200,000 points at most, which take a quarter of a second; where they are too few, epsilon
     comes out larger.
     """
+    from dp_accounting.pld import privacy_loss_distribution
+
     reach = 8 / noise_multiplier + 0.5 / noise_multiplier**2
     interval = max(min(rate / noise_multiplier / 10, 1e-3), reach / 200_000)
     return privacy_loss_distribution.from_gaussian_mechanism(

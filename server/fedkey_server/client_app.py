@@ -12,7 +12,6 @@ Hyperparameters come with the message too, so that phones need no configuration 
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from fedkey.errors import UserError
-from fedkey_server.clipping import clip
+from fedkey_server.clipping import Clipped, clip
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.rounds import RoundsConfig, client_update
@@ -56,7 +55,8 @@ def train(message: Message, context: Context) -> Message:
         float(str(settings["z-penalty"])),
         np.random.default_rng((rounds.seed, round_number, phone)),
     )
-    clipped = clip(report.update, rounds.update_norm or math.inf)
+    bound = rounds.update_norm
+    clipped = clip(report.update, bound) if bound else Clipped(report.update, is_within=True)
     # A private run's noise covers the update and the vote, and nothing else may tell what was typed.
     told = (0, 0.0, 0) if settings["private"] else (report.num_targets, report.nll, report.num_steps)
     metrics = MetricRecord(

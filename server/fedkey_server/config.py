@@ -20,6 +20,7 @@ from typing import Any
 from fedkey.errors import UserError
 from fedkey_server.accountant import PrivacyConfig
 from fedkey_server.corpus import CorpusConfig
+from fedkey_server.fleet import FleetConfig
 from fedkey_server.model import ModelConfig
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
@@ -42,6 +43,7 @@ class Config:
     server_optimizer: ServerOptimizerConfig = field(default_factory=ServerOptimizerConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    fleet: FleetConfig = field(default_factory=FleetConfig)
 
     def __post_init__(self) -> None:
         if self.model.vocab_size != self.tokenizer.vocab_size:
@@ -49,6 +51,14 @@ class Config:
                 f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size "
                 f"{self.tokenizer.vocab_size} differ; "
                 "set both to the same number"
+            )
+        if self.privacy.mode == "poisson" and self.fleet.enabled:
+            raise ValueError(
+                "privacy.mode poisson needs phones that are always there; with fleet.enabled choose ftrl"
+            )
+        if self.privacy.mode == "ftrl" and not self.fleet.enabled:
+            raise ValueError(
+                "privacy.mode ftrl needs phones that rest between rounds; set fleet.enabled or choose poisson"
             )
         if self.privacy.mode != "none":
             if not self.rounds.update_norm:

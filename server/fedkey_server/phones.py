@@ -44,6 +44,11 @@ class Phones:
         """What phone `phone` holds: own messages with loss, partners' messages as context."""
         return self.all_documents.take(int(self.offsets[phone]), int(self.offsets[phone + 1]))
 
+    def num_rows(self, window: int) -> npt.NDArray[np.int64]:
+        """[phones] rows of `window` pieces that each phone's text fills, as near as can be said unpacked."""
+        ends = self.all_documents.offsets[self.offsets]
+        return -(-np.diff(ends) // window)
+
     def save(self, path: Path) -> None:
         """Writes an .npz file beside and renames it."""
         beside = path.with_name(path.name + ".new")

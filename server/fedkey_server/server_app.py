@@ -17,17 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
 
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.client_app import flatten
+from fedkey_server.fleet import make_fleet
 from fedkey_server.model import Model
-from fedkey_server.phones import PHONES_TEXT
-from fedkey_server.private_average import accountant_for, private_average
+from fedkey_server.phones import PHONES_TEXT, Phones
+from fedkey_server.private_average import PrivateAverage, accountant_for, private_average
 from fedkey_server.progress import Advance, track
 from fedkey_server.rounds import Weights
+from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device, validate, validation_rows
 
@@ -68,13 +71,14 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
     checkpoint.start_run(run, described, "federate", data, reads, init)
     if (run / "done.json").exists():
         return dict(checkpoint.read_json(run / "done.json"))
-    accountant = accountant_for(config, num_nodes)
+    accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
     device = pick_device()
     resumed = _resume(config, data, run, init)
     model, tally = resumed.model.to(device), resumed.tally
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
     held_out = validation_rows(data, config.model.window, config.train.validation_rows, config.train.seed)
-    strategy = SeededFedAvg(config, resumed.state, private)
+    selection = _selection(config, data, num_nodes, private, resumed.fleet)
+    strategy = SeededFedAvg(config, selection, resumed.state, private)
     settings = ConfigRecord(
         flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
     )
@@ -109,7 +113,7 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                 log.warning("round %d did without some phones: %s", number, result.reasons())
             tally.add(result, is_changed=is_changed)
             row: dict[str, Any] = result.describe(number, is_changed=is_changed)
-            counters = tally.counters()
+            counters: dict[str, Any] = {**tally.counters(), "fleet": selection.counters()}
             if private is not None:
                 row["privacy"] = private.line(number, strategy.update_norm).describe()
                 counters["private"] = private.counters()
@@ -181,21 +185,56 @@ class Resumed(NamedTuple):
     tally: Tally
     private: dict[str, Any] | None
     """`PrivateAverage.counters`, if a round was done in private."""
+    fleet: dict[str, Any]
+    """`Selection.counters`."""
 
 
 def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     folder = checkpoint.latest(run)
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
-        return Resumed(initial_model(config, data, init), {}, 0, Tally.of({}), None)
+        return Resumed(initial_model(config, data, init), {}, 0, Tally.of({}), None, {})
     saved = checkpoint.read(folder)
     model = Model(config.model)
     model.load_state_dict(saved.weights)
     checkpoint.trim_metrics(run, saved.step - 1)
     checkpoint.append_metrics(run, saved.counters["row"])  # it may not have been written
+    counters = saved.counters
     return Resumed(
-        model, dict(saved.state), saved.step, Tally.of(saved.counters), saved.counters.get("private")
+        model,
+        dict(saved.state),
+        saved.step,
+        Tally.of(counters),
+        counters.get("private"),
+        counters["fleet"],
     )
+
+
+def _selection(
+    config: Config, data: Path, num_nodes: int, private: PrivateAverage | None, saved: dict[str, Any]
+) -> Selection:
+    """How this run chooses phones."""
+    rounds = config.rounds
+    if config.privacy.mode == "poisson":
+        assert private is not None
+        return Poisson(private)
+    if not config.fleet.enabled:
+        return Uniform(rounds)
+    phones = Phones.load(data / PHONES_TEXT)
+    if len(phones) != num_nodes:
+        raise UserError(
+            f"fleet.enabled simulates the {len(phones)} phones of {data}, but {num_nodes} nodes are there; "
+            "real phones need no simulated fleet."
+        )
+    rows = phones.num_rows(config.model.window)
+    rows = np.minimum(rows, rounds.max_rows or rows)
+    steps = rounds.local_epochs * -(-rows // (rounds.batch_rows or rows))
+    num_bytes = 4 * sum(parameter.numel() for parameter in Model(config.model).parameters())
+    fleet = make_fleet(config.fleet, steps, rounds.seed)
+    selection = Simulated(fleet, rounds, bytes_down=num_bytes, bytes_up=num_bytes)
+    if saved:
+        selection.restore(saved)
+    return selection
 
 
 @app.main()

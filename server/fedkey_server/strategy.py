@@ -26,7 +26,8 @@ from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
 from fedkey_server.clipping import ROUNDING, norm_of
 from fedkey_server.private_average import PrivateAverage
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
-from fedkey_server.rounds import Average, PhoneReport, Weights, cohort
+from fedkey_server.rounds import Average, PhoneReport, Weights
+from fedkey_server.selection import Selection
 from fedkey_server.server_optim import ServerOptimizer
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class RoundResult:
     """Reason -> phones whose reply was an error or could not be used."""
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> what the first such phone said."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Reason -> phones of a simulated fleet that were asked and did not get to report."""
+    costs: dict[str, float | int] = field(default_factory=dict)
+    """What the round took in a simulated fleet."""
     surplus: Counter[str] = field(default_factory=Counter)
     """Reason -> replies beyond the one that each phone was asked for."""
     nll: float = 0.0
@@ -52,12 +57,12 @@ class RoundResult:
     @property
     def silent(self) -> int:
         """Phones that did not answer in time."""
-        return self.asked - self.reports - self.refused.total()
+        return self.asked - self.reports - self.refused.total() - self.lost.total()
 
     @property
     def failures(self) -> Counter[str]:
         """Reason -> phones that did not help, the silent ones included, and replies nobody asked for."""
-        return self.refused + self.surplus + Counter({"silent": self.silent})
+        return self.refused + self.surplus + self.lost + Counter({"silent": self.silent})
 
     def describe(self, round_number: int, *, is_changed: bool) -> dict[str, Any]:
         """The round's line of metrics."""
@@ -69,6 +74,7 @@ class RoundResult:
             "silent": self.silent,
             "changed": is_changed,
             **self._sums(),
+            **({"lost": dict(self.lost), "fleet": self.costs} if self.costs else {}),
         }
 
     def _sums(self) -> dict[str, Any]:
@@ -121,17 +127,23 @@ class SeededFedAvg(FedAvg):
 
     Args:
         config: `rounds`, `aggregation` and `server_optimizer` are used.
+        selection: whom a round asks.
         state: the server optimizer's, from a checkpoint.
         private: how averages are released, if the run is private.
     """
 
     def __init__(
-        self, config: Config, state: Weights | None = None, private: PrivateAverage | None = None
+        self,
+        config: Config,
+        selection: Selection,
+        state: Weights | None = None,
+        private: PrivateAverage | None = None,
     ) -> None:
         super().__init__(
             min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
         )
         self.config = config.rounds
+        self.selection = selection
         self.aggregation = config.aggregation
         self.optimizer = ServerOptimizer(config.server_optimizer, state or {})
         self.private = private
@@ -146,11 +158,9 @@ class SeededFedAvg(FedAvg):
     ) -> Iterable[Message]:
         """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ..."""
         nodes = sorted(grid.get_node_ids())
-        if self.private is not None and self.private.accountant.config.mode == "poisson":
-            chosen = self.private.cohort(server_round)
-        else:
-            chosen = cohort(self.config.seed, server_round, len(nodes), self.config.phones_per_round)
-        self.result = RoundResult(asked=len(chosen))
+        asked = self.selection.ask(server_round, len(nodes))
+        chosen = asked.phones
+        self.result = RoundResult(asked=asked.num_asked, lost=asked.lost, costs=asked.costs)
         self.reference = arrays.to_torch_state_dict()
         self.update_norm = self.config.update_norm if self.private is None else self.private.clip.norm
         self._waited_for = {nodes[phone] for phone in chosen}

@@ -294,6 +294,8 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
         (PRIVATE[:3], "set rounds.update_norm"),
         ((*PRIVATE, "aggregation.name=median"), "privacy is accounted for sums"),
         ((*PRIVATE, "privacy.delta=0.1"), "would let a whole phone of"),
+        ((*PRIVATE, "fleet.enabled=true"), "with fleet.enabled choose ftrl"),
+        ((*PRIVATE, "privacy.mode=ftrl"), "set fleet.enabled or choose poisson"),
     ],
 )
 def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
@@ -310,6 +312,74 @@ def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
 
     with pytest.raises(UserError, match=message):
         start()
+
+
+FLEET = (
+    "fleet.enabled=true",
+    "fleet.availability=0.5",
+    "fleet.min_separation=3",
+    "rounds.phones_per_round=4",
+    "rounds.min_reports=2",
+    "rounds.update_norm=0.5",
+    "rounds.num_rounds=6",
+)
+
+
+def test_in_a_fleet_only_phones_that_report_are_asked_to_train_and_the_ledger_says_what_it_cost(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    config = load("tiny", [*small_overrides, *ROUNDS, *FLEET])
+    trained: dict[int, list[int]] = {}
+
+    def noting(message: Message, context: Context) -> Message:
+        settings = message.content.config_records["config"]
+        trained.setdefault(int(str(settings["server-round"])), []).append(int(str(settings["phone"])))
+        return app(message, context)
+
+    run = tmp_path / "run"
+    federate(grid_over(tiny_data, noting), config, tiny_data, run, tiny_run)
+    rows = rounds_of(run)[1:]
+    for row in rows:
+        assert row["asked"] == row["reports"] + row["silent"] + sum(row["lost"].values())
+        assert row["reports"] == len(trained.get(row["step"], ())) <= 4
+    assert any(sum(row["lost"].values()) for row in rows)
+    clock = [row["fleet"]["clock"] for row in rows]
+    assert clock == sorted(clock)
+    assert clock[0] > 0
+    for number, phones in trained.items():
+        for other, others in trained.items():
+            if 0 < other - number < 3:
+                assert not set(phones) & set(others)
+
+
+def test_a_private_fleet_goes_on_after_a_kill_with_its_clock_its_rests_and_its_noise(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    private = ("privacy.mode=ftrl", "privacy.noise_multiplier=2.0", "privacy.delta=1e-3")
+    config = load("tiny", [*small_overrides, *ROUNDS, *FLEET, *private])
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = federate(grid_over(tiny_data), config, tiny_data, whole, tiny_run)
+    cut.mkdir()
+    shutil.copy2(whole / "noise.key", cut)
+    save = checkpoint.save
+
+    def once(*arguments: Any) -> None:
+        save(*arguments)
+        raise InterruptedError
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", once)
+            with pytest.raises(InterruptedError):
+                federate(grid_over(tiny_data), config, tiny_data, cut, tiny_run)
+    assert federate(grid_over(tiny_data), config, tiny_data, cut, tiny_run) == expected
+    assert rounds_of(cut) == rounds_of(whole)
+    assert_equal_weights(whole, cut)
+    assert rounds_of(cut)[-1]["privacy"]["min_separation"] == 3
 
 
 Fault = Callable[[Message, Context], Message]

@@ -132,6 +132,7 @@ class PhoneRound:
         if own is None or own[1:3] != (_public(self.cipher_secret), _public(self.mask_secret)):
             raise Refused("a roster without this phone's keys")
         self.seed = random_bytes(SECRET_BYTES)
+        own_key = X25519PrivateKey.from_private_bytes(self.cipher_secret)
         holders = sorted(roster.holders(self.phone))
         points = [roster.point(holder) for holder in holders]
         seed_shares = split(self.seed, points, roster.threshold, random_bytes)
@@ -141,7 +142,7 @@ class PhoneRound:
             if holder == self.phone:
                 self.own_share = seed_share
             else:
-                cipher = self._cipher(roster, self.phone, holder)
+                cipher = _letter_cipher(roster, own_key, self.phone, holder, holder)
                 sealed[holder] = cipher.encrypt(NONCE, seed_share + key_share, None)
         self.turn = MASK
         return Letters(_seed_digest(roster, self.phone, self.seed), sealed)
@@ -163,8 +164,9 @@ class PhoneRound:
         if words.shape != (self.terms.quantiser.length,) or words.dtype != np.uint32:
             raise ValueError("what was to be masked does not fit the round's terms")
         add_keystream(words, self.seed, 1)
+        own_key = X25519PrivateKey.from_private_bytes(self.mask_secret)
         for neighbour in self.inbox:
-            key = pair_key(roster, self.mask_secret, self.phone, neighbour)
+            key = pair_key(roster, own_key, self.phone, neighbour)
             add_keystream(words, key, _sign(self.phone, neighbour))
         self.seed = self.mask_secret = b""
         self.turn = AGREE
@@ -199,10 +201,12 @@ class PhoneRound:
         }
         if len(agreeing) < roster.threshold:
             raise Refused("too few neighbours agree on who survived")
+        own_key = X25519PrivateKey.from_private_bytes(self.cipher_secret)
         revealed = Revealed({self.phone: self.own_share}, {})
         for neighbour, sealed in self.inbox.items():
             try:
-                opened = self._cipher(roster, neighbour, self.phone).decrypt(NONCE, sealed, None)
+                cipher = _letter_cipher(roster, own_key, neighbour, self.phone, neighbour)
+                opened = cipher.decrypt(NONCE, sealed, None)
             except InvalidTag:
                 continue  # it was not sealed for this round by that neighbour: there is nothing to give
             if neighbour in self.survivors:
@@ -219,12 +223,6 @@ class PhoneRound:
 
     def _roster(self) -> Roster:
         return Roster(self.terms, self.adverts)
-
-    def _cipher(self, roster: Roster, sender: int, receiver: int) -> ChaCha20Poly1305:
-        """Seals the one letter from sender to receiver; one of the two is this phone."""
-        other = receiver if sender == self.phone else sender
-        purpose = digest("letter", roster.digest, sender, receiver)
-        return ChaCha20Poly1305(_agreed(self.cipher_secret, roster.adverts[other].cipher_key, purpose))
 
 
 class ServerRound:
@@ -255,7 +253,7 @@ class ServerRound:
             raise Refused("a key that its phone did not sign")
         try:
             for key in (advert.cipher_key, advert.mask_key):
-                _agreed(secrets.token_bytes(SECRET_BYTES), key, b"")
+                X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(key))
         except ValueError as error:  # one such key would make every neighbour fail
             raise Refused("a key with which nothing can be agreed") from error
         self._adverts[phone] = advert
@@ -356,8 +354,9 @@ class ServerRound:
             add_keystream(total, seed, -1)
         for phone, secret in secrets_of_vanished.items():
             # What the vanished phone would have added, had it come.
+            own_key = X25519PrivateKey.from_private_bytes(secret)
             for neighbour in self._roster.neighbours(phone) & self._reporters:
-                key = pair_key(self._roster, secret, phone, neighbour)
+                key = pair_key(self._roster, own_key, phone, neighbour)
                 add_keystream(total, key, _sign(phone, neighbour))
         return total
 
@@ -420,10 +419,10 @@ def add_keystream(words: Words, key: bytes, sign: int) -> None:
             part -= stream
 
 
-def pair_key(roster: Roster, mask_secret: bytes, phone: int, neighbour: int) -> bytes:
-    """The key of the mask that `phone`, whose secret this is, and `neighbour` have in common."""
+def pair_key(roster: Roster, own_key: X25519PrivateKey, phone: int, neighbour: int) -> bytes:
+    """The key of the mask that `phone`, whose mask key this is, and `neighbour` have in common."""
     purpose = digest("mask", roster.digest, min(phone, neighbour), max(phone, neighbour))
-    return _agreed(mask_secret, roster.adverts[neighbour].mask_key, purpose)
+    return _agreed(own_key, roster.adverts[neighbour].mask_key, purpose)
 
 
 def _sign(phone: int, neighbour: int) -> int:
@@ -435,11 +434,17 @@ def _public(secret: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
-def _agreed(secret: bytes, public: bytes, purpose: bytes) -> bytes:
+def _letter_cipher(
+    roster: Roster, own_key: X25519PrivateKey, sender: int, receiver: int, other: int
+) -> ChaCha20Poly1305:
+    """Seals and opens the one letter from sender to receiver; `other` is the one whose key this is not."""
+    purpose = digest("letter", roster.digest, sender, receiver)
+    return ChaCha20Poly1305(_agreed(own_key, roster.adverts[other].cipher_key, purpose))
+
+
+def _agreed(own_key: X25519PrivateKey, public: bytes, purpose: bytes) -> bytes:
     """A key of 32 bytes that only the two owners can derive, for one purpose."""
-    exchanged = X25519PrivateKey.from_private_bytes(secret).exchange(
-        X25519PublicKey.from_public_bytes(public)
-    )
+    exchanged = own_key.exchange(X25519PublicKey.from_public_bytes(public))
     return HKDF(SHA256(), 32, salt=None, info=purpose).derive(exchanged)
 
 

@@ -29,7 +29,13 @@ Registry = Mapping[int, bytes]
 
 
 class Refused(Exception):
-    """A message that the protocol does not allow; says why in a few words, by which refusals are counted."""
+    """A message that the protocol does not allow."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """A few words, by which refusals are counted."""
+        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,6 +202,26 @@ def test_nobody_tells_both_secrets_of_a_phone() -> None:
     for revealed in found.revealed.values():
         assert not revealed.seed_shares.keys() & revealed.key_shares.keys()
         assert revealed.key_shares.keys() == {4, 5}
+
+
+@pytest.mark.parametrize("has_self_mask", [True, False])
+def test_words_that_come_too_late_stay_hidden(has_self_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is told the mask key of phone 4, then its words arrive: the self-mask still covers them."""
+    found = driven(4, to="share")
+    seed, keystream = found.phones[4].seed, masking.add_keystream
+    if not has_self_mask:
+        monkeypatch.setattr(
+            masking, "add_keystream", lambda words, key, sign: key != seed and keystream(words, key, sign)
+        )
+    late = found.phones[4].mask(found.inboxes[4], lambda: words_of(4))
+    found.mask([4])
+    found.agree()
+    found.reveal()
+    shares = {found.roster.point(helper): share for helper, share in shares_about(4, found.revealed).items()}
+    mask_key = X25519PrivateKey.from_private_bytes(combine(shares, found.roster.threshold))
+    for neighbour in (1, 2, 3):  # phone 4 subtracted what its neighbours with smaller numbers add
+        keystream(late, masking.pair_key(found.roster, mask_key, 4, neighbour), 1)
+    assert np.array_equal(late, words_of(4)) == (not has_self_mask)
 
 
 def test_masked_words_look_like_nothing_and_differ_every_time() -> None:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedkey.errors import UserError
 from fedkey_server.clipping import Clipped, clip
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
+from fedkey_server.records import from_record, to_record
 from fedkey_server.rounds import RoundsConfig, client_update
 from fedkey_server.train import pick_device
 
@@ -47,7 +48,7 @@ def train(message: Message, context: Context) -> Message:
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
-    model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
+    model.load_state_dict(from_record(message.content.array_records[ARRAYS]))
     report = client_update(
         model,
         phones.documents(phone),
@@ -66,7 +67,7 @@ def train(message: Message, context: Context) -> Message:
             "server-round": round_number,
         }
     )
-    content = RecordDict({ARRAYS: ArrayRecord(clipped.update), METRICS: metrics})
+    content = RecordDict({ARRAYS: to_record(clipped.update), METRICS: metrics})
     return Message(content, reply_to=message)
 
 

@@ -26,6 +26,10 @@ ROUNDING = 2.0**-23
 of it, cannot make it longer than the clip."""
 
 
+ROUGHNESS = 1e-4
+"""By what share `rough_norm_of` may be off."""
+
+
 class Clipped(NamedTuple):
     """A phone's update as it may be added up."""
 
@@ -57,6 +61,13 @@ def clip(update: Mapping[str, Tensor], clip_norm: float) -> Clipped:
 def norm_of(update: Mapping[str, Tensor]) -> float:
     """L2 norm over all tensors, computed in float64."""
     norms = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in update.values()]
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+
+
+def rough_norm_of(update: Mapping[str, Tensor]) -> float:
+    """The same in float32, right to `ROUGHNESS` and ten times as fast: for the server, which clips nothing
+    and only looks whether a phone did. Not finite if a number of the update is not, or is beyond 1e19."""
+    norms = [torch.linalg.vector_norm(tensor) for tensor in update.values()]
     return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
 
 from fedkey.errors import UserError
@@ -29,6 +29,7 @@ from fedkey_server.model import Model
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.private_average import PrivateAverage, accountant_for, private_average
 from fedkey_server.progress import Advance, track
+from fedkey_server.records import from_record, to_record
 from fedkey_server.rounds import Weights
 from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
@@ -99,14 +100,14 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                     config.privacy.epsilon,
                 )
                 break
-            arrays = ArrayRecord(model.state_dict())
+            arrays = to_record(model.state_dict())
             messages = strategy.configure_train(number, arrays, settings, grid)
             replies = _watched(grid.send_and_receive(messages, timeout=rounds.timeout), advance, number)
             new_arrays, _ = strategy.aggregate_train(number, replies)
             result, is_changed = strategy.result, new_arrays is not None
             advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
             if new_arrays is not None:
-                model.load_state_dict(new_arrays.to_torch_state_dict())
+                model.load_state_dict(from_record(new_arrays))
             if not is_changed:
                 log.warning("%s", result.complaint(number, strategy.least_reports))
             elif result.failures.keys() - tally.failures.keys():  # told once for each kind

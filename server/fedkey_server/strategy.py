@@ -11,20 +11,21 @@ server's optimizer has a state that a checkpoint keeps.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
-from fedkey_server.clipping import ROUNDING, norm_of
+from fedkey_server.clipping import ROUGHNESS, rough_norm_of
 from fedkey_server.private_average import PrivateAverage
+from fedkey_server.records import from_record, to_record
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.rounds import Average, PhoneReport, Weights
 from fedkey_server.selection import Selection
@@ -161,7 +162,7 @@ class SeededFedAvg(FedAvg):
         asked = self.selection.ask(server_round, len(nodes))
         chosen = asked.phones
         self.result = RoundResult(asked=asked.num_asked, lost=asked.lost, costs=asked.costs)
-        self.reference = arrays.to_torch_state_dict()
+        self.reference = from_record(arrays)
         self.update_norm = self.config.update_norm if self.private is None else self.private.clip.norm
         self._waited_for = {nodes[phone] for phone in chosen}
         settings = {
@@ -219,7 +220,7 @@ class SeededFedAvg(FedAvg):
         else:
             update = self.private.release(gathered.total, gathered.votes, server_round)
         weights = self.optimizer.step(self.reference, update)
-        return ArrayRecord(weights), MetricRecord({"reports": result.reports})
+        return to_record(weights), MetricRecord({"reports": result.reports})
 
     def _read(self, server_round: int, reply: Message) -> PhoneReport:
         """A phone's report; raises `Unusable` if there is none or it does not fit."""
@@ -227,7 +228,7 @@ class SeededFedAvg(FedAvg):
             reason = ERROR_NAMES.get(reply.error.code, f"error {reply.error.code}")
             raise Unusable(reason, " ".join(str(reply.error.reason).split()))
         try:
-            update = reply.content.array_records[ARRAYS].to_torch_state_dict()
+            update = from_record(reply.content.array_records[ARRAYS])
             metrics = reply.content.metric_records[METRICS]
             num_targets, nll, num_steps, vote, its_round = (
                 float(metrics[key])  # type: ignore[arg-type]  # a list is a TypeError, as it should be
@@ -237,8 +238,8 @@ class SeededFedAvg(FedAvg):
             raise Unusable("malformed reply", f"{type(error).__name__}: {error}") from error
         if its_round != server_round:
             raise Unusable("late, from another round")
-        sums = torch.tensor([num_targets, nll, num_steps, vote])
-        if not all(bool(tensor.isfinite().all()) for tensor in (sums, *update.values())):
+        norm = rough_norm_of(update)  # infinite or none at all if one number of it is
+        if not all(map(math.isfinite, (num_targets, nll, num_steps, vote, norm))):
             raise Unusable("not finite")
         if {name: tensor.shape for name, tensor in update.items()} != {
             name: tensor.shape for name, tensor in self.reference.items()
@@ -246,7 +247,7 @@ class SeededFedAvg(FedAvg):
             raise Unusable("wrong shapes")
         if num_targets < 1 and self.private is None:
             raise Unusable("nothing to train on")
-        if self.update_norm and norm_of(update) > self.update_norm * (1 + ROUNDING):
+        if self.update_norm and norm > self.update_norm * (1 + ROUGHNESS):
             raise Unusable("oversized update")
         if abs(vote) != 0.5:
             raise Unusable("a vote that is none")

@@ -50,6 +50,14 @@ Measured on 1,000 words of validation authors, demo bundle, 2026-11-26, keys sav
 typing with slips: 45.7 and 42.7 % with 12 words, three batches and 3 nats, in 5,360 model runs; 45.8 and 42.8
 % so, in 4,931 smaller ones."""
 
+MANY_WORDS = 2048
+"""Of more candidates only those within reach of the list are looked at closely: of 50,000 some hundred."""
+
+BLOCK_WORDS = 256
+
+ROUNDING = 1e-3
+"""Nats that sums may differ by when they are added in another order."""
+
 SHARE_WEIGHT = np.float32(0.6)
 """Of a word's later pieces the model's opinion counts 1 - SHARE_WEIGHT, and how often the words that begin
 with the first piece go on so SHARE_WEIGHT, in logarithms. A small model knows words of several pieces badly.
@@ -122,7 +130,9 @@ class Decoder:
         """log P(word | its first piece) by unigram frequency, [W]."""
         log_prob = np.asarray(self.lexicon.log_prob, dtype=np.float64)
         mass = np.bincount(self.first_piece, weights=np.exp(log_prob))
-        return (log_prob - np.log(mass[self.first_piece])).astype(np.float32)
+        share: Floats = (log_prob - np.log(mass[self.first_piece])).astype(np.float32)
+        share[self.is_single] = 0.0
+        return share
 
     def begin(self, cache: Cache, log_probs: Floats) -> WordScores:
         """Starts ranking at the end of `cache`, where `log_probs` [V] is the log softmax of the next piece.
@@ -142,12 +152,10 @@ class WordScores:
         self._decoder = decoder
         self._cache = cache
         self._log_probs = log_probs
-        # The first piece's log probability bounds the word's from above, and is all of it for single pieces.
-        first = log_probs[decoder.first_piece]
-        estimate = np.maximum(first + decoder.share, decoder.floor)
-        self._bound: Floats = np.maximum(first, decoder.floor)
-        self._exact: Floats = np.where(decoder.is_single, self._bound, NEVER)
-        self._estimate: Floats = np.where(decoder.is_single, NEVER, estimate)
+        # The whole of it for words of one piece, an estimate for the others.
+        guess = log_probs.take(decoder.first_piece)
+        guess += decoder.share
+        self._guess: Floats = np.maximum(guess, decoder.floor, out=guess)
         self._scored: dict[tuple[int, ...], float] = {}
 
     def best(
@@ -162,11 +170,19 @@ class WordScores:
 
         If the model must be run for them, the pieces of `along`, which will be asked for next, share the run.
         """
+        decoder = self._decoder
         words, costs = candidates.words, candidates.costs
+        guess, is_single = self._guess[words], decoder.is_single[words]
+        if len(words) > MANY_WORDS:
+            near = _within_reach(np.where(is_single, guess, NEVER) - costs, guess - costs, k)
+            near[_places(habits.words, words)] = True
+            words, costs, guess, is_single = words[near], costs[near], guess[near], is_single[near]
+        # The first piece's log probability bounds the word's from above.
+        first = np.maximum(self._log_probs[decoder.first_piece[words]], decoder.floor[words])
         mix = _Mix(habits, words)
-        scores = mix(self._exact[words]) - costs
-        estimate = mix(self._estimate[words]) - costs
-        bound = mix(self._bound[words]) - costs
+        scores = mix(np.where(is_single, guess, NEVER)) - costs
+        estimate = mix(np.where(is_single, NEVER, guess)) - costs
+        bound = mix(first) - costs
         for batch in range(MAX_BATCHES):
             ranked = self._distinct(words, scores, k)
             floor = ranked[-1].log_prob if len(ranked) == k else NEVER
@@ -176,7 +192,7 @@ class WordScores:
             chosen = _largest(np.where(is_near, estimate, NEVER), BATCH_WORDS)
             if len(chosen) == 0:
                 return ranked
-            self.spelled([*map(self._decoder.lexicon.pieces, words[chosen].tolist()), *along])
+            self.spelled([*map(decoder.lexicon.pieces, words[chosen].tolist()), *along])
             scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
@@ -184,8 +200,7 @@ class WordScores:
     def guesses(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words, estimated for those of several pieces: no model is
         run."""
-        guessed = np.maximum(self._exact[words], self._estimate[words])
-        return _Mix(habits, words)(guessed)
+        return _Mix(habits, words)(self._guess[words])
 
     def log_probs(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words; those not known yet cost a model run or two."""
@@ -212,7 +227,7 @@ class WordScores:
         decoder = self._decoder
         spelled = self.spelled([decoder.lexicon.pieces(word) for word in words.tolist()])
         known = np.maximum(np.array(spelled, dtype=np.float32), decoder.floor[words])
-        blended = (1 - SHARE_WEIGHT) * known + SHARE_WEIGHT * self._estimate[words]
+        blended = (1 - SHARE_WEIGHT) * known + SHARE_WEIGHT * self._guess[words]
         scored: Floats = np.where(decoder.is_single[words], known, blended)
         return scored
 
@@ -282,6 +297,33 @@ class _Mix:
 
 FORMS_PER_KEY = 4
 """Ways to write the same letters that a lexicon has at most (us, Us, US, uS)."""
+
+
+def _within_reach(scores: Floats, guesses: Floats, k: int) -> npt.NDArray[np.bool_]:
+    """Which of C words could be among the k best or have to be looked at for it, as far as a glance tells.
+
+    The best of each block are so many different words, and the list cannot end below the best k of them: its
+    end is at least the place of the last, whoever else is on it.
+
+    Args:
+        scores: [C] of words of one piece, `NEVER` for the others.
+        guesses: [C] of all.
+        k: how many words with distinct letters are asked for.
+    """
+    blocks = scores[: len(scores) // BLOCK_WORDS * BLOCK_WORDS].reshape(-1, BLOCK_WORDS).max(axis=1)
+    enough = FORMS_PER_KEY * k
+    if len(blocks) < enough:
+        return np.ones(len(scores), dtype=np.bool_)
+    end = np.partition(blocks, len(blocks) - enough)[len(blocks) - enough]
+    near: npt.NDArray[np.bool_] = guesses > end - np.float32(DOUBT + ROUNDING)
+    return near
+
+
+def _places(some: Integers, words: Integers) -> Integers:
+    """Where those of `some` stand that are among `words`; both ascend."""
+    places = np.minimum(np.searchsorted(words, some), len(words) - 1)
+    found: Integers = places[words[places] == some]
+    return found
 
 
 class PieceTree:

@@ -71,7 +71,13 @@ NUM_SPLITS = 2
 MAX_EMOJI = 2
 
 READ_AHEAD = 8
-"""Ids that are read ahead after a word: 90 have to be before about 20 words are written."""
+"""Ids that are read ahead at once: 90 have to be before about 20 words are written."""
+
+WORTH_READING = 4
+"""Ids that have to be missing: to read one costs as much as to read these."""
+
+FALLEN_BEHIND = 16
+"""Ids that are read ahead no later than after the word; a writer who takes every word types no letters."""
 
 LEFT_OUT_BY_HABIT = 3.0
 """Nats in favour of a word that only lacks its apostrophe."""
@@ -201,6 +207,7 @@ class Engine:
         self._lock = threading.Lock()
         self._prepared_for: str | None = None
         self._context = Context((), True)
+        self._kept_ids: tuple[int, ...] | None = None
         self._scores: WordScores | None = None
         self._habits: _Habits | None = None
         self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
@@ -245,6 +252,7 @@ class Engine:
         touches, letters = self._touches(typed)
         with self._lock:
             self._take_back_half_of_address(context)
+            num_runs = self._model.num_runs
             scores = self._prepare(context)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
@@ -255,7 +263,8 @@ class Engine:
             ranked = []
             if len(candidates):
                 along = contest.paths if contest else ()
-                ranked = scores.best(_reluctantly(candidates), k, habits.known, along)
+                seen = _reluctantly(candidates) if touches else candidates
+                ranked = scores.best(seen, k, habits.known, along)
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -273,6 +282,8 @@ class Engine:
             words, log_probs = self._shown(entries, letters, corrected, k)
             phrase = self._phrase(words, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
+            if touches and self._model.num_runs == num_runs:
+                self._read_ahead(WORTH_READING)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
@@ -344,7 +355,7 @@ class Engine:
             finally:
                 self._habits = None
                 self._prepare(f"{context}{gap}{word} ")
-                self._read_ahead(f"{context}{gap}{word} ")
+                self._read_ahead(FALLEN_BEHIND)
         return accepted
 
     def undo(self, accepted: Accepted) -> None:
@@ -418,7 +429,7 @@ class Engine:
                 self._keep(given[:-1])
                 missing = given[len(self._cache.ids) : -1]
                 if missing:
-                    self._model.advance(self._cache, missing)
+                    self._model.read(self._cache, missing)
                 log_probs = self._model.advance_each(self._cache, [given[-1], *chunk[:-1]])
                 total += float(log_probs[np.arange(len(chunk)), chunk].sum(dtype=np.float64))
                 # Of a message longer than the window, the rest is predicted from the half window before it.
@@ -730,7 +741,7 @@ class Engine:
             if read.ids != self._context.ids:
                 self._scores = None
                 self._phrases.clear()
-            self._context, self._prepared_for = read, context
+            self._context, self._prepared_for, self._kept_ids = read, context, None
         if self._scores is None:
             log_probs = self._advance(self._context.ids)
             self._scores = self._decoder.begin(self._cache, log_probs)
@@ -749,22 +760,25 @@ class Engine:
             self._cache, self._ahead, shared = self._ahead, self._cache, ahead
         self._model.rewind(self._cache, shared)
 
-    def _read_ahead(self, context: str) -> None:
-        """Reads a few ids of what will be kept of the context when its oldest messages are dropped.
+    def _read_ahead(self, at_least: int) -> None:
+        """Reads a few ids of what will be kept of the context when its oldest messages are dropped, if so
+        many are missing.
 
         That will happen within some words, and to read all of it then would make one word in 25 wait for it,
-        12 ms with a model of the phone's size.
+        12 ms with a model of the phone's size. It is done with letters that need no model, half of them: with
+        every space it cost the phone-sized model 1.3 ms of 6.
         """
         # Messages are dropped whole, so that half a window may be left when the next step falls due.
         if len(self._context.ids) <= self._reader.room - 2 * self._reader.step:
             return
-        ids = self._reader.read(context, is_ahead=True).ids[:-1]
-        if len(ids) + 1 == len(self._context.ids):
-            return
+        if self._kept_ids is None:
+            assert self._prepared_for is not None
+            self._kept_ids = self._reader.read(self._prepared_for, is_ahead=True).ids[:-1]
+        ids = self._kept_ids
         shared = _num_shared(self._ahead.ids, ids)
-        self._model.rewind(self._ahead, shared)
-        if missing := ids[shared : shared + READ_AHEAD]:
-            self._model.advance(self._ahead, missing)
+        if len(ids) + 1 < len(self._context.ids) and len(ids) - shared >= at_least:
+            self._model.rewind(self._ahead, shared)
+            self._model.read(self._ahead, ids[shared : shared + READ_AHEAD])
 
 
 def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:

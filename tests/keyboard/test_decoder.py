@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkey.candidates import CandidateFinder
+from fedkey import decoder as decoder_module
+from fedkey.candidates import CandidateFinder, Candidates
 from fedkey.decoder import (
     BATCH_WORDS,
     DOUBT,
@@ -40,13 +41,13 @@ class TableModel:
 
     tree_room = 100
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        logits = 2 * rng.normal(size=(VOCAB + 1, VOCAB))
+    def __init__(self, rng: np.random.Generator, vocab_size: int = VOCAB) -> None:
+        logits = 2 * rng.normal(size=(vocab_size + 1, vocab_size))
         self.table = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
         self.runs: list[tuple[int, int]] = []
 
     def first(self) -> np.ndarray:
-        return self.table[VOCAB]
+        return self.table[-1]
 
     def score_tree(
         self, cache: None, pieces: np.ndarray, parents: np.ndarray, nodes: np.ndarray, asked: np.ndarray
@@ -164,6 +165,53 @@ def test_a_run_is_small_however_many_words_there_are() -> None:
     assert len(found) == 3
     assert all(1 <= nodes <= MAX_TREE_NODES for nodes, _ in model.runs)
     assert sum(asked for _, asked in model.runs) <= MAX_BATCHES * BATCH_WORDS * 5
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 4),
+    share_of_singles=st.sampled_from([0.0, 0.2, 0.9]),
+    weight=st.sampled_from([0.0, 0.4]),
+    block=st.sampled_from([1, 8]),
+)
+@settings(deadline=None, max_examples=60)
+def test_of_many_candidates_a_glance_leaves_out_none_that_matters(
+    seed: int, k: int, share_of_singles: float, weight: float, block: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    names = sorted({"".join(rng.choice(list(LETTERS), size=6)) for _ in range(400)})
+    is_single = rng.random(len(names)) < share_of_singles
+    paths = {
+        name: (50 + place,) if single else tuple(rng.integers(0, 50, size=2).tolist())
+        for place, (name, single) in enumerate(zip(names, is_single, strict=True))
+    }
+    rows = [(name, float(rng.uniform(-12, -3)), False) for name in names]
+    lexicon = Lexicon(build_arrays(rows, paths.__getitem__), 50 + len(names))
+    model = TableModel(rng, 50 + len(names))
+    words = np.flatnonzero(rng.random(len(names)) < 0.95)
+    costs = rng.uniform(0, 2, size=len(words)).astype(np.float32)
+    candidates = Candidates(words, costs, costs)
+    numbers = np.sort(rng.choice(len(names), size=5, replace=False))
+    habits = Habits(weight, numbers, np.log(rng.uniform(0.001, weight + 0.01, size=5)).astype(np.float32))
+    decoder = Decoder(lexicon, model)
+
+    answers, num_looked_at = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        distinct = decoder_module.WordScores._distinct
+        patch.setattr(
+            decoder_module.WordScores,
+            "_distinct",
+            lambda self, words, *rest: (num_looked_at.append(len(words)), distinct(self, words, *rest))[1],
+        )
+        patch.setattr(decoder_module, "BLOCK_WORDS", block)
+        patch.setattr(decoder_module, "FORMS_PER_KEY", 1)  # no two of the words have the same letters
+        for many in (0, len(names)):
+            patch.setattr(decoder_module, "MANY_WORDS", many)
+            answers.append(decoder.begin(None, model.first()).best(candidates, k, habits))
+    assert answers[0] == answers[1]
+    assert num_looked_at[-1] == len(words)
+    if share_of_singles > 0.5:
+        assert num_looked_at[0] < len(words) / 2
 
 
 def test_a_second_look_needs_no_model() -> None:

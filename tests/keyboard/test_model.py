@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,29 @@ def test_portions_do_not_matter(model: LanguageModel, cuts: set[int]) -> None:
         at = cut
         np.testing.assert_allclose(last, whole[at - 1], atol=tolerance(model))
     assert cache.ids == ids
+
+
+@given(cut=st.integers(1, 59))
+@settings(deadline=None, max_examples=10)
+def test_what_is_read_unasked_is_read(model: LanguageModel, cut: int) -> None:
+    ids = [1, *np.random.default_rng(5).integers(4, model.entry.vocab_size, size=59).tolist()]
+    read, asked = model.new_cache(), model.new_cache()
+    model.read(read, ids[:cut])
+    model.advance(asked, ids[:cut])
+    assert read.ids == ids[:cut]
+    np.testing.assert_array_equal(model.advance(read, ids[cut:]), model.advance(asked, ids[cut:]))
+
+
+def test_the_file_is_not_kept_beside_what_was_made_of_it(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    content = bundle.model_bytes()
+    monkeypatch.setattr(type(bundle), "model_bytes", lambda self: content)
+    before = sys.getrefcount(content)
+    model = LanguageModel(bundle)
+    assert sys.getrefcount(content) == before
+    assert np.isfinite(model.advance(model.new_cache(), [1, 5])).all()
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), min_size=1, max_size=8))

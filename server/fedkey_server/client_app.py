@@ -14,33 +14,72 @@ from __future__ import annotations
 import dataclasses
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import Tensor
 
 from fedkey.errors import UserError
 from fedkey_server.clipping import Clipped, clip
+from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.records import from_record, to_record
 from fedkey_server.rounds import RoundsConfig, client_update
+from fedkey_server.secure_messages import SECURE, is_secure
+from fedkey_server.secure_phone import Identity, answer
 from fedkey_server.train import pick_device
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 """Names of the records in a message."""
+
+SUMS = ("num-examples", "nll", "num-steps")
+"""What a phone says of its training."""
 
 app = ClientApp()
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """One round on this phone: start from the server's weights, train on its own text, report."""
+    """One round on this phone: start from the server's weights, train on its own text, report. With secure
+    aggregation, one of the stages of a round."""
+    if is_secure(message):
+        return answer(message, context, _identity(message, context), _train_for_sum)
+    work = _work(message, context, int(str(message.content.config_records[CONFIG]["phone"])))
+    metrics = MetricRecord(
+        {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},
+    )
+    content = RecordDict({ARRAYS: to_record(work.clipped.update), METRICS: metrics})
+    return Message(content, reply_to=message)
+
+
+def _train_for_sum(message: Message, context: Context) -> tuple[dict[str, Tensor], dict[str, float]]:
+    settings = message.content.config_records[CONFIG]
+    work = _work(message, context, int(str(settings["phone"])))
+    update = {name: tensor.cpu() for name, tensor in work.clipped.update.items()}
+    return update, {"vote": work.clipped.vote, **({} if settings["private"] else work.sums)}
+
+
+class Work(NamedTuple):
+    """What a phone did in a round."""
+
+    clipped: Clipped
+    sums: dict[str, float]
+    """"num-examples", "nll", "num-steps"; zeros in a private run."""
+    round_number: int
+
+
+def _work(message: Message, context: Context, named: int) -> Work:
+    """Trains.
+
+    Args:
+        named: the phone that the server's message names.
+    """
     settings = message.content.config_records[CONFIG]
     phones = _phones(str(context.run_config["data"]))
-    is_simulated = bool(context.run_config["simulation"])
-    phone = int(str(settings["phone"] if is_simulated else context.node_config["partition-id"]))
+    phone = _phone(context, named)
     if phone >= len(phones):
         raise UserError(
             f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
@@ -60,15 +99,21 @@ def train(message: Message, context: Context) -> Message:
     clipped = clip(report.update, bound) if bound else Clipped(report.update, is_within=True)
     # A private run's noise covers the update and the vote, and nothing else may tell what was typed.
     told = (0, 0.0, 0) if settings["private"] else (report.num_targets, report.nll, report.num_steps)
-    metrics = MetricRecord(
-        {
-            **dict(zip(("num-examples", "nll", "num-steps"), told, strict=True)),
-            "vote": clipped.vote,
-            "server-round": round_number,
-        }
-    )
-    content = RecordDict({ARRAYS: to_record(clipped.update), METRICS: metrics})
-    return Message(content, reply_to=message)
+    return Work(clipped, dict(zip(SUMS, told, strict=True)), round_number)
+
+
+def _phone(context: Context, named: int) -> int:
+    """Which phone this node is: in a simulation the one that the server's message names."""
+    return named if context.run_config["simulation"] else int(str(context.node_config["partition-id"]))
+
+
+def _identity(message: Message, context: Context) -> Identity:
+    phone = _phone(context, int(str(message.content.config_records[SECURE]["phone"])))
+    if context.run_config["simulation"]:
+        registry = simulated_registry(int(str(context.node_config["num-partitions"])))
+        return Identity(phone, simulated_identity(phone), registry)
+    identity = read_identity(Path(str(context.node_config["identity"])))
+    return Identity(phone, identity, read_registry(Path(str(context.run_config["registry"]))))
 
 
 @lru_cache(maxsize=4)

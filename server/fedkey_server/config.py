@@ -52,6 +52,11 @@ class Config:
                 f"{self.tokenizer.vocab_size} differ; "
                 "set both to the same number"
             )
+        if self.rounds.secure and self.aggregation.name != "mean":
+            raise ValueError(
+                f"aggregation.name {self.aggregation.name!r} looks at single updates, which rounds.secure "
+                "hides; give up one of them"
+            )
         if self.privacy.mode == "poisson" and self.fleet.enabled:
             raise ValueError(
                 "privacy.mode poisson needs phones that are always there; with fleet.enabled choose ftrl"

@@ -64,11 +64,16 @@ class RoundsConfig:
     """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
     precision: str = "auto"
     """Of a phone's products, as `train.precision`."""
+    secure: bool = False
+    """Secure aggregation: the server learns the sum of a round's updates and of what phones say of their
+    training, and nothing of a single phone. All phones weigh the same."""
     seed: int = 1
     validate_every: int = 1
     """Rounds between two looks at the validation authors."""
     timeout: float = 600.0
     """Seconds the server waits for a round's reports."""
+    exchange_timeout: float = 60.0
+    """Seconds it waits in each of the other stages of secure aggregation, in which phones do not train."""
 
     def __post_init__(self) -> None:
         for name in ("num_rounds", "phones_per_round", "min_reports", "local_epochs", "validate_every"):
@@ -85,7 +90,11 @@ class RoundsConfig:
         for name in ("batch_rows", "max_rows", "clip_norm", "proximal", "update_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"rounds.{name} must not be negative, but it is {getattr(self, name)}")
-        for name in ("client_learning_rate", "timeout"):
+        if self.secure and not self.update_norm:
+            raise ValueError("rounds.secure adds up bounded updates; set rounds.update_norm")
+        if self.secure and self.min_reports < 2:
+            raise ValueError("rounds.secure hides a phone among others; set rounds.min_reports to 2 or more")
+        for name in ("client_learning_rate", "timeout", "exchange_timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"rounds.{name} must be more than 0, not {getattr(self, name)}")
         if not 0 < self.final_share <= 1:

@@ -10,26 +10,30 @@ numbers when a killed run goes on, and so does the state of the server's optimiz
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.client_app import flatten
 from fedkey_server.fleet import make_fleet
+from fedkey_server.identities import read_registry, simulated_registry
 from fedkey_server.model import Model
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.private_average import PrivateAverage, accountant_for, private_average
-from fedkey_server.progress import Advance, track
+from fedkey_server.progress import track
 from fedkey_server.records import from_record, to_record
+from fedkey_server.roster import Registry
 from fedkey_server.rounds import Weights
 from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
@@ -43,7 +47,14 @@ log = logging.getLogger(__name__)
 app = ServerApp()
 
 
-def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> dict[str, Any]:
+def federate(
+    grid: Grid,
+    config: Config,
+    data: Path,
+    run: Path,
+    init: Path,
+    registry: Callable[[int], Registry] = simulated_registry,
+) -> dict[str, Any]:
     """Runs the rounds of `config.rounds` and returns the final figures; goes on where an earlier process
     stopped.
 
@@ -53,6 +64,7 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
         data: folder made by `fedkey_server.prepare`; the server reads its validation documents only.
         run: run folder, made if missing.
         init: run or bundle that holds the start model.
+        registry: number of phones -> their public keys, for secure aggregation.
 
     Raises:
         UserError: the folders do not fit, there are no phones, or no round changed the model.
@@ -79,7 +91,7 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
     held_out = validation_rows(data, config.model.window, config.train.validation_rows, config.train.seed)
     selection = _selection(config, data, num_nodes, private, resumed.fleet)
-    strategy = SeededFedAvg(config, selection, resumed.state, private)
+    strategy = SeededFedAvg(config, selection, resumed.state, private, resumed.name, registry)
     settings = ConfigRecord(
         flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
     )
@@ -101,9 +113,8 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                 )
                 break
             arrays = to_record(model.state_dict())
-            messages = strategy.configure_train(number, arrays, settings, grid)
-            replies = _watched(grid.send_and_receive(messages, timeout=rounds.timeout), advance, number)
-            new_arrays, _ = strategy.aggregate_train(number, replies)
+            told = partial(advance, round=number)
+            new_arrays = strategy.run_round(number, arrays, settings, grid, told)
             result, is_changed = strategy.result, new_arrays is not None
             advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
             if new_arrays is not None:
@@ -114,7 +125,11 @@ def federate(grid: Grid, config: Config, data: Path, run: Path, init: Path) -> d
                 log.warning("round %d did without some phones: %s", number, result.reasons())
             tally.add(result, is_changed=is_changed)
             row: dict[str, Any] = result.describe(number, is_changed=is_changed)
-            counters: dict[str, Any] = {**tally.counters(), "fleet": selection.counters()}
+            counters: dict[str, Any] = {
+                **tally.counters(),
+                "fleet": selection.counters(),
+                "name": resumed.name,
+            }
             if private is not None:
                 row["privacy"] = private.line(number, strategy.update_norm).describe()
                 counters["private"] = private.counters()
@@ -169,12 +184,6 @@ class Tally:
         return {**self.totals, "failures": dict(self.failures)}
 
 
-def _watched(replies: Iterable[Message], advance: Advance, round_number: int) -> Iterable[Message]:
-    for reply in replies:
-        yield reply
-        advance(1, round=round_number)
-
-
 class Resumed(NamedTuple):
     """Where a run goes on."""
 
@@ -188,13 +197,17 @@ class Resumed(NamedTuple):
     """`PrivateAverage.counters`, if a round was done in private."""
     fleet: dict[str, Any]
     """`Selection.counters`."""
+    name: str
+    """Which run this is to phones, drawn once: they play no round of a run twice."""
 
 
 def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     folder = checkpoint.latest(run)
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
-        return Resumed(initial_model(config, data, init), {}, 0, Tally.of({}), None, {})
+        return Resumed(
+            initial_model(config, data, init), {}, 0, Tally.of({}), None, {}, secrets.token_hex(16)
+        )
     saved = checkpoint.read(folder)
     model = Model(config.model)
     model.load_state_dict(saved.weights)
@@ -208,6 +221,7 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
         Tally.of(counters),
         counters.get("private"),
         counters["fleet"],
+        counters["name"],
     )
 
 
@@ -252,6 +266,9 @@ def main(grid: Grid, context: Context) -> None:
         Path(str(settings["data"])),
         Path(str(settings["run"])),
         Path(str(settings["init"])),
+        simulated_registry
+        if settings["simulation"]
+        else lambda num_phones: read_registry(Path(str(settings["registry"]))),
     )
 
 

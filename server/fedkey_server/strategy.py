@@ -13,21 +13,27 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
-from fedkey_server.clipping import ROUGHNESS, rough_norm_of
+from fedkey_server.clipping import ROUGHNESS, norm_before_rounding, rough_norm_of
+from fedkey_server.identities import simulated_registry
+from fedkey_server.masking import ADVERTISE, MASK, SHARE
 from fedkey_server.private_average import PrivateAverage
+from fedkey_server.quantisation import Quantiser, Sum
 from fedkey_server.records import from_record, to_record
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
+from fedkey_server.roster import Registry, Terms
 from fedkey_server.rounds import Average, PhoneReport, Weights
+from fedkey_server.secure_sum import secure_sum
 from fedkey_server.selection import Selection
 from fedkey_server.server_optim import ServerOptimizer
 
@@ -49,8 +55,11 @@ class RoundResult:
     """Reason -> phones of a simulated fleet that were asked and did not get to report."""
     costs: dict[str, float | int] = field(default_factory=dict)
     """What the round took in a simulated fleet."""
-    surplus: Counter[str] = field(default_factory=Counter)
-    """Reason -> replies beyond the one that each phone was asked for."""
+    bytes: dict[str, int] = field(default_factory=dict)
+    """What secure aggregation sent "down" and "up", all stages and phones."""
+    besides: Counter[str] = field(default_factory=Counter)
+    """Reason -> what else went wrong: replies nobody asked for, phones that failed after their update was in
+    the sum."""
     nll: float = 0.0
     num_targets: int = 0
     num_steps: int = 0
@@ -63,7 +72,7 @@ class RoundResult:
     @property
     def failures(self) -> Counter[str]:
         """Reason -> phones that did not help, the silent ones included, and replies nobody asked for."""
-        return self.refused + self.surplus + self.lost + Counter({"silent": self.silent})
+        return self.refused + self.besides + self.lost + Counter({"silent": self.silent})
 
     def describe(self, round_number: int, *, is_changed: bool) -> dict[str, Any]:
         """The round's line of metrics."""
@@ -71,10 +80,11 @@ class RoundResult:
             "step": round_number,
             "asked": self.asked,
             "reports": self.reports,
-            "refused": dict(self.refused + self.surplus),
+            "refused": dict(self.refused + self.besides),
             "silent": self.silent,
             "changed": is_changed,
             **self._sums(),
+            **({"secure_bytes": self.bytes} if self.bytes else {}),
             **({"lost": dict(self.lost), "fleet": self.costs} if self.costs else {}),
         }
 
@@ -131,6 +141,8 @@ class SeededFedAvg(FedAvg):
         selection: whom a round asks.
         state: the server optimizer's, from a checkpoint.
         private: how averages are released, if the run is private.
+        run: the run's name, to which phones' signatures are bound.
+        registry: number of phones -> their public keys.
     """
 
     def __init__(
@@ -139,6 +151,8 @@ class SeededFedAvg(FedAvg):
         selection: Selection,
         state: Weights | None = None,
         private: PrivateAverage | None = None,
+        run: str = "",
+        registry: Callable[[int], Registry] = simulated_registry,
     ) -> None:
         super().__init__(
             min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
@@ -148,56 +162,147 @@ class SeededFedAvg(FedAvg):
         self.aggregation = config.aggregation
         self.optimizer = ServerOptimizer(config.server_optimizer, state or {})
         self.private = private
+        self.run = run
+        self.registry = registry
         self.least_reports = max(config.rounds.min_reports, config.aggregation.least_reports)
         self.result = RoundResult()
         self.reference: Weights = {}
         self.update_norm = 0.0
+        self.num_phones = 0
         self._waited_for: set[int] = set()
+
+    def run_round(
+        self,
+        server_round: int,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+        on_reply: Callable[[int], None],
+    ) -> ArrayRecord | None:
+        """One round from the server's weights to the next; None if it changes nothing.
+
+        Args:
+            on_reply: told of every phone that answered, by how many.
+        """
+        if self.config.secure:
+            return self._secure_round(server_round, arrays, config, grid, on_reply)
+        messages = self.configure_train(server_round, arrays, config, grid)
+
+        def watched() -> Iterator[Message]:
+            for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
+                yield reply
+                on_reply(1)
+
+        return self.aggregate_train(server_round, watched())[0]
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ..."""
+        nodes, settings = self._begin(server_round, arrays, config, grid)
+        self._waited_for = set(nodes.values())
+        return [
+            Message(
+                self._content(arrays, settings, phone),
+                dst_node_id=node,
+                message_type=MessageType.TRAIN,
+                group_id=str(server_round),
+            )
+            for phone, node in nodes.items()
+        ]
+
+    def _begin(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> tuple[dict[int, int], dict[str, Any]]:
+        """The round's phones with their nodes, and its settings."""
         nodes = sorted(grid.get_node_ids())
+        self.num_phones = len(nodes)
         asked = self.selection.ask(server_round, len(nodes))
         chosen = asked.phones
         self.result = RoundResult(asked=asked.num_asked, lost=asked.lost, costs=asked.costs)
         self.reference = from_record(arrays)
         self.update_norm = self.config.update_norm if self.private is None else self.private.clip.norm
-        self._waited_for = {nodes[phone] for phone in chosen}
         settings = {
             **config,
             "server-round": server_round,
             "rounds.update_norm": self.update_norm,
             "private": self.private is not None,
         }
-        # Each phone gets records of its own, so that none can change another's; they share the bytes of the
-        # weights, which nobody can change.
-        return [
-            Message(
-                RecordDict(
-                    {
-                        ARRAYS: ArrayRecord(dict(arrays)),
-                        CONFIG: ConfigRecord({**settings, "phone": phone}),
-                    }
-                ),
-                dst_node_id=nodes[phone],
-                message_type=MessageType.TRAIN,
-                group_id=str(server_round),
-            )
-            for phone in chosen
-        ]
+        return {phone: nodes[phone] for phone in chosen}, settings
+
+    @staticmethod
+    def _content(arrays: ArrayRecord, settings: Mapping[str, Any], phone: int) -> RecordDict:
+        """Each phone gets records of its own, so that none can change another's; they share the bytes of the
+        weights, which nobody can change."""
+        return RecordDict(
+            {ARRAYS: ArrayRecord(dict(arrays)), CONFIG: ConfigRecord({**settings, "phone": phone})}
+        )
+
+    def _secure_round(
+        self,
+        server_round: int,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+        on_reply: Callable[[int], None],
+    ) -> ArrayRecord | None:
+        nodes, settings = self._begin(server_round, arrays, config, grid)
+        if len(nodes) < self.least_reports:
+            return self._conclude(server_round, None)
+        terms = self._terms(server_round, len(nodes))
+        # Rounding to the ring lengthens an update; what leaves the phone must still be within the bound.
+        settings["rounds.update_norm"] = terms.quantiser.clip_norm
+        found = secure_sum(
+            grid,
+            nodes,
+            terms,
+            self.registry(self.num_phones),
+            {name: tuple(tensor.shape) for name, tensor in self.reference.items()},
+            lambda phone: self._content(arrays, settings, phone),
+            timeout=self.config.timeout,
+            exchange_timeout=self.config.exchange_timeout,
+        )
+        on_reply(len(nodes))
+        result = self.result
+        for stage, exchange in found.exchanges.items():
+            failed = result.refused if stage in (ADVERTISE, SHARE, MASK) else result.besides
+            for reason, count in exchange.refused.items():
+                failed[f"{reason} ({stage})"] += count
+                result.examples.setdefault(f"{reason} ({stage})", exchange.examples.get(reason, ""))
+        result.bytes = {
+            "down": sum(exchange.num_bytes_sent for exchange in found.exchanges.values()),
+            "up": sum(exchange.num_bytes_received for exchange in found.exchanges.values()),
+        }
+        if found.abandoned:
+            result.examples.setdefault("secure aggregation", found.abandoned)
+            return self._conclude(server_round, None)
+        result.reports = len(found.reporters)
+        result.nll = found.sums.get("nll", 0.0)
+        result.num_targets = round(found.sums.get("num-examples", 0))
+        result.num_steps = round(found.sums.get("num-steps", 0))
+        total = {name: torch.from_numpy(array) for name, array in found.update.items()}
+        return self._conclude(server_round, Gathered(total, len(found.reporters), found.sums["vote"]))
+
+    def _terms(self, server_round: int, num_invited: int) -> Terms:
+        """What everybody in a secure round agrees on."""
+        sums = [Sum("vote", 0.5)]
+        if self.private is None:
+            sums += [Sum("num-examples", 1e6), Sum("nll", 1e7), Sum("num-steps", 1e5)]
+        num_coordinates = sum(tensor.numel() for tensor in self.reference.values())
+        coarse = Quantiser(self.update_norm, num_coordinates, num_invited, tuple(sums))
+        bound = norm_before_rounding(self.update_norm, coarse.step, num_coordinates)
+        return Terms(self.run, server_round, self.least_reports, replace(coarse, clip_norm=bound))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new weights, or None if too few usable replies came."""
-        gathered = _Gathered(self.aggregation, is_private=self.private is not None)
+        updates = _Updates(self.aggregation, weigh_alike=self.private is not None)
         result = self.result
         for reply in replies:
             node = reply.metadata.src_node_id
             if node not in self._waited_for:  # a phone speaks once a round, and only when it is asked
-                result.surplus["replayed or not asked for"] += 1
+                result.besides["replayed or not asked for"] += 1
                 continue
             self._waited_for.remove(node)
             try:
@@ -206,21 +311,26 @@ class SeededFedAvg(FedAvg):
                 result.refused[fault.reason] += 1
                 result.examples.setdefault(fault.reason, fault.detail)
                 continue
-            gathered.add(report)
+            updates.add(report)
             result.reports += 1
             result.nll += report.nll
             result.num_targets += report.num_targets
             result.num_steps += report.num_steps
-        if result.reports < self.least_reports:
-            if self.private is not None:
-                self.private.abandon()
-            return None, None
-        if self.private is None:
-            update = gathered.update()
+        is_enough = result.reports >= self.least_reports
+        return self._conclude(server_round, updates.gathered() if is_enough else None), MetricRecord()
+
+    def _conclude(self, server_round: int, gathered: Gathered | None) -> ArrayRecord | None:
+        """The server's step along what the phones found; none if that was too little."""
+        private = self.private
+        if gathered is None:
+            if private is not None:
+                private.abandon()
+            return None
+        if private is None:
+            update = {name: (tensor / gathered.weight).float() for name, tensor in gathered.total.items()}
         else:
-            update = self.private.release(gathered.total, gathered.votes, server_round)
-        weights = self.optimizer.step(self.reference, update)
-        return to_record(weights), MetricRecord({"reports": result.reports})
+            update = private.release(gathered.total, gathered.votes, server_round)
+        return to_record(self.optimizer.step(self.reference, update))
 
     def _read(self, server_round: int, reply: Message) -> PhoneReport:
         """A phone's report; raises `Unusable` if there is none or it does not fit."""
@@ -254,39 +364,45 @@ class SeededFedAvg(FedAvg):
         return PhoneReport(update, int(num_targets), nll, int(num_steps), vote)
 
 
-class _Gathered:
+class Gathered(NamedTuple):
+    """What a round's updates come to."""
+
+    total: Weights
+    """Their weighted sum."""
+    weight: float
+    """Sum of the weights."""
+    votes: float
+    """Sum of the phones' votes on the clip."""
+
+
+class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
     In a private run all phones weigh the same, whatever they trained on.
     """
 
-    def __init__(self, config: AggregationConfig, *, is_private: bool) -> None:
+    def __init__(self, config: AggregationConfig, *, weigh_alike: bool) -> None:
         self.config = config
-        self.is_private = is_private
-        self.votes = 0.0
+        self.weigh_alike = weigh_alike
         self._average = Average()
         self._updates: list[Weights] = []
+        self._votes = 0.0
 
     def add(self, report: PhoneReport) -> None:
         """Adds one phone's."""
         if self.config.name == "mean":
-            self._average.add(report.update, 1 if self.is_private else report.num_targets)
-            self.votes += report.vote
+            self._average.add(report.update, 1 if self.weigh_alike else report.num_targets)
+            self._votes += report.vote
         else:
             self._updates.append(report.update)
 
-    @property
-    def total(self) -> Weights:
-        """The sum of the updates, in float64."""
-        return self._average.total
-
-    def update(self) -> Weights:
-        """What the phones' updates come to."""
+    def gathered(self) -> Gathered:
+        """What they come to; a rule that compares them has a weight of 1."""
         match self.config.name:
             case "median":
-                return median(self._updates)
+                return Gathered(median(self._updates), 1, 0.0)
             case "trimmed_mean":
-                return trimmed_mean(self._updates, self.config.trimmed_share)
+                return Gathered(trimmed_mean(self._updates, self.config.trimmed_share), 1, 0.0)
             case "krum":
-                return krum(self._updates, self.config.num_bad, self.config.num_kept)
-        return self._average.mean()
+                return Gathered(krum(self._updates, self.config.num_bad, self.config.num_kept), 1, 0.0)
+        return Gathered(self._average.total, self._average.weight, self._votes)

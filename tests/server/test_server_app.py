@@ -188,6 +188,8 @@ def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
     assert load_file(newest / "model.safetensors").keys() == weights_of(unkilled).keys()
 
 
+SECURE = ("rounds.secure=true", "rounds.update_norm=0.5")
+
 PRIVATE = (
     "privacy.mode=poisson",
     "privacy.noise_multiplier=0.5",
@@ -294,6 +296,9 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
         (PRIVATE[:3], "set rounds.update_norm"),
         ((*PRIVATE, "aggregation.name=median"), "privacy is accounted for sums"),
         ((*PRIVATE, "privacy.delta=0.1"), "would let a whole phone of"),
+        (("rounds.secure=true",), "set rounds.update_norm"),
+        ((*SECURE, "rounds.min_reports=1"), "set rounds.min_reports to 2 or more"),
+        ((*SECURE, "aggregation.name=krum"), "looks at single updates, which rounds.secure hides"),
         ((*PRIVATE, "fleet.enabled=true"), "with fleet.enabled choose ftrl"),
         ((*PRIVATE, "privacy.mode=ftrl"), "set fleet.enabled or choose poisson"),
     ],
@@ -312,6 +317,95 @@ def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
 
     with pytest.raises(UserError, match=message):
         start()
+
+
+def test_the_secure_sum_is_the_plain_one_and_the_server_never_sees_an_update(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, *SECURE, "rounds.num_rounds=2"]
+    config, run = load("tiny", overrides), tmp_path / "run"
+    seen: list[RecordDict] = []
+
+    def overheard(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        seen.append(reply.content)
+        return reply
+
+    final = federate(grid_over(tiny_data, overheard), config, tiny_data, run, tiny_run)
+    assert (final["reports"], final["changed_rounds"], final["failures"]) == (10, 2, {})
+    assert {name for content in seen for name in content} == {"secure-sum", "masked"}
+    first = rounds_of(run)[1]
+    assert first["num_targets"] > 100  # summed over the phones
+    assert first["secure_bytes"]["up"] > 5 * 4 * 40_000
+
+    # The same phones in the open, all of the same weight: a private run without noise worth naming.
+    plain, total = tmp_path / "plain", None
+    messages: list[dict[str, torch.Tensor]] = []
+
+    def listening(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        messages.append(reply.content.array_records[ARRAYS].to_torch_state_dict())
+        return reply
+
+    once = load("tiny", [*small_overrides, *ROUNDS, "rounds.update_norm=0.5", "rounds.num_rounds=1"])
+    federate(grid_over(tiny_data, listening), once, tiny_data, plain, tiny_run)
+    federate(
+        grid_over(tiny_data),
+        load("tiny", [*overrides, "rounds.num_rounds=1"]),
+        tiny_data,
+        tmp_path / "one",
+        tiny_run,
+    )
+    start, after = weights_of(tiny_run), weights_of(tmp_path / "one")
+    for name, tensor in start.items():
+        total = torch.stack([update[name] for update in messages]).mean(dim=0)
+        torch.testing.assert_close(after[name] - tensor, total, rtol=0, atol=2e-7)
+
+
+def test_a_secure_round_goes_on_without_phones_that_fail_and_is_given_up_when_too_many_do(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = load("tiny", [*small_overrides, *ROUNDS, *SECURE, "rounds.num_rounds=2", "rounds.min_reports=3"])
+    failing: dict[int, int] = {1: 1, 2: 4}  # round -> how many phones fail in training
+
+    def train(message: Message, context: Context) -> Message:
+        if message.content.config_records["secure-sum"]["stage"] == "mask":
+            round_number = int(str(message.content.config_records["config"]["server-round"]))
+            if failing[round_number]:
+                failing[round_number] -= 1
+                raise ConnectionError("the phone went into a tunnel")
+        return app(message, context)
+
+    run = tmp_path / "run"
+    federate(grid_over(tiny_data, train), config, tiny_data, run, tiny_run)
+    first, second = rounds_of(run)[1:]
+    assert (first["reports"], first["changed"]) == (4, True)
+    assert first["refused"] == {"client app raised exception (mask)": 1}
+    assert (second["reports"], second["changed"]) == (0, False)
+    assert "round 2 changed nothing: 0 of 5 phones reported, 3 are needed" in caplog.text
+    assert "secure aggregation: " in caplog.text
+
+
+def test_secure_and_private_go_together_and_phones_say_nothing_of_their_training(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    base = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.num_rounds=2", "rounds.min_reports=2"]
+    runs = {}
+    for name, secure in (("open", ()), ("secure", ("rounds.secure=true",))):
+        run = runs[name] = tmp_path / name
+        run.mkdir()
+        (run / "noise.key").touch(mode=0o600)
+        (run / "noise.key").write_bytes(bytes(range(32)))
+        federate(grid_over(tiny_data), load("tiny", [*base, *secure]), tiny_data, run, tiny_run)
+    assert "num_targets" not in rounds_of(runs["secure"])[1]
+    assert rounds_of(runs["secure"])[2]["privacy"] == rounds_of(runs["open"])[2]["privacy"]
+    plain = weights_of(runs["open"])
+    for name, tensor in weights_of(runs["secure"]).items():  # the same noise; what differs is rounding
+        torch.testing.assert_close(tensor, plain[name], rtol=0, atol=1e-4)
 
 
 FLEET = (

@@ -207,7 +207,7 @@ class Engine:
         self._lock = threading.Lock()
         self._prepared_for: str | None = None
         self._context = Context((), True)
-        self._kept_ids: tuple[int, ...] | None = None
+        self._ids_ahead: tuple[int, ...] | None = None
         self._scores: WordScores | None = None
         self._habits: _Habits | None = None
         self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
@@ -695,6 +695,7 @@ class Engine:
         """Observes each word of what now stands."""
         word = normalise(word)
         is_taken = normalise(typed).lower() != word.lower()
+        goes_on = False
         for unit, start in units_with_places(word):
             before = f"{context}{word[:start]}" if start else context
             if not is_word(unit) or is_inside_address(before):
@@ -708,7 +709,9 @@ class Engine:
                 model_log_prob=log_prob,
                 lexicon_form=None if number is None else self.lexicon.forms[unit.lower()],
                 accepted=is_taken,
+                goes_on=goes_on,
             )
+            goes_on = True
 
     def _take_back_half_of_address(self, context: str) -> None:
         """Forgets the last word if an @ came right after it: it was the beginning of a mail address."""
@@ -741,7 +744,7 @@ class Engine:
             if read.ids != self._context.ids:
                 self._scores = None
                 self._phrases.clear()
-            self._context, self._prepared_for, self._kept_ids = read, context, None
+            self._context, self._prepared_for, self._ids_ahead = read, context, None
         if self._scores is None:
             log_probs = self._advance(self._context.ids)
             self._scores = self._decoder.begin(self._cache, log_probs)
@@ -771,10 +774,10 @@ class Engine:
         # Messages are dropped whole, so that half a window may be left when the next step falls due.
         if len(self._context.ids) <= self._reader.room - 2 * self._reader.step:
             return
-        if self._kept_ids is None:
+        if self._ids_ahead is None:
             assert self._prepared_for is not None
-            self._kept_ids = self._reader.read(self._prepared_for, is_ahead=True).ids[:-1]
-        ids = self._kept_ids
+            self._ids_ahead = self._reader.read(self._prepared_for, is_ahead=True).ids[:-1]
+        ids = self._ids_ahead
         shared = _num_shared(self._ahead.ids, ids)
         if len(ids) + 1 < len(self._context.ids) and len(ids) - shared >= at_least:
             self._model.rewind(self._ahead, shared)

@@ -165,6 +165,7 @@ class Personal:
         model_log_prob: float | None = None,
         lexicon_form: str | None = None,
         accepted: bool = False,
+        goes_on: bool = False,
     ) -> bool:
         """The owner finished or accepted a word.
 
@@ -177,13 +178,20 @@ class Personal:
             lexicon_form: how the lexicon writes the word; None if it does not offer the word unasked (unknown
                 or offensive).
             accepted: whether it was taken from the suggestions.
+            goes_on: whether it came with the word observed before it, at one stroke; both are taken back at
+                one then.
 
         Returns:
             Whether it was remembered: not while paused, and not if it may not be.
         """
-        return self._observe(
+        earlier, version = self._last if goes_on else None, self._last_version
+        is_remembered = self._observe(
             context_words, word, model_log_prob, lexicon_form, accepted=accepted, restored=False
         )
+        if earlier is not None:
+            # What another process wrote in between would be lost with them.
+            self._last = [*earlier, *(self._last or ())] if self._last_version == version else None
+        return is_remembered
 
     def keep_literal(self, word: str, context_words: Sequence[str] = ()) -> bool:
         """The owner took back a correction: `word` stands as it was typed.
@@ -194,7 +202,7 @@ class Personal:
         return self._observe(context_words, word, None, None, accepted=False, restored=True)
 
     def undo(self) -> bool:
-        """Takes back the last `observe` or `keep_literal` exactly.
+        """Takes back the last `observe`, with those that it went on from, or `keep_literal`, exactly.
 
         Returns:
             Whether there was one to take back: not if it remembered nothing or was taken back already, and

@@ -149,6 +149,17 @@ def test_taking_back_a_completion_unlearns_it(engine: Engine) -> None:
     assert "tomorrow" not in learned(engine)
 
 
+@pytest.mark.parametrize(("typed", "taken"), [("seeyou", "see you"), ("th", "thank you, see you later")])
+def test_all_words_that_were_taken_together_are_taken_back(engine: Engine, typed: str, taken: str) -> None:
+    context = write(engine, "thank them and see us ")
+    before = engine.words_learned()
+    accepted = engine.accept(context, typed, taken)
+    assert engine.words_learned() != before
+    engine.undo(accepted)
+    after = [each for each in engine.words_learned() if each.word != typed]
+    assert after == before
+
+
 def test_the_half_of_an_address_before_its_sign_is_taken_back(engine: Engine) -> None:
     engine.accept("mail me at ", "joe", "joe")
     assert learned(engine) == {"joe"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import stat
@@ -543,6 +544,38 @@ def test_undo_restores_exactly(tmp_path: Path, history: list[Step], last: Step) 
     assert answers(memory) == before
     assert exported(memory, tmp_path) == text
     assert not memory.undo()
+
+
+@pytest.mark.usefixtures("little_room")
+@FILES
+@given(HISTORIES, st.lists(st.sampled_from(WORDS), min_size=2, max_size=4))
+def test_words_that_came_at_one_stroke_are_taken_back_at_one(
+    tmp_path: Path, history: list[Step], words: list[str]
+) -> None:
+    memory = Personal.open(None)
+    for step in history:
+        step(memory)
+    before, text = answers(memory), exported(memory, tmp_path)
+    context: tuple[str, ...] = ("never",)
+    remembered = []
+    for place, word in enumerate(words):
+        form = lexicon_form(word)
+        remembered.append(memory.observe(context, word, lexicon_form=form, goes_on=place > 0))
+        context = (*context, word.lower())[-2:]
+    assert memory.undo() == any(remembered)
+    assert answers(memory) == before
+    assert exported(memory, tmp_path) == text
+    assert not memory.undo()
+
+
+def test_a_stroke_that_another_process_wrote_into_is_not_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    with contextlib.closing(Personal.open(path)) as one, contextlib.closing(Personal.open(path)) as other:
+        one.observe((), "thank", lexicon_form="thank")
+        other.observe((), "hello", lexicon_form="hello")
+        one.observe(("thank",), "you", lexicon_form="you", goes_on=True)
+        assert not one.undo()
+        assert {each.word for each in one.words()} == {"thank", "you", "hello"}
 
 
 @pytest.mark.usefixtures("little_room")

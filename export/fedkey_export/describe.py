@@ -36,6 +36,7 @@ def describe(bundle: Bundle) -> str:
         ("cache", f"window of {model.window} pieces, {model.cache_slots} slots"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
         ("made by", ", ".join(made_by)),
+        *(("privacy", spent) for spent in _privacy(origin)),
         *(("text", source) for source in _sources(origin, "text")),
         *(("list", source) for source in _sources(origin, "lists")),
     ]
@@ -44,6 +45,15 @@ def describe(bundle: Bundle) -> str:
     if isinstance(figures, Mapping) and all(isinstance(figures.get(name), int | float) for name in SHOWN):
         lines.append(describe_figures(figures))
     return "\n".join(lines)
+
+
+def _privacy(origin: Mapping[str, Any]) -> Iterator[str]:
+    ledger = origin.get("privacy")
+    if isinstance(ledger, Mapping) and {"epsilon", "delta", "noise_multiplier", "clip_norm"} <= ledger.keys():
+        yield (
+            f"epsilon {ledger['epsilon']:.3g} at delta {ledger['delta']:.0e} for a phone's whole text: "
+            f"noise {ledger['noise_multiplier']:g} times the clip of {ledger['clip_norm']:.3g}"
+        )
 
 
 def _sources(origin: Mapping[str, Any], kind: str) -> Iterator[str]:

@@ -239,6 +239,7 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
         "weights_sha256": weights_sha256(checkpoint),
         "config": _without_folders({**checkpoint.config, "model": asdict(checkpoint.model_config)}),
         "sources": _without_folders(read_json(checkpoint.folder / "sources.json")),
+        **({} if checkpoint.privacy is None else {"privacy": checkpoint.privacy}),
     }
 
 

@@ -49,6 +49,8 @@ class Checkpoint:
     """"train", "federate" or "bundle"."""
     folder: Path
     """Where tokenizer.model and lexicon.tsv lie."""
+    privacy: dict[str, Any] | None = None
+    """What a private federation had spent by then: the line of its ledger."""
 
     def model(self) -> Model:
         """A model with these weights."""
@@ -248,7 +250,13 @@ def load(source: Path) -> Checkpoint:
     described = read_json(source / "config.json")
     saved = read(folder)
     return Checkpoint(
-        saved.model_config, saved.weights, described["config"], saved.step, described["kind"], source
+        saved.model_config,
+        saved.weights,
+        described["config"],
+        saved.step,
+        described["kind"],
+        source,
+        saved.counters.get("row", {}).get("privacy"),
     )
 
 

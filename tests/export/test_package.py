@@ -22,9 +22,15 @@ from fedkey import Engine
 from fedkey.bundle import MANIFEST, MODEL, TOKENIZER, BundleError, open_bundle
 from fedkey.errors import UserError
 from fedkey_export import package
+from fedkey_export.describe import describe
 from fedkey_export.package import export
 from fedkey_server import checkpoint
+from fedkey_server.client_app import app
+from fedkey_server.config import load
+from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model
+from fedkey_server.phones import Phones
+from fedkey_server.server_app import federate
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,6 +110,37 @@ def test_a_federated_run_tells_its_rounds(run: Path, shelf: Path) -> None:
     origin = export(run, shelf / "bundle").manifest.provenance
     assert (origin["kind"], origin["rounds"]) == ("federate", 60)
     assert "steps" not in origin
+
+
+def test_a_private_federation_tells_what_it_spent(
+    tiny_run: Path,
+    tiny_bundle: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    shelf: Path,
+) -> None:
+    config = load(
+        "tiny",
+        [
+            *small_overrides,
+            "rounds.num_rounds=2",
+            "rounds.phones_per_round=4",
+            "rounds.min_reports=1",
+            "rounds.max_rows=2",
+            "rounds.update_norm=0.1",
+            "privacy.mode=poisson",
+            "privacy.noise_multiplier=0.5",
+            "privacy.delta=1e-3",
+        ],
+    )
+    phones = Phones.load(tiny_data / "phones.npz")
+    grid = InProcessGrid(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    bundle = export(tmp_path / "run", shelf / "bundle")
+    assert bundle.manifest.provenance["privacy"] == final["privacy"]
+    assert f"epsilon {final['privacy']['epsilon']:.3g} at delta 1e-03" in describe(bundle)
+    assert "privacy" not in open_bundle(tiny_bundle).manifest.provenance
 
 
 def test_real_conversations_are_verified_with_when_they_are_given(

@@ -29,6 +29,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -222,7 +223,7 @@ class PhoneRound:
             raise Refused("asked out of turn")
 
     def _roster(self) -> Roster:
-        return Roster(self.terms, self.adverts)
+        return _roster_of(self.terms, self.adverts)
 
 
 class ServerRound:
@@ -400,6 +401,12 @@ class ServerRound:
             return combine(shares, self._roster.threshold)
         except ValueError as error:
             raise Abandoned(FORGED_SHARES) from error
+
+
+@lru_cache(maxsize=4)
+def _roster_of(terms: Terms, adverts: tuple[Advert, ...]) -> Roster:
+    """A simulation's phones all see the same roster, in one process."""
+    return Roster(terms, adverts)
 
 
 def add_keystream(words: Words, key: bytes, sign: int) -> None:

@@ -1,7 +1,7 @@
 """Clipped updates as integers of a ring in which sums of masked vectors are exact.
 
 In: one phone's update and the sums it reports. Out: 32-bit words that may be masked and added; from their
-total, the sum of the updates. Next stop: `fedkey_server.masking`.
+total, the sum of the updates. Next stop: `fedkey_server.shamir`.
 
 The ring is that of the integers modulo 2^32: a masked update is as large as the plain one in float32, and
 there is room to spare. With 1,000 phones a step is between 2^-21 and 2^-20 of the clip norm; a typical

@@ -1,7 +1,8 @@
 """Shamir's secret sharing (1979) over a prime field.
 
 In: a secret of 32 bytes and the points at which its holders stand. Out: one share for each holder; any
-`threshold` of them give the secret back, fewer say nothing about it. Next stop: `fedkey_server.masking`.
+`threshold` of them give the secret back, fewer say nothing about it. Next stop:
+`fedkey_server.roster`.
 
 The secret is the value at 0 of a random polynomial with `threshold` coefficients; a share is its value at the
 holder's point. Shares carry no proof: whoever combines them must be able to tell the right secret from a

@@ -488,6 +488,20 @@ def test_the_server_adds_only_words_of_the_right_shape() -> None:
     assert np.array_equal(found.reveal(), plain_sum([1, 2, 3, 4]))
 
 
+def test_a_letter_sent_back_to_its_writer_is_not_read() -> None:
+    """The server gives phone 1 its own letter to phone 2 as if it came from there: each way has a key."""
+    found = driven(4, to="advertise")
+    letters = {phone: found.phones[phone].share(found.adverts, REGISTRY) for phone in (1, 2, 3, 4)}
+    for phone in letters:
+        found.server.add_letters(phone, letters[phone])
+    found.inboxes = found.server.close_letters()
+    found.inboxes[1][2] = letters[1].sealed[2]
+    found.mask()
+    found.agree()
+    assert np.array_equal(found.reveal(), plain_sum([1, 2, 3, 4]))
+    assert found.revealed[1].seed_shares.keys() == {1, 3, 4}
+
+
 def test_forged_shares_are_noticed() -> None:
     for kind in ("seed", "key"):
         found = driven(4, to="agree", mask=[4])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey_server.quantisation import Quantiser, Sum
-from fedkey_server.roster import Advert, Refused, Roster, Terms, degree
+from fedkey_server.roster import Advert, Refused, Roster, Terms, degree, digest
 
 IDENTITIES = {phone: Ed25519PrivateKey.from_private_bytes(bytes([phone] * 32)) for phone in range(1, 101)}
 REGISTRY = {phone: identity.public_key().public_bytes_raw() for phone, identity in IDENTITIES.items()}
@@ -107,3 +107,11 @@ def test_an_advert_holds_for_its_phone_its_keys_and_its_terms() -> None:
 def test_terms_under_which_nothing_is_hidden_or_possible(min_reports: int, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         replace(TERMS, min_reports=min_reports)
+
+
+def test_the_parts_of_a_digest_cannot_run_into_each_other() -> None:
+    digests = {
+        digest(*parts) for parts in (("a", "bc"), ("ab", "c"), ("abc",), ("a", "b", "c"), ("a", "bc", ""))
+    }
+    assert len(digests) == 5
+    assert digest("a", 12, 3) != digest("a", 1, 23)

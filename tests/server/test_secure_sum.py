@@ -406,6 +406,11 @@ def leaks(fleet: Fleet) -> set[str]:
         for name, secret in secrets.items():
             if secret in everything or secret[:16] in everything:
                 found.add(name)
+    is_last = [any("seeds" in record for record in content.config_records.values()) for content in fleet.seen]
+    told = [content.config_records[SECURE] for content, last in zip(fleet.seen, is_last, strict=True) if last]
+    before = b"\0".join(content for content, last in zip(contents, is_last, strict=True) if not last)
+    if any(share in before for record in told for name in ("seeds", "keys") for share in record[name]):
+        found.add("share")
     return found
 
 
@@ -429,6 +434,20 @@ def test_with_the_masks_off_that_test_fails(monkeypatch: pytest.MonkeyPatch) -> 
     fleet = failing_fleet()
     assert_sums(fleet.run(), range(3, 10), 9)
     assert leaks(fleet) == {"quantised update", "count"}
+
+
+def test_with_letters_unsealed_that_test_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Glass:
+        def encrypt(self, nonce: bytes, letter: bytes, bound: None) -> bytes:
+            return letter + bytes(16)
+
+        def decrypt(self, nonce: bytes, sealed: bytes, bound: None) -> bytes:
+            return sealed[:-16]
+
+    monkeypatch.setattr(masking, "_letter_cipher", lambda *parties: Glass())
+    fleet = failing_fleet()
+    assert_sums(fleet.run(), range(3, 10), 9)
+    assert leaks(fleet) == {"share"}
 
 
 def test_with_the_plain_update_in_a_message_that_test_fails() -> None:

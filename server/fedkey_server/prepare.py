@@ -6,7 +6,7 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/tokenizer.model      SentencePiece (server text only)
     DATA/server.npz           the server's documents
     DATA/phones.npz           the simulated phones' own storage
-    DATA/validation.npz       validation authors' documents
+    DATA/validation.npz       validation authors' documents, kept like the phones'
     DATA/validation.jsonl, test.jsonl
                               their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
@@ -179,9 +179,8 @@ def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, windo
         for author, conversations in corpus.validation.items():
             held_out.append(documents(conversations, author))
             advance()
-        phones.assemble(list(corpus.validation), [0] * len(held_out), held_out).all_documents.save(
-            folder / "validation.npz"
-        )
+        words = [_own_words(author, conversations) for author, conversations in corpus.validation.items()]
+        phones.assemble(list(corpus.validation), words, held_out).save(folder / "validation.npz")
 
 
 def _own_words(author: str, conversations: Iterable[Conversation]) -> int:

@@ -13,18 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
+from fedkey.metrics import deciles
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import Config, load
-from fedkey_server.model import Model
+from fedkey_server.model import IGNORE, Model
+from fedkey_server.phones import Phones
 from fedkey_server.train import (
+    MIN_PIECES,
     Batch,
     TrainConfig,
     gradient_step,
@@ -78,6 +82,49 @@ def test_validation_does_not_depend_on_the_batch_size(
     held_out = validation_rows(tiny_data, config.model.window, 10, 1)
     whole, parts = validate(model, held_out, 10, CPU), validate(model, held_out, 3, CPU)
     assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def hits_and_targets(model: Model, documents: Documents) -> tuple[float, int]:
+    rows = pack(documents, model.config.window, model.config.window)
+    losses = model.loss(*to_batch(rows, CPU))
+    return float(losses.hits), losses.num_targets
+
+
+def test_the_deciles_are_those_of_authors_graded_alone(
+    tiny_run: Path, tiny_data: Path, config: Config
+) -> None:
+    model = checkpoint.load(tiny_run).model()
+    authors = Phones.load(tiny_data / "validation.npz")
+    alone = [hits_and_targets(model, authors.documents(author)) for author in range(len(authors))]
+    enough = [hits / targets for hits, targets in alone if targets >= MIN_PIECES]
+    assert len(enough) > 1
+    for batch_rows in (3, 100):
+        measured = validate(model, validation_rows(tiny_data, config.model.window, 10**6, 1), batch_rows, CPU)
+        assert measured["top1_deciles"] == pytest.approx(deciles(enough))
+        assert measured["validation_top1"] == sum(hits for hits, _ in alone) / sum(n for _, n in alone)
+
+
+def test_data_prepared_without_authors_borders_is_measured_without_deciles(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    model = checkpoint.load(tiny_run).model()
+    Documents.load(tiny_data / "validation.npz").save(tmp_path / "validation.npz")
+    old, new = (
+        validate(model, validation_rows(data, config.model.window, 10, 1), 4, CPU)
+        for data in (tmp_path, tiny_data)
+    )
+    assert new.pop("top1_deciles")
+    assert old == pytest.approx(new, rel=1e-6)
+
+
+def test_too_short_authors_have_no_deciles(tiny_run: Path, tiny_data: Path, config: Config) -> None:
+    held_out = validation_rows(tiny_data, config.model.window, 10, 1)
+    short = held_out.rows.targets.copy()
+    for author in range(held_out.num_authors):
+        row, place = np.nonzero((held_out.authors == author) & (short != IGNORE))
+        short[row[MIN_PIECES - 1 :], place[MIN_PIECES - 1 :]] = IGNORE
+    held_out = replace(held_out, rows=replace(held_out.rows, targets=short))
+    assert "top1_deciles" not in validate(checkpoint.load(tiny_run).model(), held_out, 10, CPU)
 
 
 def test_a_finished_run_is_left_alone(tiny_run: Path, tiny_data: Path, config: Config) -> None:

@@ -730,15 +730,44 @@ def test_a_run_does_not_go_on_with_other_data(
         federate(grid, short, data, run, tiny_run)
 
 
-def test_no_message_of_a_phone_reaches_the_run_folder(
-    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+@pytest.mark.parametrize(
+    "kind", [(), SECURE, PRIVATE, (*FLEET, "privacy.mode=ftrl", "privacy.noise_multiplier=1.0")]
+)
+def test_nothing_that_a_phone_typed_or_found_is_left_in_the_run_folder_or_the_log(
+    kind: tuple[str, ...],
+    tiny_run: Path,
+    tiny_data: Path,
+    chat_file: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    updates: list[bytes] = []
+
+    def overhearing(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        for record in reply.content.array_records.values():
+            updates.extend(array.data[200:232] for array in record.values())
+        return reply
+
+    few = ("privacy.delta=1e-3", "rounds.num_rounds=2", "rounds.min_reports=2")
+    config = load("tiny", [*small_overrides, *ROUNDS, *kind, *few])
     run = tmp_path / "run"
-    federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    with caplog.at_level("DEBUG"):
+        federate(grid_over(tiny_data, overhearing), config, tiny_data, run, tiny_run)
     names = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
-    assert names == {
+    assert names - {"noise.key"} == {
         "config.json", "tokenizer.model", "lexicon.tsv", "sources.json", "metrics.jsonl", "checkpoints",
         "done.json",
     }  # fmt: skip
-    written = (run / "metrics.jsonl").read_text() + (run / "done.json").read_text()
-    assert not any(name in written for name in Phones.load(tiny_data / "phones.npz").names)
+    left = b"".join(path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file())
+    left += caplog.text.encode()
+    assert len(updates) > 4
+    assert not any(update in left for update in updates if any(update))
+    typed = [json.loads(line)["text"] for line in chat_file.read_text().splitlines()]
+    sentences = {text for text in typed if text.count(" ") > 2}
+    assert len(sentences) > 100
+    assert not any(text.encode() in left for text in sentences)
+    owners = Phones.load(tiny_data / "phones.npz").names
+    written = (run / "metrics.jsonl").read_text() + (run / "done.json").read_text() + caplog.text
+    assert not any(name in written for name in owners)

@@ -1,7 +1,7 @@
 """Whether a space puts another word in place of what was typed.
 
 In: what was typed, how likely it is as it stands, and what else it may have been meant to be. Out: the word
-to put, if it is sure enough. Next stop: `fedkey.engine`.
+to put, if it is sure enough. Next stop: `fedkey.contest`.
 
 Three things compete for the same touches: the text as it stands, meant just so; a word of the lexicon,
 mistyped; and two words whose space is missing. Each has a score,

@@ -22,7 +22,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from fedkey.bundle import CORRECTION, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
+from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
 from fedkey.context import Context, ContextReader, newest_that_fit
 from fedkey.corrections import (
     DEFAULT_CORRECTIONS,
@@ -59,15 +59,6 @@ WORD_ROOM = 12
 """Ids of the model's window that the context leaves free for the word being typed; few words have more
 pieces."""
 
-NUM_ALIKE = 24
-"""Words of the lexicon whose spelling is looked at closely to correct what was typed."""
-
-NUM_WHOLE = 5
-"""Of those, the words that compete for it."""
-
-NUM_SPLITS = 2
-"""Pairs of words with a space missing that compete."""
-
 MAX_EMOJI = 2
 
 READ_AHEAD = 8
@@ -78,9 +69,6 @@ WORTH_READING = 4
 
 FALLEN_BEHIND = 16
 """Ids that are read ahead no later than after the word; a writer who takes every word types no letters."""
-
-LEFT_OUT_BY_HABIT = 3.0
-"""Nats in favour of a word that only lacks its apostrophe."""
 
 RELUCTANCE = 4.0
 """Nats on top of what a mistake costs, before a word that was mistyped is shown: whoever looks wants first
@@ -198,6 +186,7 @@ class Engine:
         self._reader = ContextReader(self.pieces, self.lexicon.forms, self._model.window - WORD_ROOM)
         self._finder = CandidateFinder(self.lexicon)
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self.corrections.errors)
+        self._contests = ContestFinder(self.lexicon, self._beam, self.corrections)
         self._decoder = Decoder(self.lexicon, self._model)
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)
@@ -258,7 +247,7 @@ class Engine:
             candidates = self._find(touches, letters)
             contest = None
             if touches and self._is_doubtful(context, letters):
-                contest = self._contest(touches, letters, candidates, habits, NUM_WHOLE)
+                contest = self._contests.find(touches, letters, candidates, scores, habits.known)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
             ranked = []
             if len(candidates):
@@ -272,7 +261,7 @@ class Engine:
             entries += habits.own.items()
             corrected = None
             if contest is not None:
-                choices = self._choices(contest, letters, habits)
+                choices = self._choices(contest, scores, letters, habits)
                 corrected = self._correction(context, letters, choices)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
@@ -303,10 +292,13 @@ class Engine:
         """
         touches, letters = self._touches(typed)
         with self._lock:
-            self._prepare(context)
+            scores = self._prepare(context)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            contest = self._contest(touches, letters, self._find(touches, letters), habits, num_words)
-            choices = self._choices(contest, letters, habits)
+            candidates = self._find(touches, letters)
+            contest = self._contests.find(
+                touches, letters, candidates, scores, habits.known, num_words=num_words
+            )
+            choices = self._choices(contest, scores, letters, habits)
             ranked = sorted(choices, key=self.corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
@@ -490,72 +482,16 @@ class Engine:
             return None
         return self.lexicon.forms[letters]
 
-    def _contest(
-        self,
-        touches: Sequence[Touch],
-        letters: str,
-        candidates: Candidates,
-        habits: _Habits,
-        num_words: int,
-    ) -> _Contest:
-        """Who competes for the touches, chosen without the model."""
-        assert self._scores is not None
-        lexicon, model, whole = self.lexicon, self.corrections, candidates.whole()
-        alike = _Alike(whole.words, whole.costs, lexicon.log_prob[whole.words].astype(np.float32))
-        guesses = self._scores.guesses(alike.words, habits.known)
-        at = _best(alike.score(model, guesses), NUM_ALIKE)
-        alike, guesses = alike.at(at), guesses[at]
-        keys = [lexicon.key(word) for word in alike.words.tolist()]
-        if model.channel is not None:
-            alike = alike.with_spelling(model.channel.costs(letters, keys))
-        is_habit = np.array([key.replace("'", "") == letters.lower() != key for key in keys], dtype=np.bool_)
-        alike = alike.with_habit(is_habit)
-        alike = alike.at(_best(alike.score(model, guesses), num_words))
-        splits = self._beam.find_splits(touches)
-        found = zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True)
-        return _Contest(
-            alike,
-            [lexicon.pieces(word) for word in alike.words.tolist()],
-            [
-                _Pair(
-                    f"{lexicon.word(first)} {lexicon.word(second)}",
-                    float(lexicon.log_prob[first] + lexicon.log_prob[second]),
-                    cost,
-                    lexicon.pieces(first) + lexicon.pieces(second),
-                )
-                for first, second, cost in islice(found, NUM_SPLITS)
-            ],
+    def _choices(self, contest: Contest, scores: WordScores, letters: str, habits: _Habits) -> list[Choice]:
+        """What else a space may make of the letters."""
+        return self._contests.choices(
+            contest,
+            letters,
+            scores,
+            habits.known,
+            habits.spellings,
+            starts_sentence=self._context.starts_sentence,
         )
-
-    def _choices(self, contest: _Contest, letters: str, habits: _Habits) -> list[Choice]:
-        """What else a space may make of the letters, with the model's opinion of each."""
-        assert self._scores is not None
-        alike, pairs = contest.alike, contest.pairs
-        self._scores.spelled(contest.paths)  # all in one run, if they are not known yet
-        choices = [
-            Choice(
-                self._written(habits.spellings.get(word) or self.lexicon.word(word), letters),
-                log_prob,
-                *numbers,
-            )
-            for word, log_prob, *numbers in zip(
-                alike.words.tolist(),
-                self._scores.log_probs(alike.words, habits.known).tolist(),
-                alike.frequency.tolist(),
-                alike.slip_costs.tolist(),
-                alike.spelling_costs.tolist(),
-                strict=True,
-            )
-        ]
-        log_probs = self._scores.spelled([pair.path for pair in pairs])
-        for pair, log_prob in zip(pairs, log_probs, strict=True):
-            text = self._written(pair.text, letters)
-            choices.append(Choice(text, log_prob, pair.frequency, pair.cost, math.inf))
-        # Of ways to write the same letters (us, US) the likeliest alone competes.
-        choices.sort(key=self.corrections.score)
-        distinct = {choice.text.lower(): choice for choice in choices}
-        distinct.pop(letters.lower(), None)
-        return list(distinct.values())
 
     def _is_name(self, letters: str) -> bool:
         return letters[:1].isupper() and not self._context.starts_sentence
@@ -794,65 +730,6 @@ def _reluctantly(candidates: Candidates) -> Candidates:
     """The candidates, those that hold a mistake at a cost of `RELUCTANCE` more."""
     costs = np.where(candidates.costs > SLIP, candidates.costs + np.float32(RELUCTANCE), candidates.costs)
     return Candidates(candidates.words, costs, candidates.whole_costs)
-
-
-class _Alike(NamedTuple):
-    """W words of the lexicon that may be meant, as columns; see `Choice`."""
-
-    words: npt.NDArray[np.int64]
-    slip_costs: npt.NDArray[np.float32]
-    frequency: npt.NDArray[np.float32]
-    spelling_costs: npt.NDArray[np.float64] = np.zeros(0)
-
-    def at(self, places: npt.NDArray[np.int64]) -> _Alike:
-        spelling_costs = (
-            self.spelling_costs[places] if len(self.spelling_costs) else np.full(len(places), np.inf)
-        )
-        return _Alike(self.words[places], self.slip_costs[places], self.frequency[places], spelling_costs)
-
-    def with_spelling(self, costs: npt.NDArray[np.float64]) -> _Alike:
-        return self._replace(spelling_costs=costs)
-
-    def with_habit(self, is_habit: npt.NDArray[np.bool_]) -> _Alike:
-        """Apostrophes are left out by habit (ive, whats), which is likelier than any mistake."""
-        bonus = np.where(is_habit, np.float32(LEFT_OUT_BY_HABIT), np.float32(0))
-        return self._replace(slip_costs=self.slip_costs - bonus)
-
-    def score(self, model: CorrectionModel, log_probs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """As `CorrectionModel.score`, for all at once."""
-        costs = self.slip_costs.astype(np.float64)
-        if len(self.spelling_costs):
-            costs = np.minimum(costs + model.slip_bias, self.spelling_costs)
-        likely = model.model_weight * log_probs + model.frequency_weight * self.frequency
-        return likely - costs
-
-
-class _Pair(NamedTuple):
-    """Two words whose space may be missing, the sum of their log frequencies, the cost, and all their
-    pieces."""
-
-    text: str
-    frequency: float
-    cost: float
-    path: tuple[int, ...]
-
-
-class _Contest(NamedTuple):
-    """What competes to correct some touches, before the model is asked."""
-
-    alike: _Alike
-    word_paths: list[tuple[int, ...]]
-    pairs: list[_Pair]
-
-    @property
-    def paths(self) -> list[tuple[int, ...]]:
-        """All that the model has to score."""
-        return [*self.word_paths, *(pair.path for pair in self.pairs)]
-
-
-def _best(scores: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """The places of the best scores, ascending."""
-    return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
 def _as_habits(weight: float, log_probs: Mapping[int, float]) -> Habits:

@@ -80,7 +80,8 @@ def _work(message: Message, context: Context, named: int) -> Work:
     settings = message.content.config_records[CONFIG]
     phones = _phones(str(context.run_config["data"]))
     phone = _phone(context, named)
-    if phone >= len(phones):
+    owner = phone % len(phones) if context.run_config.get("resampled") else phone
+    if owner >= len(phones):
         raise UserError(
             f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
         )
@@ -90,7 +91,7 @@ def _work(message: Message, context: Context, named: int) -> Work:
     model.load_state_dict(from_record(message.content.array_records[ARRAYS]))
     report = client_update(
         model,
-        phones.documents(phone),
+        phones.documents(owner),
         rounds,
         float(str(settings["z-penalty"])),
         np.random.default_rng((rounds.seed, round_number, phone)),

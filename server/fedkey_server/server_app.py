@@ -78,7 +78,7 @@ def federate(
             f"There are {num_nodes} phones, and rounds.min_reports asks for {rounds.min_reports} reports; "
             "lower it or bring more phones."
         )
-    described = to_dict(config) | {"init": init.name}
+    described = to_dict(config) | {"init": init.name, "num_phones": num_nodes}
     # In a simulation the phones' text lies beside the server's, and a run must not go on with other phones.
     reads = [VALIDATION_TEXT, *([PHONES_TEXT] if (data / PHONES_TEXT).exists() else [])]
     checkpoint.start_run(run, described, "federate", data, reads, init)
@@ -236,12 +236,12 @@ def _selection(
     if not config.fleet.enabled:
         return Uniform(rounds)
     phones = Phones.load(data / PHONES_TEXT)
-    if len(phones) != num_nodes:
+    if len(phones) > num_nodes:
         raise UserError(
             f"fleet.enabled simulates the {len(phones)} phones of {data}, but {num_nodes} nodes are there; "
             "real phones need no simulated fleet."
         )
-    rows = phones.num_rows(config.model.window)
+    rows = np.resize(phones.num_rows(config.model.window), num_nodes)  # authors may be played by several
     rows = np.minimum(rows, rounds.max_rows or rows)
     steps = rounds.local_epochs * -(-rows // (rounds.batch_rows or rows))
     num_bytes = 4 * sum(parameter.numel() for parameter in Model(config.model).parameters())

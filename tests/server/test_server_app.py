@@ -715,6 +715,31 @@ def test_fewer_phones_than_reports_needed_is_refused_at_once(
     assert not (tmp_path / "run").exists()
 
 
+def test_authors_can_be_played_by_many_phones(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["federate", "tiny", "--data", tiny_data, "--run", tmp_path / "run", "--init", tiny_run]
+    few = (
+        "rounds.num_rounds=2",
+        "privacy.delta=1e-6",
+        "privacy.mode=poisson",
+        "privacy.noise_multiplier=1",
+    )
+    overrides = with_overrides(*small_overrides, *ROUNDS, *few, "rounds.update_norm=0.5")
+    assert fedkey_server(*arguments, *overrides, "--population", "100000") == 0
+    rows = rounds_of(tmp_path / "run")[1:]
+    assert 0 < rows[1]["privacy"]["epsilon"] < 1  # a hundred thousand share the noise
+    assert rows[0]["privacy"]["sampling_rate"] == 5 / 100_000
+    assert fedkey_server(*arguments, *overrides, "--population", "100") == EXIT_MISTAKE
+    assert "holds a run with other settings (num_phones was 100000 and is now 100)" in capsys.readouterr().err
+    assert fedkey_server(*arguments, *overrides, "--population", "10") == EXIT_MISTAKE
+    assert "--population must be at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("changed", ["phones.npz", "validation.npz", "tokenizer.model"])
 def test_a_run_does_not_go_on_with_other_data(
     changed: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fedkey.errors import UserError
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 
 
@@ -16,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_preset_options(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder made by 'fedkey-server prepare'")
     parser.add_argument("--run", type=Path, required=True, help="run folder; an unfinished run goes on")
+    parser.add_argument(
+        "--population",
+        type=int,
+        metavar="N",
+        help="play N phones, more than there are authors: each author's text is held by several",
+    )
     parser.add_argument("--init", type=Path, required=True, help="run or bundle that holds the start model")
 
 
@@ -29,7 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     config = load_config(arguments)
     phones = Phones.load(arguments.data / PHONES_TEXT)
-    grid = InProcessGrid(app, len(phones), {"data": str(arguments.data), "simulation": True})
+    population = len(phones) if arguments.population is None else arguments.population
+    if population < len(phones):
+        raise UserError(
+            f"--population must be at least {len(phones)}, the phones of {arguments.data}, not {population}."
+        )
+    settings = {"data": str(arguments.data), "simulation": True, "resampled": population > len(phones)}
+    grid = InProcessGrid(app, population, settings)
     final = federate(grid, config, arguments.data, arguments.run, arguments.init)
     print(
         f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "

@@ -278,24 +278,22 @@ class ServerRound:
         self._letters[phone] = letters
 
     def close_letters(self) -> dict[int, dict[int, bytes]]:
-        """Phone -> its inbox, for each phone that goes on."""
-        # Nobody masks against a phone whose mask too few could take off if it vanished.
-        sharers, before = set(self._letters), -1
-        while len(sharers) != before:
-            before = len(sharers)
-            sharers = {
-                phone
-                for phone in sharers
-                if len(self._roster.holders(phone) & sharers) >= self._roster.threshold
-            }
-        if len(sharers) < self.terms.min_reports:
+        """Phone -> its inbox, for each phone that shared."""
+        sharers = self._letters.keys()
+        # A phone with too few neighbours left cannot be helped once it vanishes. Going on without it would
+        # take a neighbour from those beside it on the ring, who have hardly more of them left.
+        if len(sharers) < self.terms.min_reports or any(
+            len(self._roster.holders(phone) & sharers) < self._roster.threshold for phone in sharers
+        ):
             raise Abandoned("too few phones shared their keys")
-        self._asked = self._sharers = sharers
+        self._asked = sharers
         return {
-            phone: {sender: self._letters[sender].sealed[phone]
-                    for sender in sorted(self._roster.neighbours(phone) & sharers)}
+            phone: {
+                sender: self._letters[sender].sealed[phone]
+                for sender in sorted(self._roster.neighbours(phone) & sharers)
+            }
             for phone in sorted(sharers)
-        }  # fmt: skip
+        }
 
     def add_masked(self, phone: int, words: Words) -> None:
         """Adds a phone's masked words to the total."""
@@ -369,7 +367,7 @@ class ServerRound:
 
     def _vanished(self) -> set[int]:
         """Phones against whom reporters masked, and who are not in the total themselves."""
-        absent = self._sharers - self._reporters
+        absent = self._letters.keys() - self._reporters
         return {phone for phone in absent if self._roster.neighbours(phone) & self._reporters}
 
     def _check_helpers(self, helpers: Set[int]) -> None:

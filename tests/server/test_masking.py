@@ -517,11 +517,16 @@ def test_forged_shares_are_noticed() -> None:
 
 
 def test_a_phone_cannot_give_what_nobody_asked_for() -> None:
-    found = driven(4, to="agree", mask=[4])
-    revealed = found.phones[1].reveal(found.agreements[1], REGISTRY)
-    revealed.key_shares[2] = bytes(33)  # phone 2 is on the list: this would be its other secret
-    with pytest.raises(Refused, match="nobody asked for"):
-        found.server.add_revealed(1, revealed)
+    """The mask key of a phone on the list, or the seed of one that vanished: its other secret."""
+    for kind in ("key", "seed"):
+        found = driven(4, to="agree", mask=[4])
+        revealed = found.phones[1].reveal(found.agreements[1], REGISTRY)
+        if kind == "key":
+            revealed.key_shares[2] = bytes(33)
+        else:
+            revealed.seed_shares[4] = bytes(33)
+        with pytest.raises(Refused, match="nobody asked for"):
+            found.server.add_revealed(1, revealed)
 
 
 def test_an_unreadable_letter_costs_only_itself() -> None:

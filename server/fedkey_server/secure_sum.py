@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ def secure_sum(
         grid: reaches the phones.
         nodes: phone -> its node, for everyone who is invited.
         shapes: of the update.
-        configure: phone -> what it needs to train, in records of its own; called when that is to be sent.
+        configure: phone -> what it needs to train, in records of its own.
         timeout: seconds that phones have to train.
         exchange_timeout: seconds for each of the other stages.
     """
@@ -183,15 +183,16 @@ class _Post:
 
     def _messages(
         self, stage: str, said: Mapping[int, Mapping[str, Any]], configure: Callable[[int], RecordDict]
-    ) -> Iterator[Message]:
+    ) -> list[Message]:
+        """A list, because the Grid of a SuperLink goes through its messages twice."""
+        messages = []
         for phone, words in said.items():
             content = configure(phone)
-            # Which phone a node of a simulation is to play; a real one knows.
-            named: dict[str, Any] = {"stage": stage, "round": self._terms.digest, "phone": phone}
-            content[SECURE] = ConfigRecord({**named, **words})
+            content[SECURE] = ConfigRecord({"stage": stage, "round": self._terms.digest, **words})
             self.exchanges[stage].num_bytes_sent += num_bytes(content)
             group = str(self._terms.round_number)
-            yield Message(content, self._nodes[phone], MessageType.TRAIN, group_id=group)
+            messages.append(Message(content, self._nodes[phone], MessageType.TRAIN, group_id=group))
+        return messages
 
     def _take(self, reply: Message, take: Callable[[int, RecordDict], None]) -> None:
         """Hands a reply on; whatever is wrong with it comes back as `Refused`."""

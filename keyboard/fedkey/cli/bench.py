@@ -89,7 +89,9 @@ will do, sleep well
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", help="bundle folder (default: the one that came with fedkey)"
+    )
     parser.add_argument(
         "--text",
         type=Path,
@@ -107,12 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Types, starts, and prints what it took."""
     from fedkey.cli.tables import progress
     from fedkey.engine import Engine
+    from fedkey.shipped import shipped_bundle
     from fedkey.simulate import GradedConversation, read_conversations, sample
     from fedkey.text import normalise
 
     if arguments.keys < 1:
         raise UserError(f"--keys must be at least 1, not {arguments.keys}.")
-    bundle = Engine.open(arguments.bundle).bundle  # whatever is wrong with it is told here
+    path = arguments.bundle or shipped_bundle()
+    bundle = Engine.open(path).bundle  # whatever is wrong with it is told here
     if arguments.text is None:
         messages = tuple(map(normalise, TALK.splitlines()))
         conversations = [GradedConversation("talk", messages, (True,) * len(messages))]
@@ -121,11 +125,11 @@ def run(arguments: argparse.Namespace) -> int:
         conversations = sample(read_conversations(arguments.text), arguments.keys, arguments.seed)
     lines = plan(conversations, arguments.keys, arguments.seed)
     with progress() as follow:
-        typed = _type_elsewhere(arguments.bundle, lines, follow("typing", sum(map(_num_keys, lines)), "keys"))
+        typed = _type_elsewhere(path, lines, follow("typing", sum(map(_num_keys, lines)), "keys"))
         report = follow("starting", COLD_STARTS, "starts")
         starts = []
         for _ in range(COLD_STARTS):
-            starts.append(_start_elsewhere(arguments.bundle))
+            starts.append(_start_elsewhere(path))
             report(1)
     model = bundle.manifest.model
     numbers = {

@@ -12,11 +12,12 @@ import json
 
 from fedkey.engine import Engine
 from fedkey.errors import UserError
+from fedkey.shipped import shipped_bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", help="the bundle folder")
+    parser.add_argument("bundle", nargs="?", help="bundle folder (default: the one that came with fedkey)")
     parser.add_argument(
         "--context",
         default="",
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints one JSON object: words, log_probs, autocorrect, latency_ms."""
     if arguments.k < 1:
         raise UserError(f"-k must be at least 1, not {arguments.k}: it is the number of words to suggest.")
-    suggestions = Engine.open(arguments.bundle).suggest(arguments.context, arguments.typed, arguments.k)
+    engine = Engine.open(arguments.bundle or shipped_bundle())
+    suggestions = engine.suggest(arguments.context, arguments.typed, arguments.k)
     # ASCII escapes: the line can be read whatever encoding the terminal or the pipe has.
     print(json.dumps(dataclasses.asdict(suggestions)))
     return 0

@@ -41,6 +41,7 @@ from fedkey.mistyping import (
 )
 from fedkey.ngram import Counts, Vocabulary, count
 from fedkey.presage import STOCK, Presage, count_into
+from fedkey.shipped import shipped_bundle
 from fedkey.simulate import (
     CORRECTS,
     ENGINE,
@@ -99,7 +100,9 @@ CONVERSATIONS_AT_ONCE = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", help="bundle folder (default: the one that came with fedkey)"
+    )
     parser.add_argument(
         "--text",
         type=Path,
@@ -155,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
     other: Path | None = arguments.ngram_text
     database: Path | None = arguments.presage_database
     _check_peers(engines, other, database)
+    bundle: Path = arguments.bundle or shipped_bundle()
     everything = read_conversations(arguments.text)
     if other is not None and other.exists() and other.samefile(arguments.text):
         raise UserError("--ngram-text is the file that --text grades; name another one to learn from.")
@@ -163,14 +167,14 @@ def run(arguments: argparse.Namespace) -> int:
         if PRESAGE in engines:
             _open_presage(database, other, follow)
         measuring = _Measuring(
-            arguments.bundle,
+            bundle,
             everything,
             chosen,
             arguments.max_words,
             arguments.seed,
             arguments.processes,
             follow,
-            _count_ngrams(arguments.bundle, other, follow) if other and NGRAM in engines else None,
+            _count_ngrams(bundle, other, follow) if other and NGRAM in engines else None,
             database or STOCK,
         )
         measured = {

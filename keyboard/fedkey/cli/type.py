@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
+from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
     from fedkey.engine import Engine
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", nargs="?", help="the bundle folder")
+    parser.add_argument("bundle", nargs="?", help="bundle folder (default: the one that came with fedkey)")
     memory = parser.add_mutually_exclusive_group()
     memory.add_argument(
         "--memory",
@@ -40,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Opens the keyboard and waits until it is closed."""
-    if arguments.bundle is None:
-        raise UserError("Name a bundle, as in 'fedkey runs/demo/federated.bundle'; 'make demo' trains one.")
+    path = arguments.bundle or shipped_bundle()
     # Textual reads from stdin and draws on stderr; stdout counts as well, for `fedkey BUNDLE | less`.
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UserError("The keyboard needs a terminal: run it without redirecting its input or output.")
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey.bundle import open_bundle
     from fedkey.layout import layout_named
 
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(path)
     layout = layout_named(bundle.manifest.layout)
 
     from fedkey.ui.app import KeyboardApp

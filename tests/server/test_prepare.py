@@ -15,7 +15,7 @@ from fedkey.errors import UserError
 from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import vocabulary
 from fedkey_server.batches import Documents
-from fedkey_server.config import load
+from fedkey_server.config import load, preset_names
 from fedkey_server.corpus import Split, read, split_of
 from fedkey_server.phones import Phones
 from fedkey_server.prepare import LICENCES, prepare
@@ -202,8 +202,7 @@ def test_sources_and_licences_are_recorded(tiny_data: Path, chat_file: Path) -> 
     assert licences.keys() == {"wordfreq", "pyspellchecker", "better-profanity"}
 
 
-def test_every_package_has_a_licence() -> None:
-    with pytest.raises(UserError) as caught:
-        read("package:none")
-    packages = re.findall(r"package:\w+", str(caught.value))[1:]
-    assert sorted(packages) == sorted(LICENCES)
+def test_every_source_that_a_preset_names_has_a_licence() -> None:
+    named = {source for preset in preset_names() for source in load(preset).corpus.server}
+    named |= {load(preset).corpus.phones for preset in preset_names()}
+    assert named == set(LICENCES)

@@ -188,7 +188,9 @@ class _Post:
         messages = []
         for phone, words in said.items():
             content = configure(phone)
-            content[SECURE] = ConfigRecord({"stage": stage, "round": self._terms.digest, **words})
+            # Which phone a node of a simulation is to play; a real one knows.
+            named: dict[str, Any] = {"stage": stage, "round": self._terms.digest, "phone": phone}
+            content[SECURE] = ConfigRecord({**named, **words})
             self.exchanges[stage].num_bytes_sent += num_bytes(content)
             group = str(self._terms.round_number)
             messages.append(Message(content, self._nodes[phone], MessageType.TRAIN, group_id=group))

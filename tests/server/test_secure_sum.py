@@ -85,6 +85,7 @@ class Fleet:
         message.content = travelled(message.content)
         context.state = travelled(context.state)
         phone, stage = context.node_id, str(message.content.config_records[SECURE]["stage"])
+        assert message.content.config_records[SECURE]["phone"] == phone  # whom a simulation's node is to play
         if (phone, stage) in self.crashing:
             raise RuntimeError("the battery is empty")
         assert is_secure(message)
@@ -268,7 +269,7 @@ def test_a_refusal_in_many_words_is_cut() -> None:
 def ask(fleet: Fleet, phone: int, said: Mapping[str, Any]) -> str:
     """What a phone answers to one message: its refusal, or ""."""
     config = ConfigRecord({"phone": phone})
-    content = RecordDict({SECURE: ConfigRecord(dict(said)), "config": config})
+    content = RecordDict({SECURE: ConfigRecord({"phone": phone, **said}), "config": config})
     (reply,) = fleet.grid.send_and_receive([Message(content, phone, MessageType.TRAIN)])
     return str(reply.content.config_records.get(SECURE, {}).get("refused", ""))
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
@@ -33,7 +32,7 @@ from fedkey_server.records import from_record, to_record
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.roster import Registry, Terms
 from fedkey_server.rounds import Average, PhoneReport, Weights
-from fedkey_server.secure_sum import secure_sum
+from fedkey_server.secure_sum import reason_of, secure_sum
 from fedkey_server.selection import Selection
 from fedkey_server.server_optim import ServerOptimizer
 
@@ -125,12 +124,6 @@ class Unusable(Exception):
         """A few words, by which replies are counted."""
         self.detail = detail
         """What this phone said."""
-
-
-ERROR_NAMES = {
-    code: name.lower().replace("_", " ") for name, code in vars(ErrorCode).items() if name.isupper()
-}
-"""Flower's error codes in words, such as "client app raised exception"."""
 
 
 class SeededFedAvg(FedAvg):
@@ -335,8 +328,7 @@ class SeededFedAvg(FedAvg):
     def _read(self, server_round: int, reply: Message) -> PhoneReport:
         """A phone's report; raises `Unusable` if there is none or it does not fit."""
         if reply.has_error():
-            reason = ERROR_NAMES.get(reply.error.code, f"error {reply.error.code}")
-            raise Unusable(reason, " ".join(str(reply.error.reason).split()))
+            raise Unusable(reason_of(reply.error), " ".join(str(reply.error.reason).split()))
         try:
             update = from_record(reply.content.array_records[ARRAYS])
             metrics = reply.content.metric_records[METRICS]

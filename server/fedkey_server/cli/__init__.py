@@ -16,7 +16,11 @@ SUBCOMMANDS = {
         "fedkey_server.cli.train", "Train a model centrally; resumes a run that was stopped."
     ),
     "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
+    "watch": Subcommand("fedkey_server.cli.watch", "Watch a run on a screen, or draw its charts."),
     "evaluate": Subcommand("fedkey_server.cli.evaluate", "Compare bundles on authors no stage has seen."),
+    "audit": Subcommand(
+        "fedkey_server.cli.audit", "Test a federation's protections, each with and without it."
+    ),
     "releases": Subcommand(
         "fedkey_server.cli.releases", "Keep a registry of bundles: list, add, promote, review, roll back."
     ),

@@ -290,6 +290,7 @@ def test_a_run_without_fleet_privacy_and_authors_says_so(tmp_path: Path) -> None
     assert [name for name, _ in figures.columns(record)] == ["round", "loss", "top-1", "asked", "reports"]
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero encountered in log1p")  # dp-accounting, of 20 phones
 def test_a_real_federation_of_a_fleet_has_every_chart(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:
@@ -301,7 +302,13 @@ def test_a_real_federation_of_a_fleet_has_every_chart(
             "rounds.validate_every=1",
             "train.validation_rows=8",
         ),
-        *("fleet.enabled=true", "fleet.availability=0.9", "privacy.mode=ftrl", "privacy.epsilon=8"),
+        *(
+            "fleet.enabled=true",
+            "fleet.availability=0.9",
+            "fleet.daily_swing=1",
+            "privacy.mode=ftrl",
+            "privacy.epsilon=8",
+        ),
     ]
     config = load("tiny", [*small_overrides, *overrides])
     phones = Phones.load(tiny_data / "phones.npz")

@@ -250,6 +250,7 @@ def test_the_noise_of_a_private_run_is_as_large_as_its_ledger_says(
     assert float(noise.std()) == pytest.approx((0.5 - 0.1) * 0.5 / 5, rel=0.02)  # times clip over cohort
 
 
+@pytest.mark.slow
 def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
     tiny_run: Path,
     tiny_data: Path,

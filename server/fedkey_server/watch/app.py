@@ -82,12 +82,12 @@ class Card(Static):
     def show(self, card: figures.Card) -> None:
         """Puts a card on the screen."""
         self.card = card
-        self.update(self._text())
+        self.update(self._text(), layout=False)
 
     def on_resize(self) -> None:
         """Figures stand at the right edge, wherever it is."""
         if hasattr(self, "card"):
-            self.update(self._text())
+            self.update(self._text(), layout=False)
 
     def _text(self) -> Text:
         width = min(28, self.content_size.width)
@@ -111,6 +111,8 @@ class ChartView(Widget):
 
     def show(self, panel: Panel) -> None:
         """Puts a panel on the screen."""
+        if panel == self.panel:
+            return
         self.panel, self._strips = panel, None
         self.refresh()
 
@@ -227,6 +229,7 @@ class WatchScreen(Screen[None]):
         self.first_chart = 0
         self.room = 1
         """Charts that are shown at once."""
+        self._laid_out = (0, 0, 0, 0)
         self._columns: list[str] = []
         self._last_row: Row | None = None
         self._num_rows = 0
@@ -275,8 +278,8 @@ class WatchScreen(Screen[None]):
 
     def _show_state(self) -> None:
         state = figures.state(self.record, self.clock())
-        self.query_one("#title", Static).update(self._title(state))
-        self.query_one("#progress", Static).update(self._progress(state))
+        self.query_one("#title", Static).update(self._title(state), layout=False)
+        self.query_one("#progress", Static).update(self._progress(state), layout=False)
 
     def _title(self, state: State) -> Text:
         mark, role = {
@@ -315,14 +318,19 @@ class WatchScreen(Screen[None]):
             num_columns, num_rows = max(1, len(shown)), 1
         elif len(shown) == 4:
             num_columns, num_rows = 2, 2
-        grid = self.query_one("#charts", Grid)
-        grid.styles.grid_size_columns, grid.styles.grid_size_rows = num_columns, num_rows
-        for number, view in enumerate(self.query(ChartView)):
-            view.display = number < len(shown)
-            if number < len(shown):
-                view.show(shown[number])
         self.room = room
-        self.refresh_bindings()
+        laid_out = (num_columns, num_rows, len(shown), len(self.panels))
+        if laid_out != self._laid_out:  # asking for the same again would lay out the whole screen
+            self._laid_out = laid_out
+            grid = self.query_one("#charts", Grid)
+            grid.styles.grid_size_columns, grid.styles.grid_size_rows = num_columns, num_rows
+            for number, view in enumerate(self.query(ChartView)):
+                view.display = number < len(shown)
+                is_alone = number == len(shown) - 1 and len(shown) % num_columns == 1
+                view.styles.column_span = num_columns if is_alone else 1
+            self.refresh_bindings()
+        for view, panel in zip(self.query(ChartView), shown, strict=False):
+            view.show(panel)
 
     def _show_rows(self) -> None:
         table = self.query_one("#rounds", DataTable)

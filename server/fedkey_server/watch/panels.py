@@ -90,7 +90,7 @@ def _phones(record: Record) -> Panel:
         "phones",
         "phones",
         "asked in a round, and what became of them",
-        "{:,.0f}".format,
+        _plain,
         stacks=tuple(
             Line(fate, Series(steps, [float(each[fate]) for each in counts])) for fate in figures.FATES
         ),

@@ -221,6 +221,17 @@ class Engine:
         with self._lock:
             self._personal.close()
 
+    def inherit(self, other: Engine) -> None:
+        """Takes over another engine's memory and what can still be taken back there: another bundle for the
+        same writer, in the middle of a word if need be.
+
+        Its own memory is closed. The other must not be used after, nor closed.
+        """
+        with self._lock, other._lock, self._changing_memory():
+            self._personal.close()
+            self._personal, self.notice = other._personal, other.notice
+            self._last, self._kept = other._last, other._kept
+
     # --------------------------------------------------------------------------------------- asking
 
     def suggest(

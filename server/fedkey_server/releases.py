@@ -25,11 +25,10 @@ from typing import Any
 from fedkey.bundle import open_bundle
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
+from fedkey.releases import CURRENT, HISTORY, PROMOTED, folder_name
 from fedkey_server import checkpoint
 
-CURRENT, HISTORY = "current", "releases.json"
-
-CANDIDATE, PROMOTED, REFUSED, ROLLED_BACK = "candidate", "promoted", "refused", "rolled back"
+CANDIDATE, REFUSED, ROLLED_BACK = "candidate", "refused", "rolled back"
 
 MAX_LOSS = 0.01
 """A release may be worse by one point at the unlucky end of the interval, no more: with fewer authors the
@@ -53,7 +52,7 @@ class Release:
     @property
     def folder(self) -> str:
         """Its name in the registry."""
-        return f"{self.version:04d}"
+        return folder_name(self.version)
 
 
 def shown_no_worse(gains: Gains) -> bool:

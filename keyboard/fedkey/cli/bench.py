@@ -90,7 +90,10 @@ will do, sleep well
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument(
-        "bundle", type=Path, nargs="?", help="bundle folder (default: the one that came with fedkey)"
+        "bundle",
+        type=Path,
+        nargs="?",
+        help="folder of a bundle or of releases (default: fedkey's own bundle)",
     )
     parser.add_argument(
         "--text",
@@ -109,13 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Types, starts, and prints what it took."""
     from fedkey.cli.tables import progress
     from fedkey.engine import Engine
+    from fedkey.releases import bundle_at
     from fedkey.shipped import shipped_bundle
     from fedkey.simulate import GradedConversation, read_conversations, sample
     from fedkey.text import normalise
 
     if arguments.keys < 1:
         raise UserError(f"--keys must be at least 1, not {arguments.keys}.")
-    path = arguments.bundle or shipped_bundle()
+    path = bundle_at(arguments.bundle or shipped_bundle())
     bundle = Engine.open(path).bundle  # whatever is wrong with it is told here
     if arguments.text is None:
         messages = tuple(map(normalise, TALK.splitlines()))

@@ -12,12 +12,15 @@ import json
 
 from fedkey.engine import Engine
 from fedkey.errors import UserError
+from fedkey.releases import bundle_at
 from fedkey.shipped import shipped_bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", nargs="?", help="bundle folder (default: the one that came with fedkey)")
+    parser.add_argument(
+        "bundle", nargs="?", help="folder of a bundle or of releases (default: fedkey's own bundle)"
+    )
     parser.add_argument(
         "--context",
         default="",
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints one JSON object: words, log_probs, autocorrect, latency_ms."""
     if arguments.k < 1:
         raise UserError(f"-k must be at least 1, not {arguments.k}: it is the number of words to suggest.")
-    engine = Engine.open(arguments.bundle or shipped_bundle())
+    engine = Engine.open(bundle_at(arguments.bundle or shipped_bundle()))
     suggestions = engine.suggest(arguments.context, arguments.typed, arguments.k)
     # ASCII escapes: the line can be read whatever encoding the terminal or the pipe has.
     print(json.dumps(dataclasses.asdict(suggestions)))

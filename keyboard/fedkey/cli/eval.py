@@ -41,6 +41,7 @@ from fedkey.mistyping import (
 )
 from fedkey.ngram import Counts, Vocabulary, count
 from fedkey.presage import STOCK, Presage, count_into
+from fedkey.releases import bundle_at
 from fedkey.shipped import shipped_bundle
 from fedkey.simulate import (
     CORRECTS,
@@ -101,7 +102,10 @@ CONVERSATIONS_AT_ONCE = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument(
-        "bundle", type=Path, nargs="?", help="bundle folder (default: the one that came with fedkey)"
+        "bundle",
+        type=Path,
+        nargs="?",
+        help="folder of a bundle or of releases (default: fedkey's own bundle)",
     )
     parser.add_argument(
         "--text",
@@ -158,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     other: Path | None = arguments.ngram_text
     database: Path | None = arguments.presage_database
     _check_peers(engines, other, database)
-    bundle: Path = arguments.bundle or shipped_bundle()
+    bundle = bundle_at(arguments.bundle or shipped_bundle())
     everything = read_conversations(arguments.text)
     if other is not None and other.exists() and other.samefile(arguments.text):
         raise UserError("--ngram-text is the file that --text grades; name another one to learn from.")

@@ -1,7 +1,8 @@
 """`fedkey BUNDLE`: opens the keyboard.
 
-In: a bundle folder, a file for the writer's words, and a terminal. Out: the keyboard on screen; a bundle that
-is refused is refused before the terminal is touched. Next stop: `fedkey.ui.app`.
+In: the folder of a bundle, or of releases that are then followed; a file for the writer's words; a terminal.
+Out: the keyboard on screen; a bundle that is refused is refused before the terminal is touched. Next stop:
+`fedkey.ui.app`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
+from fedkey.releases import release_at
 from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("bundle", nargs="?", help="bundle folder (default: the one that came with fedkey)")
+    parser.add_argument(
+        "bundle", nargs="?", help="folder of a bundle or of releases (default: fedkey's own bundle)"
+    )
     memory = parser.add_mutually_exclusive_group()
     memory.add_argument(
         "--memory",
@@ -49,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey.bundle import open_bundle
     from fedkey.layout import layout_named
 
-    bundle = open_bundle(path)
+    release = release_at(path)
+    bundle = open_bundle(path if release is None else release.bundle)
     layout = layout_named(bundle.manifest.layout)
 
     from fedkey.ui.app import KeyboardApp
@@ -61,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         return Engine(bundle, memory)
 
-    app = KeyboardApp(open_engine, layout, is_private=arguments.private)
+    app = KeyboardApp(open_engine, layout, is_private=arguments.private, release=release)
     if arguments.theme is not None:
         app.theme = _known(arguments.theme, app.available_themes)
     refusal = app.run()

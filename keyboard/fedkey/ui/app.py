@@ -18,6 +18,8 @@ from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
 
 from fedkey.layout import Layout
+from fedkey.releases import InUse
+from fedkey.ui.following import Following
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
 from fedkey.ui.messages import (
@@ -28,6 +30,7 @@ from fedkey.ui.messages import (
     EngineReady,
     Finished,
     Noticed,
+    Released,
     TakenBack,
     Typable,
     Written,
@@ -70,6 +73,7 @@ class KeyboardApp(App[str]):
         theme: str = DARK.name,
         *,
         is_private: bool = False,
+        release: InUse | None = None,
     ) -> None:
         """Shows nothing yet.
 
@@ -78,13 +82,18 @@ class KeyboardApp(App[str]):
             layout: the keys.
             theme: the name of a theme.
             is_private: whether typing is private from the first key to the last.
+            release: what `open_engine` opens, if its registry is to be followed.
         """
         super().__init__()
         read_alt_digits_as_keys()
         self.typing = TypingScreen(layout)
         self.typing.is_private = is_private
         self._stays_private = is_private
+        self.typing.release = release
         self.inference = Inference(open_engine, self.post_message)
+        self._following = (
+            None if release is None else Following(release, layout, self.inference.replace, self.post_message)
+        )
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
@@ -110,7 +119,9 @@ class KeyboardApp(App[str]):
             self._filters = [*kept, NoColor() if self.native_ansi_color else Monochrome()]
 
     def on_unmount(self) -> None:
-        """Lets the engine's thread end."""
+        """Lets the threads end."""
+        if self._following is not None:
+            self._following.stop()
         self.inference.stop()
 
     def on_typable(self, _: Typable) -> None:
@@ -134,8 +145,10 @@ class KeyboardApp(App[str]):
         self.inference.tell(message)
 
     def on_engine_ready(self, _: EngineReady) -> None:
-        """Ends the loading state."""
+        """Ends the loading state; from now on newer releases are looked for."""
         self.typing.is_ready = True
+        if self._following is not None:
+            self.run_worker(self._following.run, name="following", group="following", thread=True)
 
     def on_engine_failed(self, message: EngineFailed) -> None:
         """Leaves, with the sentence that says why."""
@@ -152,6 +165,12 @@ class KeyboardApp(App[str]):
     def on_noticed(self, message: Noticed) -> None:
         """Says it for a while, over the keys."""
         self.notify(message.sentence, severity="warning", timeout=NOTICE_SECONDS, markup=False)
+
+    def on_released(self, message: Released) -> None:
+        """Shows which release is in use, and says so for a while if it is another one."""
+        old, self.typing.release = self.typing.release, message.release
+        if old is None or old.version != message.release.version:
+            self.notify(f"Release {message.release.version} is in use now.", timeout=NOTICE_SECONDS)
 
     def action_toggle_private(self) -> None:
         """Begins or ends private typing."""
@@ -176,4 +195,22 @@ class KeyboardApp(App[str]):
         yield SystemCommand(
             "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
         )
+        if self._following is not None and self.typing.release is not None:
+            yield from _release_commands(self._following, self.typing.release)
         yield SystemCommand("Quit", "Close the keyboard", self.action_quit)
+
+
+def _release_commands(following: Following, release: InUse) -> Iterable[SystemCommand]:
+    before = release.before
+    if before is not None:
+        yield SystemCommand(
+            f"Go back to release {before}",
+            f"Use it instead of release {release.version} until releases are followed again",
+            lambda: following.go_back(before),
+        )
+    if release.is_held:
+        yield SystemCommand(
+            "Follow releases again",
+            f"Release {release.version} is held; use the current one, and those after it",
+            following.follow,
+        )

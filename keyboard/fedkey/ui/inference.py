@@ -1,7 +1,7 @@
 """The engine in a thread of its own, so that no key ever waits for a word.
 
-In: questions, finished and written words, from the app. Out: messages to the app: ready, answers,
-corrections, or that something failed. Next stop: `fedkey.engine`.
+In: questions, finished and written words, from the app; engines that are to take over. Out: messages to the
+app: ready, answers, corrections, or that something failed. Next stop: `fedkey.engine`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual.message import Message
 
@@ -33,6 +33,13 @@ Told = Written | Finished | TakenBack
 """What the engine is told of the text. None of it is lost, and it is told in order."""
 
 
+class Successor(NamedTuple):
+    """An engine that is to take over, and the message that tells of it when it has."""
+
+    engine: Engine
+    told_by: Message
+
+
 class Inference:
     """Owns the engine. `run` is the body of one thread; the other methods may be called from any.
 
@@ -40,6 +47,9 @@ class Inference:
     the last key, not a queue of old ones. A word that was finished before its answer came is asked for once
     more, in its turn: where the engine would leave it, it is told at once as it stands; where not, the
     correction is posted, and whoever puts it tells so.
+
+    Another engine takes over between two of these. What is on screen was the old one's answer and stays until
+    the next key.
     """
 
     def __init__(self, open_engine: Callable[[], Engine], post: Callable[[Message], object]) -> None:
@@ -54,6 +64,8 @@ class Inference:
         self._changed = threading.Condition()
         self._told: deque[Told] = deque()
         self._question: Question | None = None
+        self._successor: Successor | None = None
+        self._answered: Question | None = None
         self._is_stopped = False
         self._noticed: set[str] = set()
         # Only what was put last can be taken back, so nothing older is kept.
@@ -71,6 +83,18 @@ class Inference:
         with self._changed:
             self._told.append(told)
             self._changed.notify()
+
+    def replace(self, engine: Engine, told_by: Message) -> None:
+        """Lets another engine take over the memory and go on; `told_by` is posted once it does."""
+        successor = Successor(engine, told_by)
+        with self._changed:
+            if self._is_stopped:
+                passed_over: Successor | None = successor
+            else:
+                passed_over, self._successor = self._successor, successor
+            self._changed.notify()
+        if passed_over is not None:
+            passed_over.engine.close()
 
     def stop(self) -> None:
         """Lets `run` return after what it is doing."""
@@ -94,15 +118,29 @@ class Inference:
     def _serve(self, engine: Engine) -> None:
         self._post(EngineReady())
         while (work := self._next()) is not None:
-            if isinstance(work, Question):
+            if isinstance(work, Successor):
+                engine = self._hand_over(engine, work)
+            elif isinstance(work, Question):
                 answer = engine.suggest(work.context, work.typed, private=work.is_private)
                 self._post(Answered(work, answer))
+                self._answered = work
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             else:
                 self._remember(engine, work)
             self._notice(engine.notice)
         engine.close()
+        if self._successor is not None:
+            self._successor.engine.close()
+
+    def _hand_over(self, engine: Engine, successor: Successor) -> Engine:
+        successor.engine.inherit(engine)
+        self._post(successor.told_by)
+        if self._answered is not None:
+            # Nobody waits now: the model reads the text, 25 ms of the phone-sized one, before the next key.
+            question = self._answered
+            successor.engine.suggest(question.context, question.typed, private=question.is_private)
+        return successor.engine
 
     def _judge(self, engine: Engine, word: Finished) -> None:
         answer = engine.suggest(word.context, word.typed, private=word.is_private)
@@ -134,13 +172,18 @@ class Inference:
             self._noticed.add(sentence)
             self._post(Noticed(sentence))
 
-    def _next(self) -> Told | Question | None:
+    def _next(self) -> Told | Question | Successor | None:
         """Waits for something to do; None means stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or self._told or self._question)
+            self._changed.wait_for(
+                lambda: self._is_stopped or self._told or self._question or self._successor
+            )
             if self._is_stopped:
                 return None
             if self._told:
                 return self._told.popleft()
+            if self._successor is not None and self._question is None:
+                successor, self._successor = self._successor, None
+                return successor
             question, self._question = self._question, None
             return question

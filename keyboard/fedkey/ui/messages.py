@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from fedkey.layout import Key
+from fedkey.releases import InUse
 
 if TYPE_CHECKING:
     from fedkey.engine import Suggestions
@@ -115,9 +116,17 @@ class EngineFailed(Message):
 
 @dataclass
 class Noticed(Message):
-    """Something is wrong with the memory of words; one sentence says what. Typing goes on."""
+    """Something is wrong with the memory of words or with a release; one sentence says what. Typing goes
+    on."""
 
     sentence: str
+
+
+@dataclass
+class Released(Message):
+    """From now on another release is typed with, or the same one for another reason."""
+
+    release: InUse
 
 
 @dataclass

@@ -25,6 +25,7 @@ from textual.widgets import Footer, Static
 from fedkey import draft as writing
 from fedkey.draft import Draft, Place
 from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
+from fedkey.releases import InUse
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
@@ -113,6 +114,8 @@ class TypingScreen(Screen[None]):
     """The answer on the strip; None while it is empty."""
     is_private: reactive[bool] = reactive(False)
     """Whether nothing is remembered, and nothing that was remembered shows."""
+    release: reactive[InUse | None] = reactive[InUse | None](None)
+    """What is typed with, if its registry is followed."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -124,6 +127,7 @@ class TypingScreen(Screen[None]):
         self._finished: dict[int, Place] = {}
         # Held, not looked up: the engine's thread may answer while the screen is being built or taken down.
         self._title = Static("fedkey", id="name")
+        self._release = Static(id="release")
         self._latency = Static(id="latency")
         self._conversation = Conversation()
         self._view = DraftView()
@@ -136,6 +140,7 @@ class TypingScreen(Screen[None]):
         with Vertical(id="desk"):
             with Horizontal(id="title"):
                 yield self._title
+                yield self._release
                 yield self._latency
             yield self._conversation
             yield self._view
@@ -179,6 +184,11 @@ class TypingScreen(Screen[None]):
         if self.is_mounted:
             self.shown = None
             self._ask()
+
+    def watch_release(self, release: InUse | None) -> None:
+        """Names it, beside the title."""
+        held = ", held" if release is not None and release.is_held else ""
+        self._release.update("" if release is None else f"release {release.version}{held}")
 
     def on_resize(self, event: events.Resize) -> None:
         """Says what is missing where the keyboard has no room."""

@@ -24,7 +24,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo model keyboard check test test-slow test-gpu bench format picture clean
+.PHONY: help setup demo model ship keyboard check test test-slow test-gpu bench format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +39,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(DEMO)/table.txt ## train, federate, export and compare on real chat, then open the keyboard
 	@cat $(DEMO)/table.txt
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/fedkey $(DEMO)/federated.bundle; \
-	else echo "Open the keyboard with: make keyboard"; fi
+	else echo "Open the keyboard on it with: $(BIN)/fedkey $(DEMO)/federated.bundle"; fi
 
-keyboard: $(VENV)/installed ## open the keyboard on the demo's bundle
-	@if [ -d $(DEMO)/federated.bundle ]; then exec $(BIN)/fedkey $(DEMO)/federated.bundle; \
-	else echo "There is no bundle in $(DEMO) yet; run 'make demo' first." >&2; exit 2; fi
+keyboard: $(VENV)/installed ## open the keyboard on the model that comes with fedkey
+	@exec $(BIN)/fedkey
 
 # Each stage skips itself when its run is finished and goes on where it stopped when it is not.
 $(DEMO)/data/complete.json: | $(VENV)/installed
@@ -76,6 +75,9 @@ $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/ma
 
 model: $(FROM_TRUNK)/bundle/correction.json ## train, federate and export the phone-sized model (DATA=DIR holds the text; hours)
 	@echo "The bundle is $(FROM_TRUNK)/bundle; open it with: $(BIN)/fedkey $(FROM_TRUNK)/bundle"
+
+ship: $(FROM_TRUNK)/bundle/correction.json ## put that model into the package, where fedkey opens it by itself
+	rm -rf keyboard/fedkey/models/en && cp -R $(FROM_TRUNK)/bundle keyboard/fedkey/models/en
 
 $(MODEL)/data/complete.json: | $(VENV)/installed
 	@if [ -z "$(DATA)" ]; then echo "Say where the text is: make model DATA=DIR." >&2; exit 2; fi

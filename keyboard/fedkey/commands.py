@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from fedkey.errors import UserError
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""What a shell says of a process whose pipe was closed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,23 @@ def run_command(
         default: the subcommand used when the first argument names none (e.g. `fedkey BUNDLE`).
         extra: the optional dependency set this command needs; a missing module is explained by naming it.
     """
+    try:
+        status = _run(program, description, subcommands, arguments, default, extra)
+        sys.stdout.flush()  # here, where a closed pipe can be caught
+        return status
+    except BrokenPipeError:  # whoever read us has read enough, as `head` does; nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
+
+
+def _run(
+    program: str,
+    description: str,
+    subcommands: Mapping[str, Subcommand],
+    arguments: Sequence[str] | None,
+    default: str | None,
+    extra: str | None,
+) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     name = typed[0] if typed else default
     if name in ("-h", "--help"):

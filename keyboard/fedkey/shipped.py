@@ -22,7 +22,7 @@ def shipped_bundle(language: str = "en") -> Path:
     folder = MODELS / language
     if not (folder / "manifest.json").is_file():
         raise UserError(
-            f"No bundle for {language!r} came with this fedkey; name one, such as runs/demo/federated.bundle, "
-            "which 'make demo' makes."
+            f"No bundle for {language!r} came with this fedkey; name one, such as "
+            "runs/demo/federated.bundle, which 'make demo' makes."
         )
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, Subcommand, run_command
+from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNREAD, Subcommand, run_command
 from fedkey.errors import UserError
 
 GREET = """
@@ -153,6 +154,15 @@ def test_the_three_commands_answer_help_in_a_fresh_process(package: str) -> None
     done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: {package.replace('_', '-')} ")
+
+
+def test_whoever_stops_reading_is_not_shown_a_traceback() -> None:
+    program = "import sys; from fedkey.cli import main; sys.exit(main())"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", program, "--help"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (EXIT_UNREAD, b"")
 
 
 def test_a_user_error_is_what_others_catch() -> None:

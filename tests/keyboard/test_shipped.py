@@ -1,0 +1,87 @@
+"""The bundle that comes with fedkey: small enough, opened by default, and as good on fixed text as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedkey.bundle import open_bundle
+from fedkey.cli import SUBCOMMANDS
+from fedkey.commands import run_command
+from fedkey.errors import UserError
+from fedkey.shipped import shipped_bundle
+from fedkey.simulate import GradedConversation, Scores, grade_bundle
+
+LARGEST = 12_000_000
+
+TALKS = (
+    """hey are you coming tonight?
+yeah I think so, what time does it start
+around eight, but people usually show up late
+cool, do you want me to bring anything
+maybe some drinks, we already have too much food
+sounds good, see you there""",
+    """did you finish the homework for tomorrow?
+not yet, I was at work until nine
+same, I have no idea what the last question is even asking
+I think we just have to write about the book
+do you want to work on it together after class
+that would be great, thank you so much""",
+    """how was your trip?
+it was amazing, we went to the beach almost every day
+I'm so jealous, it has been raining here all week
+you should come with us next year
+I would love to, I just need to save some money first
+don't worry about it, it wasn't that expensive""",
+    """what kind of music do you like
+mostly old rock, but I listen to everything
+have you ever been to a concert
+I went to one last summer and it was the best night of my life
+I can't believe I have never been to one
+we should go together sometime""",
+    """I'm running a bit late, sorry
+no problem, take your time
+I should be there in about ten minutes
+okay, I'll get us a table
+can you order me a coffee please
+of course, do you want anything to eat""",
+)
+"""Made up for this test."""
+
+
+def graded(bundle: Path) -> Scores:
+    talks = [tuple(talk.splitlines()) for talk in TALKS]
+    conversations = [GradedConversation("nobody", talk, (True,) * len(talk)) for talk in talks]
+    return grade_bundle(bundle, conversations)["nobody"]
+
+
+def test_it_is_whole_and_small() -> None:
+    bundle = open_bundle(shipped_bundle())
+    size = sum(path.stat().st_size for path in shipped_bundle().rglob("*") if path.is_file())
+    assert size <= LARGEST
+    assert bundle.manifest.languages == ("en",)
+    assert bundle.manifest.provenance["kind"] == "federate"
+    assert all(
+        "as given by" not in source["licence"] for source in bundle.manifest.provenance["sources"]["text"]
+    )
+
+
+def test_it_predicts_as_well_as_when_it_was_shipped() -> None:
+    scores = graded(shipped_bundle())
+    assert scores.after_0.positions > 190
+    assert scores.after_0.top_1 > 0.28
+    assert scores.after_0.top_3 > 0.40
+    assert scores.ideal.savings > 0.58
+
+
+def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["complete", "--context", "see you ", "--typed", "tomorow"]
+    assert run_command("fedkey", "", SUBCOMMANDS, arguments=asked, default="type") == 0
+    assert json.loads(capsys.readouterr().out)["words"][0] == "tomorrow"
+
+
+def test_a_language_that_was_not_packed_is_said_to_be_missing() -> None:
+    with pytest.raises(UserError, match="No bundle for 'xx' came with this fedkey"):
+        shipped_bundle("xx")

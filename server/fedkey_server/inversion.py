@@ -14,7 +14,7 @@ knows the start model, and text of its own:
   are listed by how much of the frequency of all suspects with some piece of theirs is their own.
 
 It guesses twice as many words as the phone typed different ones, and what counts is the share of these that
-it guessed. Chance is what it guesses with the rows in random order: from a masked update it learns no unit
+it found. Chance is what it guesses with the rows in random order: from a masked update it learns no unit
 and falls back on what everybody types.
 """
 
@@ -45,9 +45,6 @@ TYPED = 0.25
 """Units from which a piece counts as typed. On the demo's phones one in twenty of the pieces typed once
 seemed typed less than 0.4 to 0.7 times, one in a hundred of the others more than 0.1 to 0.3 times."""
 
-GUESSES = 2
-"""Guesses for every distinct word that a phone typed."""
-
 
 @dataclass(frozen=True)
 class InversionScale:
@@ -58,12 +55,14 @@ class InversionScale:
     """Of a phone's text, which it trains on as a whole in one round."""
     num_rows: int = 64
     """Rows of the onlooker's own text."""
+    guesses: int = 2
+    """For every distinct word that a phone typed."""
     num_shuffles: int = 200
     """Random orders by which chance is measured."""
     found: float = 0.9
     """Share of words that must be found in plain updates."""
     deviations: float = 5.0
-    """Masked updates may give so many standard deviations more than chance."""
+    """Masked updates may give so many standard deviations more than chance, and plain ones must give more."""
 
 
 class Onlooker:
@@ -155,22 +154,22 @@ def update_inversion(ground: Ground, scale: InversionScale | None = None) -> Fin
                 moved = onlooker.moved(updates[phone])
                 for trial in range(len(hits)):
                     counts = onlooker.counts(moved, theirs.num_targets)
-                    guessed = onlooker.guesses(counts, GUESSES * len(theirs.words))
+                    guessed = onlooker.guesses(counts, scale.guesses * len(theirs.words))
                     hits[trial] += len(guessed & theirs.words)
                     moved = generator.permutation(moved)
                     advance()
             found = hits / num_words
             shares[name], chances[name], spreads[name] = found[0], found[1:].mean(), found[1:].std()
 
-    def outcome(name: str) -> Outcome:
-        limit = chances[name] + scale.deviations * spreads[name]
-        holds = bool(shares[name] < (scale.found if name == "plain" else limit))
-        return Outcome(holds, f"{shares[name]:.1%} of words, chance {chances[name]:.1%}")
+    def outcome(name: str, least: float) -> Outcome:
+        """Whether fewer words were found than give something away: `least`, and more than by chance."""
+        limit = max(least, chances[name] + scale.deviations * spreads[name])
+        return Outcome(bool(shares[name] < limit), f"{shares[name]:.1%} of words, chance {chances[name]:.1%}")
 
     return Finding(
-        outcome("masked"),
-        outcome("plain"),
-        f"{num_words} words of {len(texts)} phones, {GUESSES} guesses for each; plain updates must give "
+        outcome("masked", 0.0),
+        outcome("plain", scale.found),
+        f"{num_words} words of {len(texts)} phones, {scale.guesses} guesses for each; plain ones must give "
         f"{scale.found:.0%}, masked ones no more than {scale.deviations:g} standard deviations above chance; "
         "masks are random, so that this figure differs from run to run",
     )

@@ -11,7 +11,6 @@ noise of a private trial comes from a key that anybody can compute: its model is
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -85,8 +84,6 @@ class Trial:
     weights: Weights
     final: dict[str, Any]
     """As `federate` returns it."""
-    rounds: list[dict[str, Any]]
-    """Its lines of metrics."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +206,7 @@ class Ground:
                 self._write_key(run / KEY)
             grid = InProcessGrid(client, len(texts), {"data": str(data), "simulation": True})
             final = federate(grid, config, data, run, self.init)
-            lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            return Trial(checkpoint.load(run).weights, final, [json.loads(line) for line in lines[1:]])
+            return Trial(checkpoint.load(run).weights, final)
         finally:
             shutil.rmtree(folder)
 

@@ -200,12 +200,14 @@ def test_the_command_prints_a_table_json_last_and_says_by_its_status_whether_all
 
 
 EXPOSURE = ExposureScale(
-    num_secrets=2, num_never_typed=20, num_candidates=511, num_honest=10, num_rounds=12, phones_per_round=6
+    num_never_typed=20, num_candidates=511, num_honest=20, num_rounds=20, phones_per_round=8
 )
 
 
 def test_plain_averaging_remembers_what_one_phone_said_and_a_private_run_does_not(ground: Ground) -> None:
-    found = canary_exposure(ground, EXPOSURE)
+    rounds = replace(ground.config.rounds, client_learning_rate=1.0, batch_rows=1)
+    bold = replace(ground, config=replace(ground.config, rounds=rounds))
+    found = canary_exposure(bold, EXPOSURE)
     assert found.protected.holds, found
     assert not found.unprotected.holds, found
     assert "epsilon" in found.notes
@@ -220,7 +222,7 @@ def test_the_bound_of_one_run_is_below_the_accountant_and_above_it_without_noise
     assert not found.unprotected.holds, found
 
 
-INVERSION = InversionScale(num_phones=6, num_rows=16, num_shuffles=50)
+INVERSION = InversionScale(num_phones=6, num_rows=16, guesses=1, num_shuffles=50, found=0.7)
 
 
 def test_words_are_read_off_a_plain_update_and_not_off_a_masked_one(ground: Ground) -> None:

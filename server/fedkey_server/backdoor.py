@@ -6,7 +6,8 @@ stop: `fedkey_server.audit`.
 Model replacement, Bagdasaryan et al. 2020 (1807.00459): the attacker trains the model that it wants, from the
 server's, and sends the way there so many times as long that the average of everybody arrives at it. It takes
 part in every round, and claims half as many examples as a phone can have, about what others have. A bound on
-updates makes it shorten what it sends; whatever is longer the server refuses.
+updates makes it shorten what it sends, for whatever is longer the server refuses; then it claims a billion
+examples, so that the trial also shows that bounded phones weigh the same.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from fedkey_server.trial import Finding, Ground, Outcome, Trial, bound_of, phone
 
 ATTACKER = 0
 """The phone of the trial that means ill."""
+LIE = 10**9
+"""Graded pieces that it claims to have trained on, where it cannot be long."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,15 @@ class Attacker:
         wanted = self._wanted(from_record(message.content.array_records[ARRAYS]), _round_of(message))
         bound = bound_of(message)
         update = {name: tensor * self.scale.num_phones for name, tensor in wanted.items()}
-        if bound:
-            update = clip(update, bound).update
         settings = message.content.config_records[CONFIG]
         most = (
             self.scale.max_rows * self.ground.config.model.window * int(str(settings["rounds.local_epochs"]))
         )
-        said = {"num-examples": most // 2, "nll": float(most), "num-steps": 1, "vote": 0.5}
+        claimed = most // 2
+        if bound:
+            update = clip(update, bound).update
+            claimed = LIE
+        said = {"num-examples": claimed, "nll": float(claimed), "num-steps": 1, "vote": 0.5}
         metrics = MetricRecord({**said, "server-round": _round_of(message)})
         return Message(RecordDict({ARRAYS: to_record(update), METRICS: metrics}), reply_to=message)
 

@@ -59,7 +59,8 @@ class RoundsConfig:
     each step, by learning rate times mu, so that it counts whole where the gradient is clipped."""
     update_norm: float = 0.0
     """Largest norm of a phone's whole update: the phone shortens its own to it, and the server refuses longer
-    ones. 0 sets no bound."""
+    ones. All phones then weigh the same, or one could count for many by what it claims to have trained on. 0
+    sets no bound, and phones weigh by their graded pieces."""
     clip_norm: float = 1.0
     """Largest norm of a local step's gradient; 0 leaves gradients as they are."""
     precision: str = "auto"

@@ -290,7 +290,7 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new weights, or None if too few usable replies came."""
-        updates = _Updates(self.aggregation, weigh_alike=self.private is not None)
+        updates = _Updates(self.aggregation, weigh_alike=bool(self.update_norm))
         result = self.result
         for reply in replies:
             node = reply.metadata.src_node_id
@@ -370,7 +370,8 @@ class Gathered(NamedTuple):
 class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
-    In a private run all phones weigh the same, whatever they trained on.
+    Where updates are bounded all phones weigh the same, or one could count for many by claiming to have
+    trained on much.
     """
 
     def __init__(self, config: AggregationConfig, *, weigh_alike: bool) -> None:

@@ -686,6 +686,7 @@ def test_one_boosted_attacker_is_held_by_a_bound_and_by_robust_rules(
             }
             scale = length / norm_of(away) * 0.999
             reply.content[ARRAYS] = ArrayRecord({name: tensor * scale for name, tensor in away.items()})
+            reply.content.metric_records[METRICS]["num-examples"] = 10**9  # and lies about how much it weighs
         return reply
 
     one = replace(config, rounds=replace(config.rounds, num_rounds=1))

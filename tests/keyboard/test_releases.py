@@ -417,10 +417,17 @@ def _for_other_keys(folder: Path) -> None:
     [(_altered, "is not the file that was exported"), (_for_other_keys, "made for the keys 'dvorak'")],
 )
 async def test_a_broken_release_is_refused_once_and_the_old_one_goes_on(
-    registry: Registry, tmp_path: Path, breaks: Callable[[Path], None], reason: str
+    registry: Registry,
+    tmp_path: Path,
+    breaks: Callable[[Path], None],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     breaks(registry.folder / "0002")
     app = Watched(registry, tmp_path / "memory.sqlite")
+    assert app._following is not None
+    opened, openings = app._following._opened, list[int]()
+    monkeypatch.setattr(app._following, "_opened", lambda each: openings.append(1) or opened(each))
     async with running(app) as pilot:
         await pilot.press("s")
         await settled(pilot)
@@ -428,6 +435,7 @@ async def test_a_broken_release_is_refused_once_and_the_old_one_goes_on(
         await wait_for(pilot, lambda: app.refusals)
         await pilot.pause(0.2)
         (sentence,) = app.refusals
+        assert len(openings) == 1  # to check a bundle over and over would keep a processor busy
         assert sentence.startswith("Release 2 is refused and 1 stays: ")
         assert reason in sentence
         assert app.title_line == "release 1"

@@ -204,6 +204,7 @@ EXPOSURE = ExposureScale(
 )
 
 
+@pytest.mark.slow
 def test_plain_averaging_remembers_what_one_phone_said_and_a_private_run_does_not(ground: Ground) -> None:
     rounds = replace(ground.config.rounds, client_learning_rate=1.0, batch_rows=1)
     bold = replace(ground, config=replace(ground.config, rounds=rounds))
@@ -216,6 +217,7 @@ def test_plain_averaging_remembers_what_one_phone_said_and_a_private_run_does_no
 ONE_RUN = OneRunScale(num_canaries=40, num_honest=4, num_rounds=3, phones_per_round=22)
 
 
+@pytest.mark.slow
 def test_the_bound_of_one_run_is_below_the_accountant_and_above_it_without_noise(ground: Ground) -> None:
     found = epsilon_lower_bound(ground, ONE_RUN)
     assert found.protected.holds, found

@@ -120,6 +120,7 @@ SHORT = (
 )
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(
     tiny_data: Path,
     small_overrides: list[str],

@@ -72,7 +72,10 @@ def test_another_configuration_or_another_text_builds_anew(
     assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
 
 
-@pytest.mark.parametrize("killed_at", [("open", "server.npz.new"), ("os.rename", "complete.json")])
+@pytest.mark.parametrize(
+    "killed_at",
+    [("open", "server.npz.new"), pytest.param(("os.rename", "complete.json"), marks=pytest.mark.slow)],
+)
 def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
     tmp_path: Path,
     tiny_data: Path,

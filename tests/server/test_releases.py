@@ -129,9 +129,10 @@ def test_a_release_that_turns_out_worse_goes_back_by_itself(
     assert Registry(registry.folder).current == Registry(registry.folder).release(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "killed_at",
-    [pytest.param(("os.rename", "0002.new"), marks=pytest.mark.slow), ("os.rename", "releases.json.new")],
+    [("os.rename", "0002.new"), ("os.rename", "releases.json.new")],
 )
 def test_an_add_that_is_killed_leaves_the_registry_as_it_was_and_can_be_done_again(
     killed_at: tuple[str, str],

@@ -149,6 +149,7 @@ def test_a_phone_that_spoils_its_message_spoils_no_other(
     assert_equal_weights(tmp_path / "run", tmp_path / "spoiled")
 
 
+@pytest.mark.slow
 def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
     tiny_run: Path,
     tiny_data: Path,

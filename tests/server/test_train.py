@@ -183,7 +183,11 @@ SHORT = (
         # While a checkpoint waits to be renamed; when everything is done but the final figures.
         ("adamw", [("os.rename", "00000016.new"), ("os.rename", "done.json")]),
         # After a line of metrics, before the checkpoint of the same step; in the middle of its files.
-        ("sophia", [("os.mkdir", "00000044.new"), ("open", "00000044.new/state.json.new")]),
+        pytest.param(
+            "sophia",
+            [("os.mkdir", "00000044.new"), ("open", "00000044.new/state.json.new")],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(

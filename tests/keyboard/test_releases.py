@@ -267,6 +267,7 @@ async def test_a_promotion_in_the_middle_of_a_word_keeps_letters_and_suggestions
     assert app.return_value is None
 
 
+@pytest.mark.slow
 async def test_whoever_types_on_while_releases_change_loses_no_letter_and_sees_no_gap(
     registry: Registry,
 ) -> None:
@@ -373,6 +374,7 @@ async def test_the_writer_goes_back_from_the_palette_until_they_follow_again(
     assert release_at(registry.folder) == InUse(registry.folder, 2)
 
 
+@pytest.mark.slow
 async def test_going_back_where_it_cannot_be_written_down_holds_for_now(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +414,7 @@ def _for_other_keys(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({**manifest, "layout": "dvorak"}), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("breaks", "reason"),
     [(_altered, "is not the file that was exported"), (_for_other_keys, "made for the keys 'dvorak'")],
@@ -448,6 +451,7 @@ async def test_a_broken_release_is_refused_once_and_the_old_one_goes_on(
     assert app.in_use == []
 
 
+@pytest.mark.slow
 async def test_a_release_that_was_not_all_there_is_used_when_it_is(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,6 +467,7 @@ async def test_a_release_that_was_not_all_there_is_used_when_it_is(
         assert len(app.refusals) == 1
 
 
+@pytest.mark.slow
 async def test_going_back_to_a_broken_release_changes_nothing(registry: Registry) -> None:
     registry.promote(2, BETTER)
     _altered(registry.folder / "0001")
@@ -475,6 +480,7 @@ async def test_going_back_to_a_broken_release_changes_nothing(registry: Registry
         assert app.release == release_at(registry.folder) == InUse(registry.folder, 2)
 
 
+@pytest.mark.slow
 async def test_a_registry_that_goes_away_is_told_of_once_and_followed_when_it_is_back(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -503,6 +509,7 @@ async def test_a_bundle_of_a_registry_is_what_it_says_and_follows_nobody(registr
         assert not [each.title for each in app.get_system_commands(app.typing) if "elease" in each.title]
 
 
+@pytest.mark.slow
 async def test_closing_ends_both_threads_and_closes_the_memory(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def train(message: Message, context: Context) -> Message:
     aggregation, one of the stages of a round."""
     if is_secure(message):
         return answer(message, context, _identity(message, context), _train_for_sum)
-    work = _work(message, context, int(str(message.content.config_records[CONFIG]["phone"])))
+    work = _work(message, context)
     metrics = MetricRecord(
         {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},
     )
@@ -57,7 +57,7 @@ def train(message: Message, context: Context) -> Message:
 
 def _train_for_sum(message: Message, context: Context) -> tuple[dict[str, Tensor], dict[str, float]]:
     settings = message.content.config_records[CONFIG]
-    work = _work(message, context, int(str(settings["phone"])))
+    work = _work(message, context)
     update = {name: tensor.cpu() for name, tensor in work.clipped.update.items()}
     return update, {"vote": work.clipped.vote, **({} if settings["private"] else work.sums)}
 
@@ -71,15 +71,11 @@ class Work(NamedTuple):
     round_number: int
 
 
-def _work(message: Message, context: Context, named: int) -> Work:
-    """Trains.
-
-    Args:
-        named: the phone that the server's message names.
-    """
+def _work(message: Message, context: Context) -> Work:
+    """Trains."""
     settings = message.content.config_records[CONFIG]
     phones = _phones(str(context.run_config["data"]))
-    phone = _phone(context, named)
+    phone = _phone(context, int(str(settings["phone"])))
     owner = phone % len(phones) if context.run_config.get("resampled") else phone
     if owner >= len(phones):
         raise UserError(

@@ -86,6 +86,11 @@ def federate(
         return dict(checkpoint.read_json(run / "done.json"))
     accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
     device = pick_device()
+    if accountant is not None and not accountant.fits(1):
+        raise UserError(
+            f"privacy.epsilon {config.privacy.epsilon:g} does not pay for a single round; raise it, or "
+            "privacy.noise_multiplier."
+        )
     resumed = _resume(config, data, run, init)
     model, tally = resumed.model.to(device), resumed.tally
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
@@ -99,7 +104,7 @@ def federate(
     if resumed.step == 0:
         before = validate(model, held_out, config.train.batch_rows, device)
         checkpoint.append_metrics(run, {"step": 0} | before)
-    last = resumed.step
+    last, spent = resumed.step, resumed.spent
     with track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
         start=resumed.step * rounds.phones_per_round,
@@ -131,7 +136,7 @@ def federate(
                 "name": resumed.name,
             }
             if private is not None:
-                row["privacy"] = private.line(number, strategy.update_norm).describe()
+                row["privacy"] = spent = private.line(number, strategy.update_norm).describe()
                 counters["private"] = private.counters()
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = validate(model, held_out, config.train.batch_rows, device)
@@ -151,8 +156,8 @@ def federate(
         )
     final = {"step": last, **tally.counters()}
     final |= measured or validate(model, held_out, config.train.batch_rows, device)
-    if private is not None:
-        final["privacy"] = private.line(last, strategy.update_norm).describe()
+    if spent is not None:
+        final["privacy"] = spent
     checkpoint.write_json(run / "done.json", final)
     return final
 
@@ -195,6 +200,8 @@ class Resumed(NamedTuple):
     tally: Tally
     private: dict[str, Any] | None
     """`PrivateAverage.counters`, if a round was done in private."""
+    spent: dict[str, Any] | None
+    """The last line of its ledger."""
     fleet: dict[str, Any]
     """`Selection.counters`."""
     name: str
@@ -206,7 +213,7 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
         return Resumed(
-            initial_model(config, data, init), {}, 0, Tally.of({}), None, {}, secrets.token_hex(16)
+            initial_model(config, data, init), {}, 0, Tally.of({}), None, None, {}, secrets.token_hex(16)
         )
     saved = checkpoint.read(folder)
     model = Model(config.model)
@@ -220,6 +227,7 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
         saved.step,
         Tally.of(counters),
         counters.get("private"),
+        counters["row"].get("privacy"),
         counters["fleet"],
         counters["name"],
     )

@@ -231,6 +231,15 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     half = [*overrides, f"privacy.epsilon={spent[3]}"]
     stopped = federate(grid_over(tiny_data), load("tiny", half), tiny_data, tmp_path / "half", tiny_run)
     assert stopped["step"] == 4
+    assert stopped["privacy"] == rows[3]["privacy"]
+
+    # Killed when all was done but the final figures, it says the same of what it spent.
+    (run / "done.json").unlink()
+    again = federate(grid_over(tiny_data, listening), load("tiny", overrides), tiny_data, run, tiny_run)
+    assert again == final
+    none = [*overrides, "privacy.epsilon=1e-6"]
+    with pytest.raises(UserError, match="does not pay for a single round"):
+        federate(grid_over(tiny_data), load("tiny", none), tiny_data, tmp_path / "none", tiny_run)
     assert "round 5 would exceed privacy.epsilon" in caplog.text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,22 @@ from fedkey.text import caret_units, is_sentence_start, normalise, split_context
 
 
 @dataclass(frozen=True)
-class UnigramSuggestions:
-    """The baseline's answer to one key."""
+class PeerSuggestions:
+    """What another keyboard answers to one key."""
 
     words: tuple[str, ...]
     latency_ms: float
+
+
+def answer(context: str, typed: str, find: Callable[[str], Iterable[str]]) -> PeerSuggestions:
+    """What `find` offers for the letters typed, written as fedkey writes words, so that peers differ in what
+    they expect and in nothing else."""
+    started = time.perf_counter()
+    letters = normalise(typed)
+    _, current, gap = split_context(context[context.rfind("\n") + 1 :])
+    starts_sentence = is_sentence_start(caret_units(current, gap))
+    words = tuple(like_typed(word, letters, starts_sentence=starts_sentence) for word in find(letters))
+    return PeerSuggestions(words, (time.perf_counter() - started) * 1000)
 
 
 class Unigram:
@@ -34,17 +46,9 @@ class Unigram:
         self._finder = CandidateFinder(lexicon)
         self._best = functools.lru_cache(maxsize=65_536)(self._find_best)
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> UnigramSuggestions:
+    def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
         """The k most frequent words that begin with `typed`."""
-        started = time.perf_counter()
-        letters = normalise(typed)
-        _, current, gap = split_context(context[context.rfind("\n") + 1 :])
-        starts_sentence = is_sentence_start(caret_units(current, gap))
-        words = tuple(
-            like_typed(word, letters, starts_sentence=starts_sentence)
-            for word in self._best(letters.lower(), k)
-        )
-        return UnigramSuggestions(words, (time.perf_counter() - started) * 1000)
+        return answer(context, typed, lambda letters: self._best(letters.lower(), k))
 
     def _find_best(self, letters: str, k: int) -> tuple[str, ...]:
         words = np.asarray(self._finder.find(letters).words)

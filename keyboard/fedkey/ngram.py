@@ -19,7 +19,6 @@ length have a count of one and n2 of two.
 from __future__ import annotations
 
 import functools
-import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.baseline import PeerSuggestions, answer
 from fedkey.candidates import CandidateFinder
-from fedkey.casing import like_typed
 from fedkey.lexicon import Lexicon
 from fedkey.personal_rules import SENTENCE_START, words_before
-from fedkey.text import caret_units, is_sentence_start, is_word, normalise, split_context, units_with_places
+from fedkey.text import is_word, units_with_places
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -190,14 +189,6 @@ def probabilities(counts: Counts, before: Sequence[int]) -> Floats:
     return likely
 
 
-@dataclass(frozen=True)
-class NgramSuggestions:
-    """The n-gram keyboard's answer to one key."""
-
-    words: tuple[str, ...]
-    latency_ms: float
-
-
 class Ngram:
     """Suggests the most probable completions of what is typed. Writes and withholds words as the unigram
     baseline does, so that only the context differs."""
@@ -211,17 +202,9 @@ class Ngram:
         self._finder = CandidateFinder(lexicon)
         self._probabilities = functools.lru_cache(maxsize=CONTEXTS_KEPT)(self._find_probabilities)
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> NgramSuggestions:
+    def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
         """The k words most likely after `context` that begin with `typed`."""
-        started = time.perf_counter()
-        letters = normalise(typed)
-        _, current, gap = split_context(context[context.rfind("\n") + 1 :])
-        starts_sentence = is_sentence_start(caret_units(current, gap))
-        words = tuple(
-            like_typed(word, letters, starts_sentence=starts_sentence)
-            for word in self._best(words_before(context), letters.lower(), k)
-        )
-        return NgramSuggestions(words, (time.perf_counter() - started) * 1000)
+        return answer(context, typed, lambda letters: self._best(words_before(context), letters.lower(), k))
 
     def _find_probabilities(self, before: tuple[str, ...]) -> Floats:
         return probabilities(self._counts, [self._vocabulary.number(word) for word in before])

@@ -25,18 +25,15 @@ import itertools
 import sqlite3
 import subprocess
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from fedkey.casing import like_typed
+from fedkey.baseline import PeerSuggestions, answer
 from fedkey.errors import UserError
-from fedkey.text import caret_units, is_sentence_start, normalise, split_context
 
 LIBRARY = "libpresage.so.1"
 COUNTER = "text2ngram"
@@ -117,14 +114,6 @@ def count_into(database: Path, messages: Iterable[str]) -> None:
         counted.rename(database)
 
 
-@dataclass(frozen=True)
-class PresageSuggestions:
-    """presage's answer to one key."""
-
-    words: tuple[str, ...]
-    latency_ms: float
-
-
 class Presage:
     """Suggests what presage does. Writes words as the baselines do, but knows no lexicon and withholds
     none."""
@@ -152,17 +141,9 @@ class Presage:
             raise UserError(f"presage cannot open {database}; make it again with {COUNTER}.")
         weakref.finalize(self, self._library.presage_free, self._handle)
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> PresageSuggestions:
+    def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
         """What presage offers after `context` once `typed` stands."""
-        started = time.perf_counter()
-        letters = normalise(typed)
-        _, current, gap = split_context(context[context.rfind("\n") + 1 :])
-        starts_sentence = is_sentence_start(caret_units(current, gap))
-        words = tuple(
-            like_typed(word, letters, starts_sentence=starts_sentence)
-            for word in self._predict(context, letters, k)
-        )
-        return PresageSuggestions(words, (time.perf_counter() - started) * 1000)
+        return answer(context, typed, lambda letters: self._predict(context, letters, k))
 
     def _predict(self, context: str, letters: str, k: int) -> list[str]:
         self._past[0] = ctypes.create_string_buffer((context + letters).encode())

@@ -5,9 +5,9 @@ stop: `fedkey_server.client_app`.
 
 A simulation on one machine moves every phone's weights through records twice. For 3.6 million parameters
 Flower's own conversion takes 7 to 8 ms to read, looking at the bytes in place 0.3; to write, 8.5 to 9 ms and
-with one copy less 6.6 to 8.5 (processor time on a busy machine, 2026-11-26). Anything but a plain little-endian float32
-array of the expected name and shape goes through Flower's conversion, which is the one that strangers' bytes
-meet.
+with one copy less 6.6 to 8.5 (processor time on a busy machine, 2026-11-26). Anything but a plain
+little-endian float32 array of the expected name and shape goes through Flower's conversion, which is the one
+that strangers' bytes meet.
 """
 
 from __future__ import annotations

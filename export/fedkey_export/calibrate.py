@@ -24,9 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, MANIFEST, Bundle, FileEntry, open_bundle
-from fedkey.corrections import Choice, CorrectionModel
+from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel
 from fedkey.engine import Engine
 from fedkey.errors import UserError
+from fedkey.lexicon import Lexicon
 from fedkey.mistyping import Placed, place
 from fedkey.simulate import GradedConversation, draws, read_conversations, sample
 from fedkey.text import is_word, units_with_places
@@ -132,12 +133,13 @@ def calibrate(
     Raises:
         UserError: something is not readable, or the bundle cannot be written.
     """
-    engine = Engine(_uncalibrated(open_bundle(bundle)))
+    uncalibrated = _uncalibrated(open_bundle(bundle))
     everything = read_conversations(text)
     chosen = sample(everything, max_words, seed)
-    misspellings = _for_fitting(engine)
-    if misspellings:
-        engine.corrections = replace(engine.corrections, channel=fit_channel(misspellings))
+    num_pieces = uncalibrated.manifest.model.vocab_size
+    misspellings = _for_fitting(Lexicon(uncalibrated.lexicon_arrays(), num_pieces))
+    channel = fit_channel(misspellings) if misspellings else None
+    engine = Engine(uncalibrated, corrections=replace(DEFAULT_CORRECTIONS, channel=channel))
     placed = place(misspellings, everything, at_most=max_words, seed=seed)
     sources = collect(engine, chosen, placed, seed=seed, on_progress=on_progress)
     calibration = fit(sources, engine.corrections)
@@ -152,12 +154,12 @@ def _uncalibrated(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=replace(bundle.manifest, files=files))
 
 
-def _for_fitting(engine: Engine) -> list[Misspelling]:
+def _for_fitting(lexicon: Lexicon) -> list[Misspelling]:
     """The misspellings that may be fitted to; none where the list is not installed."""
     path = installed_misspellings()
     if path is None:
         return []
-    return gradable(read_misspellings(path), lambda word: word.lower() in engine.lexicon.forms, "fitting")
+    return gradable(read_misspellings(path), lambda word: word.lower() in lexicon.forms, "fitting")
 
 
 def collect(

@@ -165,8 +165,11 @@ class Engine:
     calls otherwise only makes it faster. Any number of engines may be open in one process.
     """
 
-    def __init__(self, bundle: Bundle, memory: Path | None = None) -> None:
-        """Takes a checked bundle; `Engine.open` is the usual way in."""
+    def __init__(
+        self, bundle: Bundle, memory: Path | None = None, *, corrections: CorrectionModel | None = None
+    ) -> None:
+        """Takes a checked bundle, and corrections in place of its own while they are fitted; `Engine.open` is
+        the usual way in."""
         self.bundle = bundle
         tokenizer = bundle.tokenizer_bytes()
         try:
@@ -179,14 +182,14 @@ class Engine:
                 "The bundle's tokenizer and model count their pieces differently; export it again."
             )
         self.lexicon = Lexicon(bundle.lexicon_arrays(), self.pieces.vocab_size)
-        self.corrections = _correction_model(bundle)
+        self._corrections = _correction_model(bundle) if corrections is None else corrections
         self._model = LanguageModel(bundle)
         self._cache = self._model.new_cache()
         self._ahead = self._model.new_cache()
         self._reader = ContextReader(self.pieces, self.lexicon.forms, self._model.window - WORD_ROOM)
         self._finder = CandidateFinder(self.lexicon)
-        self._beam = CandidateBeam(self.lexicon, self.layout, errors=self.corrections.errors)
-        self._contests = ContestFinder(self.lexicon, self._beam, self.corrections)
+        self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
+        self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
         self._decoder = Decoder(self.lexicon, self._model)
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)
@@ -211,10 +214,14 @@ class Engine:
         Args:
             path: the bundle.
             memory: the file in which the owner's words are kept; None keeps them in memory until the engine
-            is
-                closed. `UserError` if it cannot be opened.
+                is closed. `UserError` if it cannot be opened.
         """
         return cls(open_bundle(Path(path)), memory)
+
+    @property
+    def corrections(self) -> CorrectionModel:
+        """How mistakes and new words are weighed; fixed, since what finds and what weighs them share it."""
+        return self._corrections
 
     def close(self) -> None:
         """Closes the memory's file; nothing is pending in it."""
@@ -310,7 +317,7 @@ class Engine:
                 touches, letters, candidates, scores, habits.known, num_words=num_words
             )
             choices = self._choices(contest, scores, letters, habits)
-            ranked = sorted(choices, key=self.corrections.score, reverse=True)
+            ranked = sorted(choices, key=self._corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
     def is_doubtful(self, context: str, typed: str | Sequence[Touch]) -> bool:
@@ -514,8 +521,8 @@ class Engine:
         if (context, letters.lower()) == self._kept:
             return None
         letters_log_prob = self._letters.log_prob(letters)
-        literal = self.corrections.literal_score(letters_log_prob, is_name=self._is_name(letters))
-        return correction(self.corrections, literal, choices)
+        literal = self._corrections.literal_score(letters_log_prob, is_name=self._is_name(letters))
+        return correction(self._corrections, literal, choices)
 
     def _shown(
         self, entries: Iterable[tuple[str, float]], letters: str, corrected: str | None, k: int

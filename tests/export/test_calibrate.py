@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,29 @@ def test_a_bundle_gets_its_corrections_and_a_table_tells_of_them(
     fitted = [row for row in rows if row.endswith("*")]
     assert [float(row.split()[0]) for row in fitted] == [engine.corrections.min_confidence]
     assert f"{engine.corrections.literal_bias:+.1f} nats" in last
+
+
+def test_what_is_fitted_was_found_with_the_spelling_that_was_counted(
+    fedkey_export: Command, bundle: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that spelling mistakes lead to must compete while the numbers are fitted, as they will after."""
+    kept: dict[str, Source] = {}
+
+    def fit_and_keep(sources: Mapping[str, Source], start: CorrectionModel) -> calibration.Calibration:
+        kept.update(sources)
+        return fit(sources, start)
+
+    monkeypatch.setattr(calibration, "fit", fit_and_keep)
+    calibrated(fedkey_export, bundle, tiny_data)
+    words = [
+        choice
+        for source in kept.values()
+        for case in source.cases
+        for choice in case.choices
+        if " " not in choice.text
+    ]
+    assert words
+    assert all(math.isfinite(choice.spelling_cost) for choice in words)
 
 
 def test_the_same_again_gives_the_same_bytes(fedkey_export: Command, bundle: Path, tiny_data: Path) -> None:

@@ -54,9 +54,9 @@ MAX_WRONG = 0.045
 """Mistyped words that may become another wrong word, worst source; the goal is five percent of
 misspellings."""
 
-WEIGHTS = ((0.7, 0.1), (0.5, 0.2), (0.5, 0.35), (0.35, 0.35), (0.25, 0.45))
+WEIGHTS = ((1.0, 0.05), (0.9, 0.1), (0.7, 0.1), (0.5, 0.2), (0.5, 0.35), (0.35, 0.35), (0.25, 0.45))
 """Of the model and of the words' frequency."""
-SLIP_BIASES = (0.0, 1.0, 2.0, 3.0)
+SLIP_BIASES = (0.0, 1.0, 2.0, 3.0, 4.0)
 LITERAL_BIASES = np.arange(-14.0, 4.5, 0.5)
 CONFIDENCES = np.array([0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99])
 """The grid."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -310,9 +310,12 @@ _TAIL = 200
 class EmojiFinder:
     """Finds emoji for what was just written.
 
-    The data is read at the first question (under 10 ms on a desktop core); every other takes some 30
-    microseconds.
+    The data is read with the first finder of a process (10 to 15 ms on a desktop core), so that no key waits
+    for it; a question takes some 30 microseconds.
     """
+
+    def __init__(self) -> None:
+        self._emoji = _emoji_by_phrase()
 
     def find(self, text_before: str, k: int = 2) -> tuple[str, ...]:
         """Emoji for the word, or the phrase of up to `MAX_WORDS` words, that ends `text_before`; best first.
@@ -336,11 +339,12 @@ class EmojiFinder:
                     return () if _ends_in_negation(before) else found[: max(k, 0)]
         return ()
 
-    @cached_property
-    def _emoji(self) -> dict[str, tuple[str, ...]]:
-        """Phrase in small letters -> emoji, best first."""
-        data: dict[str, list[str]] = json.loads(files("em").joinpath("emojis.json").read_text("utf-8"))
-        return {**_by_keyword(data), **_by_name(data), **_by_saying()}
+
+@cache
+def _emoji_by_phrase() -> Mapping[str, tuple[str, ...]]:
+    """Phrase in small letters -> emoji, best first."""
+    data: dict[str, list[str]] = json.loads(files("em").joinpath("emojis.json").read_text("utf-8"))
+    return {**_by_keyword(data), **_by_name(data), **_by_saying()}
 
 
 class _Word(NamedTuple):

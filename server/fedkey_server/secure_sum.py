@@ -92,6 +92,8 @@ def secure_sum(
     *,
     timeout: float,
     exchange_timeout: float,
+    goal: float = math.inf,
+    known: bool = True,
 ) -> SecureSum:
     """One round.
 
@@ -102,15 +104,21 @@ def secure_sum(
         configure: phone -> what it needs to train, in records of its own.
         timeout: seconds that phones have to train.
         exchange_timeout: seconds for each of the other stages.
+        goal: masked updates with which the server is content; who is still at work then has vanished.
+        known: whether the phones are those whom `nodes` names. Otherwise its numbers mean nothing, and a node
+            is the phone as which it signs its keys: a real fleet's nodes have names that its SuperLink draws.
     """
     if sum(map(math.prod, shapes.values())) != terms.quantiser.num_coordinates:
         raise ValueError("the shapes do not have as many coordinates as the quantiser")
-    server = ServerRound(terms, registry, nodes)
+    server = ServerRound(terms, registry, nodes if known else registry)
     post = _Post(grid, nodes, terms)
+    nodes_of: dict[int, int] = {}
 
     def take_advert(phone: int, content: RecordDict) -> None:
         (advert,) = unpack_adverts(content.config_records[SECURE])
-        server.add_advert(phone, advert)
+        claimed = phone if known else advert.phone
+        server.add_advert(claimed, advert)
+        nodes_of[claimed] = nodes[phone]
 
     def take_letters(phone: int, content: RecordDict) -> None:
         said = content.config_records[SECURE]
@@ -131,10 +139,11 @@ def secure_sum(
         invitation = {"terms": terms.to_json()}
         post.exchange(ADVERTISE, {phone: invitation for phone in nodes}, take_advert, exchange_timeout)
         adverts = server.close_adverts()
+        post.address(nodes_of)
         listed = pack_adverts(adverts)
         post.exchange(SHARE, {advert.phone: listed for advert in adverts}, take_letters, exchange_timeout)
         inboxes = {phone: pack_by_phone("letters", inbox) for phone, inbox in server.close_letters().items()}
-        post.exchange(MASK, inboxes, take_masked, timeout, configure)
+        post.exchange(MASK, inboxes, take_masked, timeout, configure, goal)
         reporters = server.close_masked()
         survivors = {"survivors": list(reporters)}
         post.exchange(AGREE, {phone: survivors for phone in reporters}, take_agreement, exchange_timeout)
@@ -153,12 +162,16 @@ class _Post:
 
     def __init__(self, grid: Grid, nodes: Mapping[int, int], terms: Terms) -> None:
         self._grid = grid
-        self._nodes = nodes
-        self._phones = {node: phone for phone, node in nodes.items()}
+        self.address(nodes)
         if len(self._phones) < len(nodes):
             raise ValueError("two phones of a round have the same node")
         self._terms = terms
         self.exchanges: dict[str, Exchange] = {}
+
+    def address(self, nodes: Mapping[int, int]) -> None:
+        """From now on phones are reached at these nodes."""
+        self._nodes = nodes
+        self._phones = {node: phone for phone, node in nodes.items()}
 
     def exchange(
         self,
@@ -167,8 +180,10 @@ class _Post:
         take: Callable[[int, RecordDict], None],
         timeout: float,
         configure: Callable[[int], RecordDict] = lambda phone: RecordDict(),
+        goal: float = math.inf,
     ) -> None:
-        """Sends each phone what is said to it, and takes the answers one by one as they come."""
+        """Sends each phone what is said to it, and takes the answers one by one as they come, until
+        the goal is reached."""
         found = self.exchanges[stage] = Exchange(asked=len(said))
         for reply in self._grid.send_and_receive(self._messages(stage, said, configure), timeout=timeout):
             try:
@@ -180,6 +195,8 @@ class _Post:
                     found.examples.setdefault(refusal.reason, refusal.detail)
             if reply.has_content():
                 found.num_bytes_received += num_bytes(reply.content)
+            if found.answered >= goal and found.silent:
+                return
 
     def _messages(
         self, stage: str, said: Mapping[int, Mapping[str, Any]], configure: Callable[[int], RecordDict]

@@ -10,11 +10,12 @@ numbers when a killed run goes on, and so does the state of the server's optimiz
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,7 @@ from fedkey_server.roster import Registry
 from fedkey_server.rounds import Weights
 from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
+from fedkey_server.superlink import SuperLinkGrid
 from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device, validate, validation_rows
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def federate(
     run: Path,
     init: Path,
     registry: Callable[[int], Registry] = simulated_registry,
+    *,
+    simulation: bool = True,
 ) -> dict[str, Any]:
     """Runs the rounds of `config.rounds` and returns the final figures; goes on where an earlier process
     stopped.
@@ -65,6 +69,8 @@ def federate(
         run: run folder, made if missing.
         init: run or bundle that holds the start model.
         registry: number of phones -> their public keys, for secure aggregation.
+        simulation: whether nodes play phones. Of real ones `fleet.over_selection` times as many are asked as
+            reports are needed.
 
     Raises:
         UserError: the folders do not fit, there are no phones, or no round changed the model.
@@ -95,8 +101,10 @@ def federate(
     model, tally = resumed.model.to(device), resumed.tally
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
     held_out = validation_rows(data, config.model.window, config.train.validation_rows, config.train.seed)
-    selection = _selection(config, data, num_nodes, private, resumed.fleet)
-    strategy = SeededFedAvg(config, selection, resumed.state, private, resumed.name, registry)
+    selection = _selection(config, data, num_nodes, private, resumed.fleet, simulation=simulation)
+    strategy = SeededFedAvg(
+        config, selection, resumed.state, private, resumed.name, registry, simulation=simulation
+    )
     settings = ConfigRecord(
         flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
     )
@@ -234,7 +242,13 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
 
 
 def _selection(
-    config: Config, data: Path, num_nodes: int, private: PrivateAverage | None, saved: dict[str, Any]
+    config: Config,
+    data: Path,
+    num_nodes: int,
+    private: PrivateAverage | None,
+    saved: dict[str, Any],
+    *,
+    simulation: bool,
 ) -> Selection:
     """How this run chooses phones."""
     rounds = config.rounds
@@ -242,7 +256,8 @@ def _selection(
         assert private is not None
         return Poisson(private)
     if not config.fleet.enabled:
-        return Uniform(rounds)
+        factor = 1.0 if simulation else config.fleet.over_selection
+        return Uniform(replace(rounds, phones_per_round=math.ceil(factor * rounds.phones_per_round)))
     phones = Phones.load(data / PHONES_TEXT)
     if len(phones) > num_nodes:
         raise UserError(
@@ -266,18 +281,23 @@ def main(grid: Grid, context: Context) -> None:
     from fedkey_server.config import load
 
     settings = context.run_config
-    _wait_for_phones(grid)
+    phones = SuperLinkGrid(grid)
+    _wait_for_phones(phones)
     overrides = [text for text in str(settings["set"]).split(";") if text]
-    federate(
-        grid,
-        load(str(settings["preset"]), overrides),
-        Path(str(settings["data"])),
-        Path(str(settings["run"])),
-        Path(str(settings["init"])),
-        simulated_registry
-        if settings["simulation"]
-        else lambda num_phones: read_registry(Path(str(settings["registry"]))),
-    )
+    try:
+        federate(
+            phones,
+            load(str(settings["preset"]), overrides),
+            Path(str(settings["data"])),
+            Path(str(settings["run"])),
+            Path(str(settings["init"])),
+            simulated_registry
+            if settings["simulation"]
+            else lambda num_phones: read_registry(Path(str(settings["registry"]))),
+            simulation=bool(settings["simulation"]),
+        )
+    finally:
+        phones.sweep()
 
 
 def _wait_for_phones(grid: Grid) -> None:

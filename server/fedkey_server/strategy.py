@@ -12,6 +12,7 @@ server's optimizer has a state that a checkpoint keeps.
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,8 @@ class RoundResult:
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> what the first such phone said."""
     lost: Counter[str] = field(default_factory=Counter)
-    """Reason -> phones of a simulated fleet that were asked and did not get to report."""
+    """Reason -> phones that were asked and did not get to report: of a simulated fleet, or real ones that
+    were still at work when the round had reached its goal."""
     costs: dict[str, float | int] = field(default_factory=dict)
     """What the round took in a simulated fleet."""
     bytes: dict[str, int] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class RoundResult:
             "changed": is_changed,
             **self._sums(),
             **({"secure_bytes": self.bytes} if self.bytes else {}),
-            **({"lost": dict(self.lost), "fleet": self.costs} if self.costs else {}),
+            **({"lost": dict(self.lost)} if self.lost or self.costs else {}),
+            **({"fleet": self.costs} if self.costs else {}),
         }
 
     def _sums(self) -> dict[str, Any]:
@@ -136,6 +139,8 @@ class SeededFedAvg(FedAvg):
         private: how averages are released, if the run is private.
         run: the run's name, to which phones' signatures are bound.
         registry: number of phones -> their public keys.
+        simulation: whether the server says which phone a node plays, and all nodes are there. Real phones
+            say who they are, come and go, and a round closes at its goal of reports.
     """
 
     def __init__(
@@ -146,6 +151,8 @@ class SeededFedAvg(FedAvg):
         private: PrivateAverage | None = None,
         run: str = "",
         registry: Callable[[int], Registry] = simulated_registry,
+        *,
+        simulation: bool = True,
     ) -> None:
         super().__init__(
             min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
@@ -157,6 +164,9 @@ class SeededFedAvg(FedAvg):
         self.private = private
         self.run = run
         self.registry = registry
+        self.simulation = simulation
+        # Samples by coins are amplified if every report that arrives is kept.
+        self.goal = math.inf if config.privacy.mode == "poisson" else config.rounds.phones_per_round
         self.least_reports = max(config.rounds.min_reports, config.aggregation.least_reports)
         self.result = RoundResult()
         self.reference: Weights = {}
@@ -185,6 +195,9 @@ class SeededFedAvg(FedAvg):
             for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
                 yield reply
                 on_reply(1)
+                if self.result.reports >= self.goal and self._waited_for:
+                    self.result.lost["late"] += len(self._waited_for)
+                    return
 
         return self.aggregate_train(server_round, watched())[0]
 
@@ -208,7 +221,7 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> tuple[dict[int, int], dict[str, Any]]:
         """The round's phones with their nodes, and its settings."""
-        nodes = sorted(grid.get_node_ids())
+        nodes = self._nodes(grid)
         self.num_phones = len(nodes)
         asked = self.selection.ask(server_round, len(nodes))
         chosen = asked.phones
@@ -221,7 +234,14 @@ class SeededFedAvg(FedAvg):
             "rounds.update_norm": self.update_norm,
             "private": self.private is not None,
         }
-        return {phone: nodes[phone] for phone in chosen}, settings
+        return {phone: nodes[phone] for phone in chosen if phone < len(nodes)}, settings
+
+    def _nodes(self, grid: Grid) -> list[int]:
+        """Who is there; the server waits for real phones as long as a round may last."""
+        deadline = time.monotonic() + (0 if self.simulation else self.config.timeout)
+        while len(nodes := sorted(grid.get_node_ids())) < self.least_reports and time.monotonic() < deadline:
+            time.sleep(1)
+        return nodes
 
     @staticmethod
     def _content(arrays: ArrayRecord, settings: Mapping[str, Any], phone: int) -> RecordDict:
@@ -254,6 +274,8 @@ class SeededFedAvg(FedAvg):
             lambda phone: self._content(arrays, settings, phone),
             timeout=self.config.timeout,
             exchange_timeout=self.config.exchange_timeout,
+            goal=self.goal,
+            known=self.simulation,
         )
         on_reply(len(nodes))
         result = self.result
@@ -270,6 +292,8 @@ class SeededFedAvg(FedAvg):
             result.examples.setdefault("secure aggregation", found.abandoned)
             return self._conclude(server_round, None)
         result.reports = len(found.reporters)
+        if result.reports >= self.goal and result.silent:
+            result.lost["late"] += found.exchanges[MASK].silent
         result.nll = found.sums.get("nll", 0.0)
         result.num_targets = round(found.sums.get("num-examples", 0))
         result.num_steps = round(found.sums.get("num-steps", 0))

@@ -1,0 +1,436 @@
+"""A real SuperLink and real SuperNodes, each a process of its own with an identity of its own.
+
+Flower says "finished" and exits with 0 whatever happens, so what counts is the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import Context, Error, Message
+from flwr.common.constant import ErrorCode
+
+from fedkey_server import checkpoint, superlink
+from fedkey_server.client_app import ARRAYS, app
+from fedkey_server.config import load
+from fedkey_server.grid import InProcessGrid
+from fedkey_server.server_app import federate
+
+CHECKOUT = Path(__file__).parents[2]
+ROUNDS = ("rounds.batch_rows=2", "rounds.max_rows=4", "train.validation_rows=8", "rounds.num_rounds=2")
+SECONDS = 500
+"""After which a run is given up."""
+
+NEEDS_PROC = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="finds what Flower left in /proc"
+)
+
+SUPERLINK = 10**6
+"""Node in whose name it speaks itself."""
+
+MESSAGE = "Receiving: train message"
+"""What a SuperNode writes for each."""
+
+
+def processes_with(variable: str) -> list[int]:
+    """Ids of the processes whose environment holds "NAME=value"."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def signal_all(variable: str, sign: signal.Signals) -> None:
+    for process in processes_with(variable):
+        try:
+            os.kill(process, sign)
+        except ProcessLookupError:
+            continue
+
+
+def wait_for(is_there: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_there():
+        assert time.monotonic() < deadline, f"no {what} after {seconds} seconds"
+        time.sleep(0.2)
+
+
+SLOW_TO_LOAD = """
+import pathlib, sys, time
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        while name == "fedkey_server.client_app" and pathlib.Path(__file__).with_name("held").exists():
+            time.sleep(0.1)
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@dataclass
+class Deployment:
+    """A SuperLink with its database, and phones."""
+
+    folder: Path
+    port: int = 0
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Starts the SuperLink."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = int(listener.getsockname()[1])
+        (self.folder / "home").mkdir()
+        (self.folder / "home" / "config.toml").write_text(
+            f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{self.port}"\n'
+            "insecure = true\n"
+        )
+        for path in (
+            "pyproject.toml",
+            "server/fedkey_server/client_app.py",
+            "server/fedkey_server/server_app.py",
+        ):
+            copy = self.folder / "fedkey" / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(CHECKOUT / path, copy)
+        self._launch(
+            "superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self.port),
+            "--database", str(self.database), "--disable-runtime-dependency-installation",
+        )  # fmt: skip
+        wait_for(self._answers, "SuperLink", 60)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "state.db"
+
+    def add_phones(self, numbers: Sequence[int], slow: int | None = None) -> None:
+        """Starts SuperNodes, and writes the registry of their public keys. The app of the slow one loads as
+        long as the file "slow/held" is there."""
+        (self.folder / "slow").mkdir()
+        (self.folder / "slow" / "held").touch()
+        (self.folder / "slow" / "sitecustomize.py").write_text(SLOW_TO_LOAD)
+        registry = {}
+        for number in numbers:
+            identity = self.folder / f"identity-{number}"
+            identity.touch(mode=0o600)
+            key = Ed25519PrivateKey.generate()
+            identity.write_bytes(key.private_bytes_raw())
+            registry[str(number)] = key.public_key().public_bytes_raw().hex()
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                port = str(listener.getsockname()[1])
+            path = {"PYTHONPATH": str(self.folder / "slow")} if number == slow else {}
+            self._launch(
+                f"phone-{number}", "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}",
+                "--port", port, "--node-config", f'partition-id={number} identity="{identity}"',
+                environment=path,
+            )  # fmt: skip
+        (self.folder / "registry.json").write_text(json.dumps(registry))
+        for number in numbers:
+            wait_for(lambda number=number: "SuperNode ID" in self.log(f"phone-{number}"), "SuperNode", 90)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def run(self, data: Path, init: Path, overrides: Sequence[str]) -> Path:
+        """Hands the run in, and returns its folder."""
+        run = self.folder / "run"
+        settings = {
+            "set": ";".join(overrides), "data": str(data), "run": str(run), "init": str(init),
+            "simulation": False, "registry": str(self.folder / "registry.json"),
+        }  # fmt: skip
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
+        (self.folder / "settings.toml").write_text("".join(lines))
+        done = subprocess.run(
+            ["flwr", "run", ".", "--run-config", str(self.folder / "settings.toml")],
+            cwd=self.folder / "fedkey", env=self._environment("flwr"), capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert "Successfully started run" in done.stdout, done.stdout + done.stderr
+        return run
+
+    def wait(self, run: Path) -> dict[str, Any]:
+        """The final figures of a run."""
+        wait_for((run / "done.json").exists, f"end of the run: {self.log('superlink')[-3000:]}")
+        return dict(checkpoint.read_json(run / "done.json"))
+
+    def signal(self, name: str, sign: signal.Signals) -> None:
+        """To a SuperNode and all its children."""
+        signal_all(f"FEDKEY_TEST={self.folder}/{name}", sign)
+
+    def traces(self, needle: bytes) -> list[str]:
+        """The database's files that hold the bytes."""
+        files = [path for path in self.folder.glob("state.db*") if needle in path.read_bytes()]
+        return sorted(path.name for path in files)
+
+    def stop(self) -> None:
+        for sign in (signal.SIGCONT, signal.SIGTERM, signal.SIGKILL):
+            signal_all(f"FLWR_HOME={self.folder}/home", sign)
+            deadline = time.monotonic() + 10
+            while processes_with(f"FLWR_HOME={self.folder}/home") and time.monotonic() < deadline:
+                for process in self.started:
+                    process.poll()
+                time.sleep(0.1)
+        for process in self.started:
+            process.wait(timeout=10)
+        assert processes_with(f"FLWR_HOME={self.folder}/home") == []
+
+    def _launch(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
+        environment = self._environment(name) | dict(environment or {})
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.started.append(
+                subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        return os.environ | {
+            "FEDKEY_TEST": f"{self.folder}/{name}",
+            "FLWR_HOME": str(self.folder / "home"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def _answers(self) -> bool:
+        with socket.socket() as caller:
+            return caller.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    here = Deployment(tmp_path)
+    try:
+        here.start()
+        yield here
+    finally:
+        here.stop()
+
+
+def expected_run(
+    data: Path, init: Path, run: Path, num_phones: int, overrides: Sequence[str], without: int | None = None
+) -> dict[tuple[int, int], bytes]:
+    """Federates phones in this process, but for one that fails; (round, phone) -> 64 bytes of its update."""
+    seen = {}
+
+    def watched(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        settings = message.content.config_records["config"]
+        sent = [array.data for array in reply.content.array_records[ARRAYS].values()]
+        largest = max(sent, key=len)
+        parts = [largest[start : start + 64] for start in range(256, len(largest) - 64, 64)]
+        part = max(parts, key=lambda part: len(set(part)))
+        seen[int(settings["server-round"]), int(settings["phone"])] = part
+        if settings["phone"] == without:
+            raise RuntimeError("not this one")
+        return reply
+
+    federate(
+        InProcessGrid(watched, num_phones, {"data": str(data), "simulation": True}),
+        load("tiny", overrides), data, run, init,
+    )  # fmt: skip
+    return seen
+
+
+def rounds_of(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["step"]]
+
+
+def assert_close_weights(run: Path, expected: Path, atol: float) -> None:
+    weights = checkpoint.load(run).weights
+    for name, tensor in checkpoint.load(expected).weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=atol)
+
+
+class Letterbox(InProcessGrid):
+    """What a SuperLink does with messages, for phones that are played here: each answers after so many looks.
+
+    Args:
+        looks: phone -> looks at the letterbox until its answer is there; None if it has gone away. The others
+            answer at once.
+    """
+
+    def __init__(self, data: Path, num_phones: int, looks: dict[int, int | None]) -> None:
+        super().__init__(app, num_phones, {"data": str(data), "simulation": False})
+        self.looks = looks
+        self.kept: dict[str, Message] = {}
+        self.num_looks: Counter[str] = Counter()
+        self.fetched: list[tuple[int, str]] = []
+        """(phone, round) of the replies handed out."""
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        names = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = name = f"message {len(self.num_looks)}"
+            self.num_looks[name] = 0
+            self.kept[name] = message
+            names.append(name)
+        return names
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        replies = []
+        for name in message_ids:
+            message, phone = self.kept[name], self.kept[name].metadata.dst_node_id - 1
+            self.num_looks[name] += 1
+            looks = self.looks.get(phone, 1)
+            if looks is None:
+                error = Message(Error(ErrorCode.NODE_UNAVAILABLE, "gone"), reply_to=message)
+                error.metadata.__dict__["_src_node_id"] = SUPERLINK
+                replies.append(error)
+            elif self.num_looks[name] >= looks:
+                replies.append(next(super().send_and_receive([message])))
+                self.fetched.append((phone, message.metadata.group_id))
+            else:
+                continue
+            del self.kept[name]
+        return replies
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superlink, "POLL_SECONDS", 0.01)
+
+
+def real_run(
+    letterbox: Letterbox, data: Path, init: Path, run: Path, overrides: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rounds of a run over phones that say who they are."""
+    grid = superlink.SuperLinkGrid(letterbox)
+    federate(grid, load("tiny", overrides), data, run, init, simulation=False)
+    grid.sweep()
+    return rounds_of(run)
+
+
+def test_a_round_closes_at_its_goal_and_what_comes_late_is_fetched_and_thrown_away(
+    impatient: None, tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    base = [*small_overrides, *ROUNDS, "rounds.phones_per_round=3", "rounds.min_reports=2"]
+    letterbox = Letterbox(tiny_data, 4, {2: 3})
+    run = tmp_path / "run"
+    first, second = real_run(letterbox, tiny_data, tiny_run, run, [*base, "fleet.over_selection=1.3"])
+    assert (first["asked"], first["reports"], first["silent"], first["lost"]) == (4, 3, 0, {"late": 1})
+    assert (second["asked"], second["reports"], second["silent"]) == (3, 3, 0)  # phone 2 was still at work
+    assert (2, "1") in letterbox.fetched
+    assert letterbox.kept == {}
+    expected_run(
+        tiny_data, tiny_run, tmp_path / "without", 4, [*base, "rounds.phones_per_round=4"], without=2
+    )
+    assert_close_weights(run, tmp_path / "without", atol=1e-6)
+
+
+def test_who_went_away_is_counted_by_that_name_and_who_is_silent_is_not_asked_again(
+    impatient: None, tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, "rounds.phones_per_round=4", "rounds.min_reports=2"]
+    letterbox = Letterbox(tiny_data, 4, {1: None, 3: 10**9})
+    first, second = real_run(
+        letterbox, tiny_data, tiny_run, tmp_path / "run",
+        [*overrides, "fleet.over_selection=1", "rounds.timeout=2"],
+    )  # fmt: skip
+    assert (first["asked"], first["reports"], first["silent"]) == (4, 2, 1)
+    assert first["refused"] == {"node unavailable": 1}
+    assert (second["asked"], second["reports"], second["silent"]) == (3, 2, 0)
+
+
+@pytest.mark.slow
+@NEEDS_PROC
+def test_a_secure_round_survives_a_phone_that_is_killed_while_it_trains(
+    deployment: Deployment,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    one_thread: None,
+) -> None:
+    base = [*small_overrides, *ROUNDS, "rounds.phones_per_round=3", "rounds.update_norm=0.5"]
+    base += ["rounds.min_reports=3"]
+    updates = expected_run(tiny_data, tiny_run, tmp_path / "here", 3, base)
+    deployment.add_phones([1, 3, 0, 2])  # in the order of nobody's node id
+    run = deployment.run(
+        tiny_data,
+        tiny_run,
+        [
+            *base,
+            "rounds.secure=true",
+            "fleet.over_selection=1.3",
+            "rounds.timeout=300",
+            "rounds.exchange_timeout=300",
+        ],
+    )
+    wait_for(lambda: deployment.log("phone-3").count(MESSAGE) == 3, "message to train")
+    deployment.signal("phone-3", signal.SIGKILL)
+    final = deployment.wait(run)
+    first, second = rounds_of(run)
+    assert (first["asked"], first["reports"], first["changed"]) == (4, 3, True)
+    assert (second["reports"], second["changed"]) == (3, True)
+    assert sum(final["failures"].values()) == 1  # late, or given up by the SuperLink before that
+    assert_close_weights(run, tmp_path / "here", atol=1e-5)
+    assert {key: deployment.traces(update) for key, update in updates.items()} == {key: [] for key in updates}
+
+
+@pytest.mark.slow
+@NEEDS_PROC
+def test_a_slow_phone_holds_nobody_up_and_no_update_stays_in_the_superlinks_database(
+    deployment: Deployment,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    one_thread: None,
+) -> None:
+    base = [*small_overrides, *ROUNDS, "rounds.min_reports=2"]
+    updates = expected_run(
+        tiny_data, tiny_run, tmp_path / "here", 3, [*base, "rounds.phones_per_round=3"], without=2
+    )
+    del updates[2, 2]  # still at work for the first round, it takes no part in the second
+    deployment.add_phones([2, 0, 1], slow=2)
+    run = deployment.run(
+        tiny_data, tiny_run, [*base, "rounds.phones_per_round=2", "fleet.over_selection=1.5"]
+    )
+    been_there = set()
+
+    def look_until(is_done: Callable[[], bool]) -> bool:
+        been_there.update(key for key, update in updates.items() if deployment.traces(update))
+        return is_done()
+
+    wait_for(lambda: look_until(lambda: (run / "metrics.jsonl").exists() and bool(rounds_of(run))), "round")
+    (deployment.folder / "slow" / "held").unlink()
+    wait_for(lambda: look_until((run / "done.json").exists), "end of the run")
+    first, second = rounds_of(run)
+    assert (first["asked"], first["reports"], first["lost"]) == (3, 2, {"late": 1})
+    assert (second["asked"], second["reports"], second["refused"]) == (2, 2, {})
+    assert_close_weights(run, tmp_path / "here", atol=1e-6)
+    assert been_there == updates.keys()  # whoever looks for an update finds it while it is there
+
+    with sqlite3.connect(deployment.database) as database:
+        for update in updates.values():
+            held = "SELECT count(*) FROM objects WHERE instr(content, ?)"
+            assert database.execute(held, (update,)).fetchone() == (0,)
+        assert database.execute("SELECT count(*) FROM message_res").fetchone() == (0,)
+    with sqlite3.connect(deployment.database, isolation_level=None) as database:  # what MILLION.md tells
+        database.execute("VACUUM")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert {key: deployment.traces(update) for key, update in updates.items()} == {key: [] for key in updates}

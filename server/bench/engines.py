@@ -5,7 +5,9 @@ In: nothing. Out: a table on standard output. Next stop: `server/EXPERIMENTS.md`
     python server/bench/engines.py [--phones N] [--rounds N] [--no-ray]
 
 1. A client that loads the weights and answers without training, in rounds over both engines with the same
-   strategy: processor time a phone, of this process and all its children.
+   strategy: processor time a phone, of this process and all its children. The same client called directly,
+   without engine and server, is its own cost; what is left is the overhead, of which the server's reading,
+   checking and adding up are a part on both engines.
 2. A phone of the phone preset that trains, through our engine and plainly: processor time of either.
 """
 
@@ -22,7 +24,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -31,7 +33,7 @@ from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, flatten
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model
-from fedkey_server.records import from_record, to_record
+from fedkey_server.records import from_record, lend, to_record
 from fedkey_server.rounds import client_update
 from fedkey_server.selection import Uniform
 from fedkey_server.strategy import SeededFedAvg
@@ -52,7 +54,7 @@ def idle(message: Message, context: Context) -> Message:
     update = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     said = {"num-examples": 1, "nll": 1.0, "num-steps": 1, "vote": 0.5}
     metrics = MetricRecord({**said, "server-round": int(str(settings["server-round"]))})
-    return Message(RecordDict({ARRAYS: to_record(update), METRICS: metrics}), reply_to=message)
+    return Message(RecordDict({ARRAYS: lend(update), METRICS: metrics}), reply_to=message)
 
 
 def processor_seconds() -> float:
@@ -63,11 +65,20 @@ def processor_seconds() -> float:
     )
 
 
-def play(grid: Grid, config: Config, num_rounds: int) -> int:
+def start_of(config: Config) -> ArrayRecord:
+    """The server's weights before the first round."""
+    return to_record(Model(config.model).state_dict())
+
+
+def settings_of(config: Config) -> ConfigRecord:
+    """What a round's messages say."""
+    return ConfigRecord(flatten(config.rounds, "rounds"))
+
+
+def play(grid: Grid, config: Config, weights: ArrayRecord, num_rounds: int) -> int:
     """Rounds; returns the reports."""
-    weights = to_record(Model(config.model).state_dict())
     strategy = SeededFedAvg(config, Uniform(config.rounds))
-    settings = ConfigRecord(flatten(config.rounds, "rounds"))
+    settings = settings_of(config)
     reports = 0
     for number in range(1, num_rounds + 1):
         new = strategy.run_round(number, weights, settings, grid, lambda count: None)
@@ -79,10 +90,26 @@ def play(grid: Grid, config: Config, num_rounds: int) -> int:
 def in_process(config: Config, num_rounds: int) -> float:
     """Milliseconds a phone."""
     grid = InProcessGrid(idle, config.rounds.phones_per_round, {})
-    play(grid, config, 1)
+    weights = start_of(config)
+    play(grid, config, weights, 1)
     start = processor_seconds()
-    reports = play(grid, config, num_rounds)
+    reports = play(grid, config, weights, num_rounds)
     return 1000 * (processor_seconds() - start) / reports
+
+
+def by_itself(config: Config, num_rounds: int) -> float:
+    """Milliseconds that the idle client takes when it is called directly, with the messages of the rounds."""
+    grid = InProcessGrid(idle, config.rounds.phones_per_round, {})
+    strategy = SeededFedAvg(config, Uniform(config.rounds))
+    context = Context(0, 1, {}, RecordDict(), {})
+    seconds, calls = 0.0, 0
+    for number in range(num_rounds + 1):  # the first warms up
+        for message in strategy.configure_train(number, start_of(config), settings_of(config), grid):
+            start = processor_seconds()
+            idle(message, context)
+            if number:
+                seconds, calls = seconds + processor_seconds() - start, calls + 1
+    return 1000 * seconds / calls
 
 
 def on_ray(config: Config, num_rounds: int) -> float:
@@ -106,7 +133,8 @@ def _ray_seconds(config: Config, num_rounds: int) -> float:
         def main(grid: Grid, context: Context) -> None:
             while len(list(grid.get_node_ids())) < config.rounds.phones_per_round:
                 time.sleep(0.2)
-            assert play(grid, config, num_rounds) == num_rounds * config.rounds.phones_per_round
+            reports = play(grid, config, start_of(config), num_rounds)
+            assert reports == num_rounds * config.rounds.phones_per_round
 
         resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
         run_simulation(server, client, config.rounds.phones_per_round, backend_config=resources)
@@ -134,7 +162,7 @@ def training(num_phones: int) -> tuple[float, float]:
     def client(message: Message, context: Context) -> Message:
         model.load_state_dict(from_record(message.content.array_records[ARRAYS]))
         reply = idle(message, context)
-        reply.content[ARRAYS] = to_record(work())
+        reply.content[ARRAYS] = lend(work())
         return reply
 
     def seconds(run: Callable[[], object]) -> float:
@@ -143,8 +171,9 @@ def training(num_phones: int) -> tuple[float, float]:
         return (processor_seconds() - start) / num_phones
 
     work()
+    weights = start_of(config)
     plain = seconds(lambda: [work() for _ in range(num_phones)])
-    through = seconds(lambda: play(InProcessGrid(client, num_phones, {}), config, 1))
+    through = seconds(lambda: play(InProcessGrid(client, num_phones, {}), config, weights, 1))
     return through, plain
 
 
@@ -159,11 +188,14 @@ def main() -> None:
     config = config_of(arguments.phones)
     num_parameters = sum(parameter.numel() for parameter in Model(config.model).parameters())
     print(f"{num_parameters:,} parameters, {arguments.phones} phones a round, {arguments.rounds} rounds")
-    ours = in_process(config, arguments.rounds)
-    print(f"a phone that does nothing, in process   {ours:7.1f} ms of processor time")
+    own, ours = by_itself(config, arguments.rounds), in_process(config, arguments.rounds)
+    print("processor time of a phone that does nothing")
+    print(f"  called directly   {own:7.1f} ms")
+    print(f"  in process        {ours:7.1f} ms, overhead {ours - own:5.1f} ms")
     if not arguments.no_ray:
         rays = on_ray(config, arguments.rounds)
-        print(f"the same on Ray                         {rays:7.1f} ms, {rays / ours:.1f} times as much")
+        print(f"  on Ray            {rays:7.1f} ms, overhead {rays - own:5.1f} ms")
+        print(f"  Ray to in process {rays / ours:7.1f}     , overhead {(rays - own) / (ours - own):5.1f}")
     through, plain = training(8)
     print(f"a phone that trains, in process         {1000 * through:7.0f} ms")
     print(f"its training alone                      {1000 * plain:7.0f} ms, ratio {through / plain:.2f}")

@@ -26,7 +26,7 @@ from fedkey_server.clipping import Clipped, clip
 from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
-from fedkey_server.records import from_record, to_record
+from fedkey_server.records import from_record, lend
 from fedkey_server.rounds import RoundsConfig, client_update
 from fedkey_server.secure_messages import SECURE, is_secure
 from fedkey_server.secure_phone import Identity, answer
@@ -51,7 +51,7 @@ def train(message: Message, context: Context) -> Message:
     metrics = MetricRecord(
         {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},
     )
-    content = RecordDict({ARRAYS: to_record(work.clipped.update), METRICS: metrics})
+    content = RecordDict({ARRAYS: lend(work.clipped.update), METRICS: metrics})
     return Message(content, reply_to=message)
 
 

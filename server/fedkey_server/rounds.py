@@ -12,7 +12,7 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ from fedkey_server.train import gradient_step
 
 Weights = dict[str, Tensor]
 
-CHUNK = 1 << 16
-"""Numbers added up at once; 512 KB in float64."""
+CHUNK = 1 << 15
+"""Numbers added up at once; 256 KB in float64."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,21 @@ class Average:
 
     def add(self, update: Mapping[str, Tensor], weight: float) -> None:
         """Adds one update. Sums are kept in float64, so that their order costs no precision worth naming."""
-        for name, tensor in update.items():
+        self.add_all([(update, weight)])
+
+    def add_all(self, updates: Sequence[tuple[Mapping[str, Tensor], float]]) -> None:
+        """Adds updates of the same names and shapes in their order, to the same sum as one by one: some at a
+        time are faster, because the sum, which is the largest of what is moved, is moved once for all."""
+        if not updates:
+            return
+        for name, first in updates[0][0].items():
             if name not in self.total:
-                self.total[name] = torch.zeros(tensor.shape, dtype=torch.float64)
-            _add_to(self.total[name].view(-1), tensor.detach().reshape(-1), weight)
-        self.weight += weight
-        self.num_reports += 1
+                self.total[name] = torch.zeros(first.shape, dtype=torch.float64)
+            parts = [(update[name].detach().reshape(-1), weight) for update, weight in updates]
+            _add_to(self.total[name].view(-1), parts)
+        for _, weight in updates:
+            self.weight += weight
+            self.num_reports += 1
 
     def mean(self) -> Weights:
         """The weighted mean in float32."""
@@ -196,10 +205,11 @@ class Average:
         return {name: (tensor / self.weight).float() for name, tensor in self.total.items()}
 
 
-def _add_to(total: Tensor, numbers: Tensor, weight: float) -> None:
-    """total += weight * numbers, both flat, in float64; a core's cache at a time, which takes half as long as
-    all at once."""
-    buffer = torch.empty(min(CHUNK, len(numbers)), dtype=torch.float64)
-    for start in range(0, len(numbers), CHUNK):
-        part = numbers[start : start + CHUNK]
-        total[start : start + CHUNK].add_(buffer[: len(part)].copy_(part), alpha=weight)
+def _add_to(total: Tensor, updates: Sequence[tuple[Tensor, float]]) -> None:
+    """total += weight * numbers for each update, all flat, in float64; a core's cache at a time."""
+    buffer = torch.empty(min(CHUNK, len(total)), dtype=torch.float64)
+    for start in range(0, len(total), CHUNK):
+        part = total[start : start + CHUNK]
+        wide = buffer[: len(part)]
+        for numbers, weight in updates:
+            part.add_(wide.copy_(numbers[start : start + CHUNK]), alpha=weight)

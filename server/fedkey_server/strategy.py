@@ -204,10 +204,11 @@ class SeededFedAvg(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ..."""
+        """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ...
+        Each is made when it is taken."""
         nodes, settings = self._begin(server_round, arrays, config, grid)
         self._waited_for = set(nodes.values())
-        return [
+        return (
             Message(
                 self._content(arrays, settings, phone),
                 dst_node_id=node,
@@ -215,7 +216,7 @@ class SeededFedAvg(FedAvg):
                 group_id=str(server_round),
             )
             for phone, node in nodes.items()
-        ]
+        )
 
     def _begin(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -391,6 +392,10 @@ class Gathered(NamedTuple):
     """Sum of the phones' votes on the clip."""
 
 
+AT_ONCE = 4
+"""Updates that wait until they are added up together; the server holds no more of them."""
+
+
 class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
@@ -402,14 +407,17 @@ class _Updates:
         self.config = config
         self.weigh_alike = weigh_alike
         self._average = Average()
+        self._waiting: list[tuple[Weights, float]] = []
         self._updates: list[Weights] = []
         self._votes = 0.0
 
     def add(self, report: PhoneReport) -> None:
         """Adds one phone's."""
         if self.config.name == "mean":
-            self._average.add(report.update, 1 if self.weigh_alike else report.num_targets)
+            self._waiting.append((report.update, 1 if self.weigh_alike else report.num_targets))
             self._votes += report.vote
+            if len(self._waiting) == AT_ONCE:
+                self._add_up()
         else:
             self._updates.append(report.update)
 
@@ -422,4 +430,9 @@ class _Updates:
                 return Gathered(trimmed_mean(self._updates, self.config.trimmed_share), 1, 0.0)
             case "krum":
                 return Gathered(krum(self._updates, self.config.num_bad, self.config.num_kept), 1, 0.0)
+        self._add_up()
         return Gathered(self._average.total, self._average.weight, self._votes)
+
+    def _add_up(self) -> None:
+        self._average.add_all(self._waiting)
+        self._waiting = []

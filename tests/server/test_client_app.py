@@ -107,11 +107,14 @@ def test_a_phone_shortens_its_update_to_the_norm_asked_for(
         torch.testing.assert_close(tensor, free[name] * (0.01 / norm_of(free)), rtol=1e-4, atol=1e-9)
 
 
-def test_nothing_stays_behind_from_the_phone_before(start: Model, config: Config, tiny_data: Path) -> None:
+def test_phones_of_one_process_do_not_touch_each_others_work(
+    start: Model, config: Config, tiny_data: Path
+) -> None:
     message = ask(start, config, 1)
     before = message.content.array_records[ARRAYS].to_torch_state_dict()
-    for phone in (1, 7, 1):  # one process plays them all, with one model
-        reply = app(ask(start, config, phone), context_of(tiny_data, phone))
+    phones = (1, 7, 1)  # one process plays them all, with one model
+    replies = [app(ask(start, config, phone), context_of(tiny_data, phone)) for phone in phones]
+    for phone, reply in zip(phones, replies, strict=True):
         assert_reports(reply, expected(start, config, tiny_data, phone))
     after = message.content.array_records[ARRAYS].to_torch_state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

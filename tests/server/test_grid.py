@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -98,6 +98,29 @@ def test_phones_run_one_by_one_as_their_replies_are_asked_for() -> None:
     assert ran == [1]
     next(replies)
     assert ran == [1, 2]
+
+
+def test_messages_are_made_one_by_one_as_they_are_sent() -> None:
+    made: list[int] = []
+
+    def asked() -> Iterator[Message]:
+        for message in messages(grid):
+            made.append(message.metadata.dst_node_id)
+            yield message
+
+    grid = grid_of(lambda message, context: answer(message, made=len(made)))
+    assert [metrics_of(reply)["made"] for reply in grid.send_and_receive(asked())] == [1, 2, 3, 4]
+
+
+def test_a_phone_can_forget() -> None:
+    def train(message: Message, context: Context) -> Message:
+        was_there = bool(context.state)
+        context.state = RecordDict() if was_there else RecordDict({"seen": MetricRecord({"times": 1})})
+        return answer(message, was_there=int(was_there))
+
+    grid = grid_of(train)
+    replies = list(grid.send_and_receive(messages(grid, [1, 1, 1, 2])))
+    assert [metrics_of(reply)["was_there"] for reply in replies] == [0, 1, 0, 0]
 
 
 def test_phones_not_reached_in_time_stay_silent() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedkey_server.batches import Documents, pack
 from fedkey_server.model import Model, ModelConfig
-from fedkey_server.rounds import Average, PhoneReport, RoundsConfig, client_update, cohort
+from fedkey_server.rounds import CHUNK, Average, PhoneReport, RoundsConfig, client_update, cohort
 from fedkey_server.train import gradient_step, to_batch
 
 SMALL = ModelConfig(
@@ -88,6 +88,26 @@ def test_the_average_is_numpys_weighted_mean(reports: list[tuple[list[float], in
     expected = np.average(values, axis=0, weights=weights)
     np.testing.assert_allclose(mean.numpy(), expected, rtol=1e-6, atol=1e-9)
     assert mean.dtype == torch.float32
+
+
+def test_updates_added_together_come_to_the_same_as_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sizes = {"long": 2 * CHUNK + 3, "short": 5}
+    updates = [
+        ({name: torch.randn(size, generator=generator) for name, size in sizes.items()}, weight)
+        for weight in (1.0, 7.0, 300.0)
+    ]
+    together, one_by_one = Average(), Average()
+    together.add_all([])
+    together.add_all(updates[:1])
+    together.add_all(updates[1:])
+    for update, weight in updates:
+        one_by_one.add(update, weight)
+    assert (together.weight, together.num_reports) == (one_by_one.weight, 3)
+    for name, total in one_by_one.total.items():
+        assert torch.equal(together.total[name], total)
+        expected = sum(update[name].double() * weight for update, weight in updates)
+        torch.testing.assert_close(total, expected, rtol=1e-14, atol=1e-12)
 
 
 def test_the_average_does_not_hold_on_to_a_report() -> None:

@@ -84,7 +84,9 @@ def federate(
             f"There are {num_nodes} phones, and rounds.min_reports asks for {rounds.min_reports} reports; "
             "lower it or bring more phones."
         )
-    described = to_dict(config) | {"init": init.name, "num_phones": num_nodes}
+    described = to_dict(config) | {"init": init.name}
+    if simulation or config.privacy.mode != "none":  # otherwise phones may come and go while a run is down
+        described |= {"num_phones": num_nodes}
     # In a simulation the phones' text lies beside the server's, and a run must not go on with other phones.
     reads = [VALIDATION_TEXT, *([PHONES_TEXT] if (data / PHONES_TEXT).exists() else [])]
     checkpoint.start_run(run, described, "federate", data, reads, init)
@@ -281,7 +283,8 @@ def main(grid: Grid, context: Context) -> None:
     from fedkey_server.config import load
 
     settings = context.run_config
-    phones = SuperLinkGrid(grid)
+    simulation = bool(settings["simulation"])
+    phones = grid if simulation else SuperLinkGrid(grid)
     _wait_for_phones(phones)
     overrides = [text for text in str(settings["set"]).split(";") if text]
     try:
@@ -292,12 +295,13 @@ def main(grid: Grid, context: Context) -> None:
             Path(str(settings["run"])),
             Path(str(settings["init"])),
             simulated_registry
-            if settings["simulation"]
+            if simulation
             else lambda num_phones: read_registry(Path(str(settings["registry"]))),
-            simulation=bool(settings["simulation"]),
+            simulation=simulation,
         )
     finally:
-        phones.sweep()
+        if isinstance(phones, SuperLinkGrid):
+            phones.sweep()
 
 
 def _wait_for_phones(grid: Grid) -> None:

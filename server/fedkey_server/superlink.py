@@ -83,10 +83,9 @@ class SuperLinkGrid(Grid):
         sent = list(messages)
         if not sent:
             return
-        names = self._grid.push_messages(sent)  # an empty name where the SuperLink knows no such node
-        waiting = {
-            name: message.metadata.dst_node_id for name, message in zip(names, sent, strict=True) if name
-        }
+        taken = set(self._grid.push_messages(sent))  # without those whose node is gone
+        names = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
+        waiting = {name: node for name, node in names.items() if name in taken}
         del sent
         deadline = None if timeout is None else time.monotonic() + timeout
         try:

@@ -30,12 +30,14 @@ from fedkey_server import checkpoint, superlink
 from fedkey_server.client_app import ARRAYS, app
 from fedkey_server.config import load
 from fedkey_server.grid import InProcessGrid
+from fedkey_server.identities import read_registry, simulated_registry
+from fedkey_server.roster import Registry
 from fedkey_server.server_app import federate
 
 CHECKOUT = Path(__file__).parents[2]
 ROUNDS = ("rounds.batch_rows=2", "rounds.max_rows=4", "train.validation_rows=8", "rounds.num_rounds=2")
-SECONDS = 500
-"""After which a run is given up."""
+SECONDS = 1200
+"""After which a run is given up. Every message starts a Python, and a secure round has five a phone."""
 
 NEEDS_PROC = pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="finds what Flower left in /proc"
@@ -88,6 +90,14 @@ sys.meta_path.insert(0, Finder)
 """
 
 
+def make_identity(path: Path) -> str:
+    """Writes a new key, and returns its public half in hexadecimal."""
+    key = Ed25519PrivateKey.generate()
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes_raw())
+    return key.public_key().public_bytes_raw().hex()
+
+
 @dataclass
 class Deployment:
     """A SuperLink with its database, and phones."""
@@ -133,10 +143,7 @@ class Deployment:
         registry = {}
         for number in numbers:
             identity = self.folder / f"identity-{number}"
-            identity.touch(mode=0o600)
-            key = Ed25519PrivateKey.generate()
-            identity.write_bytes(key.private_bytes_raw())
-            registry[str(number)] = key.public_key().public_bytes_raw().hex()
+            registry[str(number)] = make_identity(identity)
             with socket.socket() as listener:
                 listener.bind(("127.0.0.1", 0))
                 port = str(listener.getsockname()[1])
@@ -269,17 +276,34 @@ class Letterbox(InProcessGrid):
     """What a SuperLink does with messages, for phones that are played here: each answers after so many looks.
 
     Args:
-        looks: phone -> looks at the letterbox until its answer is there; None if it has gone away. The others
-            answer at once.
+        looks: place of a node -> looks at the letterbox until its answer is there; None if it has gone away.
+            The others answer at once.
+        run_config: beside the data's folder.
+        node_configs: of the nodes, where they are not phones 0, 1, ...
     """
 
-    def __init__(self, data: Path, num_phones: int, looks: dict[int, int | None]) -> None:
-        super().__init__(app, num_phones, {"data": str(data), "simulation": False})
+    def __init__(
+        self,
+        data: Path,
+        num_phones: int,
+        looks: dict[int, int | None],
+        run_config: Mapping[str, str] | None = None,
+        node_configs: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        told = {"data": str(data), "simulation": False, **(run_config or {})}
+        super().__init__(app, num_phones, told)
         self.looks = looks
+        self.node_configs = node_configs
         self.kept: dict[str, Message] = {}
         self.num_looks: Counter[str] = Counter()
         self.fetched: list[tuple[int, str]] = []
-        """(phone, round) of the replies handed out."""
+        """(place, round) of the replies handed out."""
+
+    def _context_of(self, node: int) -> Context:
+        context = super()._context_of(node)
+        if self.node_configs:
+            context.node_config.update(self.node_configs[node - 1])
+        return context
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         names = []
@@ -293,16 +317,16 @@ class Letterbox(InProcessGrid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         replies = []
         for name in message_ids:
-            message, phone = self.kept[name], self.kept[name].metadata.dst_node_id - 1
+            message, place = self.kept[name], self.kept[name].metadata.dst_node_id - 1
             self.num_looks[name] += 1
-            looks = self.looks.get(phone, 1)
+            looks = self.looks.get(place, 1)
             if looks is None:
                 error = Message(Error(ErrorCode.NODE_UNAVAILABLE, "gone"), reply_to=message)
                 error.metadata.__dict__["_src_node_id"] = SUPERLINK
                 replies.append(error)
             elif self.num_looks[name] >= looks:
                 replies.append(next(super().send_and_receive([message])))
-                self.fetched.append((phone, message.metadata.group_id))
+                self.fetched.append((place, message.metadata.group_id))
             else:
                 continue
             del self.kept[name]
@@ -315,11 +339,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def real_run(
-    letterbox: Letterbox, data: Path, init: Path, run: Path, overrides: Sequence[str]
+    letterbox: Letterbox,
+    data: Path,
+    init: Path,
+    run: Path,
+    overrides: Sequence[str],
+    registry: Callable[[int], Registry] = simulated_registry,
 ) -> list[dict[str, Any]]:
     """The rounds of a run over phones that say who they are."""
     grid = superlink.SuperLinkGrid(letterbox)
-    federate(grid, load("tiny", overrides), data, run, init, simulation=False)
+    federate(grid, load("tiny", overrides), data, run, init, registry, simulation=False)
     grid.sweep()
     return rounds_of(run)
 
@@ -335,6 +364,8 @@ def test_a_round_closes_at_its_goal_and_what_comes_late_is_fetched_and_thrown_aw
     assert (second["asked"], second["reports"], second["silent"]) == (3, 3, 0)  # phone 2 was still at work
     assert (2, "1") in letterbox.fetched
     assert letterbox.kept == {}
+    fewer = Letterbox(tiny_data, 3, {})  # of which a run that goes on does not complain
+    assert real_run(fewer, tiny_data, tiny_run, run, [*base, "fleet.over_selection=1.3"]) == [first, second]
     expected_run(
         tiny_data, tiny_run, tmp_path / "without", 4, [*base, "rounds.phones_per_round=4"], without=2
     )
@@ -355,7 +386,30 @@ def test_who_went_away_is_counted_by_that_name_and_who_is_silent_is_not_asked_ag
     assert (second["asked"], second["reports"], second["silent"]) == (3, 2, 0)
 
 
+def test_the_phones_of_a_secure_round_are_who_they_sign_to_be(
+    impatient: None, tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    base = [*small_overrides, *ROUNDS, "rounds.num_rounds=1", "rounds.update_norm=0.5"]
+    base += ["rounds.phones_per_round=5", "rounds.min_reports=3"]
+    numbers = [3, 0, 4, 2, 1]
+    registry = {number: make_identity(tmp_path / str(number)) for number in numbers}
+    registry[2] = make_identity(tmp_path / "the real phone 2")
+    path = tmp_path / "registry.json"
+    path.write_text(json.dumps(registry))
+    nodes = [{"partition-id": number, "identity": str(tmp_path / str(number))} for number in numbers]
+    letterbox = Letterbox(tiny_data, 5, {}, {"registry": str(path)}, nodes)
+    run = tmp_path / "run"
+    (only,) = real_run(
+        letterbox, tiny_data, tiny_run, run, [*base, "rounds.secure=true"], lambda _: read_registry(path)
+    )
+    assert (only["asked"], only["reports"], only["changed"]) == (5, 4, True)
+    assert only["refused"] == {"a key that its phone did not sign (advertise)": 1}
+    expected_run(tiny_data, tiny_run, tmp_path / "without", 5, base, without=2)
+    assert_close_weights(run, tmp_path / "without", atol=1e-6)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 300)
 @NEEDS_PROC
 def test_a_secure_round_survives_a_phone_that_is_killed_while_it_trains(
     deployment: Deployment,
@@ -392,6 +446,7 @@ def test_a_secure_round_survives_a_phone_that_is_killed_while_it_trains(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 300)
 @NEEDS_PROC
 def test_a_slow_phone_holds_nobody_up_and_no_update_stays_in_the_superlinks_database(
     deployment: Deployment,

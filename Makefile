@@ -8,7 +8,10 @@ DEMO ?= runs/demo
 PRESET ?= tiny
 SET ?=
 WORDS ?= 6000
+comma := ,
 OVERRIDES := $(foreach pair,$(SET),--set $(pair))
+# `make noise`: how much noise the private federations add.
+NOISE ?= 0.02 0.005 0.002
 # `make model DATA=DIR`: the folder of the files that the phone preset names, and where the model's runs are kept.
 # Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, and a descent
 # from where it then is.
@@ -24,7 +27,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo model ship keyboard check test test-slow test-gpu bench format picture clean
+.PHONY: help setup demo noise model ship keyboard check test test-slow test-gpu bench benchmark format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +75,27 @@ $(DEMO)/table.txt: $(DEMO)/central.bundle/manifest.json $(DEMO)/longer.bundle/ma
 		$(DEMO)/federated.bundle/correction.json
 	$(SERVER) evaluate --max-words $(WORDS) --text $(DEMO)/data/test.jsonl --json $(DEMO)/table.json --table $@ \
 		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "federated=$(DEMO)/federated.bundle" > /dev/null
+
+noise: $(DEMO)/noise.txt ## the demo's federation with differential privacy, and what the noise costs (minutes each)
+	@cat $(DEMO)/noise.txt
+
+$(DEMO)/private-%/done.json: $(DEMO)/central/done.json
+	$(SERVER) federate $(PRESET) --data $(DEMO)/data --run $(DEMO)/private-$* --init $(DEMO)/central $(OVERRIDES) \
+		--set rounds.update_norm=2 --set rounds.min_reports=1 \
+		--set privacy.mode=poisson --set privacy.noise_multiplier=$*
+
+# What privacy forbids: as many central steps on the text of all phones, as if they had sent it.
+$(DEMO)/pooled/done.json: $(DEMO)/federated/done.json
+	@mkdir -p $(DEMO)/pooled-data && cp $(DEMO)/data/* $(DEMO)/pooled-data && \
+		cp $(DEMO)/data/phones.npz $(DEMO)/pooled-data/server.npz
+	$(SERVER) train $(PRESET) --data $(DEMO)/pooled-data --run $(DEMO)/pooled --init $(DEMO)/central \
+		--steps-of $(DEMO)/federated $(OVERRIDES)
+
+$(DEMO)/noise.txt: $(foreach run,central longer pooled federated $(NOISE:%=private-%),$(DEMO)/$(run).bundle/manifest.json)
+	$(SERVER) evaluate --max-words $(WORDS) --text $(DEMO)/data/test.jsonl --json $(DEMO)/noise.json --table $@ \
+		"central=$(DEMO)/central.bundle" "central, longer=$(DEMO)/longer.bundle" "pooled=$(DEMO)/pooled.bundle" \
+		$(foreach z,$(NOISE),"private$(comma) $(z)=$(DEMO)/private-$(z).bundle") \
+		"federated=$(DEMO)/federated.bundle" > /dev/null
 
 model: $(FROM_TRUNK)/bundle/correction.json ## train, federate and export the phone-sized model (DATA=DIR holds the text; hours)
 	@echo "The bundle is $(FROM_TRUNK)/bundle; open it with: $(BIN)/fedkey $(FROM_TRUNK)/bundle"
@@ -126,6 +150,9 @@ test-gpu: $(VENV)/installed ## the tests that need CUDA
 
 bench: $(VENV)/installed ## check and time the kernels against torch's, goals last (BENCH="--only loss --quick")
 	PYTHONPATH=kernels $(BIN)/python -m bench.run $(BENCH)
+
+benchmark: $(VENV)/installed ## every keyboard on the same words, into BENCHMARKS.md (BENCHMARK="--only unigram --words 600")
+	$(BIN)/python server/bench/benchmark.py --data $(MODEL)/data $(BENCHMARK)
 
 picture: $(VENV)/installed ## redraw keyboard/picture.svg from the real keyboard on the demo's bundle
 	$(BIN)/python keyboard/picture.py $(DEMO)/federated.bundle keyboard/picture.svg

@@ -33,7 +33,7 @@ from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, flatten
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model
-from fedkey_server.records import from_record, lend, to_record
+from fedkey_server.records import from_record, lend, record_in, to_record
 from fedkey_server.rounds import client_update
 from fedkey_server.selection import Uniform
 from fedkey_server.strategy import SeededFedAvg
@@ -49,8 +49,8 @@ def config_of(phones_per_round: int) -> Config:
 
 def idle(message: Message, context: Context) -> Message:
     """Loads the weights, changes nothing, reports."""
-    settings = message.content.config_records[CONFIG]
-    weights = from_record(message.content.array_records[ARRAYS])
+    settings = record_in(message.content, CONFIG, ConfigRecord)
+    weights = from_record(record_in(message.content, ARRAYS, ArrayRecord))
     update = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     said = {"num-examples": 1, "nll": 1.0, "num-steps": 1, "vote": 0.5}
     metrics = MetricRecord({**said, "server-round": int(str(settings["server-round"]))})
@@ -160,7 +160,7 @@ def training(num_phones: int) -> tuple[float, float]:
         return client_update(model, texts, config.rounds, 1e-3, np.random.default_rng(0)).update
 
     def client(message: Message, context: Context) -> Message:
-        model.load_state_dict(from_record(message.content.array_records[ARRAYS]))
+        model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
         reply = idle(message, context)
         reply.content[ARRAYS] = lend(work())
         return reply

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from fedkey_server.clipping import Clipped, clip
 from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.phones import PHONES_TEXT, Phones
-from fedkey_server.records import from_record, lend
+from fedkey_server.records import from_record, lend, record_in
 from fedkey_server.rounds import RoundsConfig, client_update
 from fedkey_server.secure_messages import SECURE, is_secure
 from fedkey_server.secure_phone import Identity, answer
@@ -56,7 +56,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 def _train_for_sum(message: Message, context: Context) -> tuple[dict[str, Tensor], dict[str, float]]:
-    settings = message.content.config_records[CONFIG]
+    settings = record_in(message.content, CONFIG, ConfigRecord)
     work = _work(message, context)
     update = {name: tensor.cpu() for name, tensor in work.clipped.update.items()}
     return update, {"vote": work.clipped.vote, **({} if settings["private"] else work.sums)}
@@ -73,7 +73,7 @@ class Work(NamedTuple):
 
 def _work(message: Message, context: Context) -> Work:
     """Trains."""
-    settings = message.content.config_records[CONFIG]
+    settings = record_in(message.content, CONFIG, ConfigRecord)
     phones = _phones(str(context.run_config["data"]))
     phone = _phone(context, int(str(settings["phone"])))
     owner = phone % len(phones) if context.run_config.get("resampled") else phone
@@ -84,7 +84,7 @@ def _work(message: Message, context: Context) -> Work:
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
-    model.load_state_dict(from_record(message.content.array_records[ARRAYS]))
+    model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
     report = client_update(
         model,
         phones.documents(owner),

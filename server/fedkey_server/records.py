@@ -18,15 +18,17 @@ from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 NUMPY = "numpy.ndarray"
 """Flower's name of its serialisation."""
+
+Kind = TypeVar("Kind", ArrayRecord, ConfigRecord, MetricRecord)
 
 
 class LentArray(Array):
@@ -77,6 +79,20 @@ def lend(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     for name, tensor in tensors.items():
         numbers = tensor.detach().cpu().contiguous()
         record[name] = LentArray(numbers) if numbers.dtype == torch.float32 else Array(numbers.numpy())
+    return record
+
+
+def record_in(content: RecordDict, name: str, kind: type[Kind]) -> Kind:
+    """`content.array_records[name]` and its like, each call of which ties a knot of references that keeps the
+    whole content, an update of many megabytes, until Python's garbage collector comes by.
+
+    Raises:
+        KeyError: there is no such record.
+        TypeError: it is of another kind.
+    """
+    record = content[name]
+    if not isinstance(record, kind):
+        raise TypeError(f"{name} is no {kind.__name__}")
     return record
 
 

@@ -29,7 +29,7 @@ from fedkey_server.identities import simulated_registry
 from fedkey_server.masking import ADVERTISE, MASK, SHARE
 from fedkey_server.private_average import PrivateAverage
 from fedkey_server.quantisation import Quantiser, Sum
-from fedkey_server.records import from_record, to_record
+from fedkey_server.records import from_record, record_in, to_record
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.roster import Registry, Terms
 from fedkey_server.rounds import Average, PhoneReport, Weights
@@ -355,8 +355,8 @@ class SeededFedAvg(FedAvg):
         if reply.has_error():
             raise Unusable(reason_of(reply.error), " ".join(str(reply.error.reason).split()))
         try:
-            update = from_record(reply.content.array_records[ARRAYS])
-            metrics = reply.content.metric_records[METRICS]
+            update = from_record(record_in(reply.content, ARRAYS, ArrayRecord))
+            metrics = record_in(reply.content, METRICS, MetricRecord)
             num_targets, nll, num_steps, vote, its_round = (
                 float(metrics[key])  # type: ignore[arg-type]  # a list is a TypeError, as it should be
                 for key in (self.weighted_by_key, "nll", "num-steps", "vote", "server-round")

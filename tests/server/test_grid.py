@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedkey_server.client_app import ARRAYS, METRICS, flatten
+from fedkey_server.config import load
 from fedkey_server.grid import CLIENT_RAISED, InProcessGrid
+from fedkey_server.records import from_record, lend, to_record
+from fedkey_server.selection import Uniform
+from fedkey_server.strategy import SeededFedAvg
 
 Train = Callable[[Message, Context], Message]
 
@@ -148,6 +157,41 @@ def test_a_phone_cannot_change_the_bytes_that_others_receive() -> None:
     arrays = ArrayRecord([np.zeros(3)])
     asked = [Message(RecordDict({"arrays": arrays}), node, MessageType.TRAIN) for node in (1, 2, 3)]
     assert [metrics_of(reply)["total"] for reply in grid.send_and_receive(asked)] == [3, 3, 3]
+
+
+def most_held_in_a_round_of(num_phones: int) -> tuple[int, int]:
+    """Updates and messages at once, looked at whenever a phone begins."""
+    updates: list[weakref.ref[Any]] = []
+    asked: list[weakref.ref[Any]] = []
+    held: list[tuple[int, int]] = []
+
+    def num_alive(things: list[weakref.ref[Any]]) -> int:
+        return sum(thing() is not None for thing in things)
+
+    def train(message: Message, context: Context) -> Message:
+        asked.append(weakref.ref(message))
+        held.append((num_alive(updates), num_alive(asked)))
+        update = np.full(3, len(held), dtype=np.float32)
+        updates.append(weakref.ref(update))
+        said = {"num-examples": 1, "nll": 1.0, "num-steps": 1, "vote": 0.5, "server-round": 1}
+        content = RecordDict({ARRAYS: lend({"w": torch.from_numpy(update)}), METRICS: MetricRecord(said)})
+        return Message(content, reply_to=message)
+
+    config = load("tiny", [f"rounds.phones_per_round={num_phones}", "rounds.min_reports=1"])
+    strategy = SeededFedAvg(config, Uniform(config.rounds))
+    weights, settings = to_record({"w": torch.zeros(3)}), ConfigRecord(flatten(config.rounds, "rounds"))
+    gc.disable()  # what goes only when the collector comes by is held
+    try:
+        new = strategy.run_round(1, weights, settings, grid_of(train, num_phones), lambda count: None)
+    finally:
+        gc.enable()
+    assert new is not None
+    assert from_record(new)["w"].tolist() == [(num_phones + 1) / 2] * 3
+    return max(number for number, _ in held), max(number for _, number in held)
+
+
+def test_a_large_cohort_holds_no_more_than_a_small_one() -> None:
+    assert most_held_in_a_round_of(10) == most_held_in_a_round_of(41)
 
 
 def test_there_is_no_mailbox() -> None:

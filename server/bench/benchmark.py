@@ -196,9 +196,9 @@ class Yard:
             *(
                 System(
                     f"our 4-gram, {said}",
-                    functools.partial(self._said, said),
+                    functools.partial(self._fourgram_size, names),
                     functools.partial(self._fourgram_settings, names),
-                    functools.partial(self._fourgram, said, names),
+                    functools.partial(self._fourgram, names),
                 )
                 for said, names in (
                     ("server's text", (SERVER_TEXT,)),
@@ -229,10 +229,6 @@ class Yard:
     def _with_lexicon(self) -> dict[str, Any]:
         return {"lexicon": self.lexicon_digest}
 
-    def _said(self, said: str) -> str:
-        note = self.folder / f"4-gram, {said}.txt"
-        return note.read_text() if note.exists() else ""
-
     def _unigram(self) -> Opened:
         lexicon = self.opened.engine.lexicon
         return Opened(Unigram(lexicon), WordKeyboard(Frequencies(lexicon), lexicon).log_probs)
@@ -247,21 +243,29 @@ class Yard:
         texts = {name: sha256(self.data / name) for name in (*names, "tokenizer.model")}
         return self._with_lexicon() | {"texts": texts, "bytes": self._budget()}
 
-    def _fourgram(self, said: str, names: Sequence[str]) -> Opened:
+    def _fourgram_file(self, names: Sequence[str]) -> Path:
+        digest = text_digest(json.dumps(self._fourgram_settings(names), sort_keys=True))
+        return self.folder / f"fourgram-{digest[:12]}.npz"
+
+    def _fourgram_size(self, names: Sequence[str]) -> str:
+        path = self._fourgram_file(names)
+        if not path.exists():
+            return ""
+        grams = fourgram.load(path)
+        files = {name: entry.bytes for name, entry in open_bundle(self.bundle).manifest.files.items()}
+        total = fourgram.letters_bytes(files) + grams.num_bytes
+        return f"{total:,.0f} (cutoffs {', '.join(map(str, grams.cutoffs[1:]))})"
+
+    def _fourgram(self, names: Sequence[str]) -> Opened:
         lexicon = self.opened.engine.lexicon
         vocabulary = Vocabulary(lexicon)
-        digest = text_digest(json.dumps(self._fourgram_settings(names), sort_keys=True))
-        path = self.folder / f"fourgram-{digest[:12]}.npz"
+        path = self._fourgram_file(names)
         if path.exists():
             grams = fourgram.load(path)
         else:
             tokens = np.concatenate([self._tokens(name, vocabulary) for name in names])
             grams = fourgram.estimate(tokens, vocabulary).within(self._budget())
             fourgram.save(grams, path)
-        files = {name: entry.bytes for name, entry in open_bundle(self.bundle).manifest.files.items()}
-        total = fourgram.letters_bytes(files) + grams.num_bytes
-        cutoffs = ", ".join(map(str, grams.cutoffs[1:]))
-        (self.folder / f"4-gram, {said}.txt").write_text(f"{total:,.0f} (cutoffs {cutoffs})")
         keyboard = WordKeyboard(fourgram.FourGram(grams, vocabulary), lexicon)
         return Opened(keyboard, keyboard.log_probs)
 
@@ -330,7 +334,7 @@ def graded_messages(documents: Documents, pieces: Pieces) -> Iterator[str]:
 # ----------------------------------------------------------------------------------------------- grading
 
 
-def texts_of(data: Path, folder: Path, words: int | None) -> list[Text]:
+def texts_of(data: Path, folder: Path) -> list[Text]:
     """Unseen chat, and speeches, which nobody types: a speech counts as an author."""
     speeches = folder / "sotu.jsonl"
     if not speeches.exists():
@@ -338,8 +342,8 @@ def texts_of(data: Path, folder: Path, words: int | None) -> list[Text]:
         beside = speeches.with_suffix(".new")
         beside.write_text("".join(f"{json.dumps(each)}\n" for each in _speeches()), encoding="utf-8")
         os.replace(beside, speeches)
-    chat = Text("chitchat", "Unseen authors of chitchat", data / "test.jsonl", words or 6000)
-    return [chat, Text("sotu", "Out of domain: speeches (sotu)", speeches, words or 3000)]
+    chat = Text("chitchat", "Unseen authors of chitchat", data / "test.jsonl", 6000)
+    return [chat, Text("sotu", "Out of domain: speeches (sotu)", speeches, 3000)]
 
 
 def _speeches() -> Iterator[dict[str, Any]]:
@@ -350,9 +354,10 @@ def _speeches() -> Iterator[dict[str, Any]]:
         yield {"id": conversation.id, "author": speech, "messages": messages}
 
 
-def score(opened: Opened, stretch: GradedConversation, is_known: Callable[[str], bool]) -> Scored:
+def score(opened: Opened, stretch: GradedConversation) -> Scored:
     """One stretch."""
-    (scores,) = grade(opened.predictor, [stretch], is_known).values()
+    # Which words a lexicon knows is counted too, and not kept.
+    (scores,) = grade(opened.predictor, [stretch], lambda word: True).values()
     priced = Likelihood()
     if opened.log_probs is not None:
         for index, message in enumerate(stretch.messages):
@@ -369,7 +374,7 @@ def score(opened: Opened, stretch: GradedConversation, is_known: Callable[[str],
 
 
 def grade_system(
-    system: System, record: Record, stretches: Sequence[GradedConversation], max_words: float, yard: Yard
+    system: System, record: Record, stretches: Sequence[GradedConversation], max_words: float
 ) -> None:
     """Adds to the record what it lacks of about so many words."""
     done = record.read()
@@ -379,7 +384,7 @@ def grade_system(
         if words >= max_words:
             break
         opened = opened or system.open()
-        scored = score(opened, stretch, yard.opened.is_known)
+        scored = score(opened, stretch)
         record.append(scored)
         words += scored.sum.words
         print(f"\r{system.name}: {words:,} words", end="", file=sys.stderr, flush=True)
@@ -388,7 +393,7 @@ def grade_system(
 
 
 def measure(
-    systems: Iterable[System], text: Text, folder: Path, only: Sequence[str] | None, yard: Yard
+    systems: Iterable[System], text: Text, folder: Path, only: Sequence[str] | None
 ) -> tuple[list[Line], int]:
     """Grades what is asked for, and reads what is there of the rest."""
     stretches = sample(read_conversations(text.path), text.max_words, SEED)
@@ -399,10 +404,10 @@ def measure(
             settings = {"system": system.name, "text": digest, "seed": SEED, **system.settings()}
             record = Record(folder, f"{text.name}-{_slug(system.name)}", settings)
             if only is None or any(asked in system.name for asked in only):
-                grade_system(system, record, stretches, min(text.max_words, system.max_words), yard)
+                grade_system(system, record, stretches, min(text.max_words, system.max_words))
             lines.append(Line(system.name, system.size(), record.read()[: len(stretches)]))
         except UserError as error:
-            lines.append(Line(system.name, "", [], f"not installed: {error}"))
+            lines.append(Line(system.name, "", [], f"not available: {error}"))
     return lines, len(stretches)
 
 
@@ -484,14 +489,14 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     bundles = [(name, Path(path)) for name, _, path in named] or [(SHIPPED, shipped_bundle())]
     yard = Yard(bundles[0][1], arguments.data, arguments.results)
     systems = [*(ours(name, path) for name, path in bundles), *yard.systems()]
-    texts = texts_of(arguments.data, arguments.results, None)
+    texts = texts_of(arguments.data, arguments.results)
     blocks = [described(texts, argv)]
     for text in texts:
         is_asked = arguments.text is None or text.name in arguments.text
         only = arguments.only if is_asked else ()
         if arguments.words is not None:
             systems = [_bounded(system, arguments.words) for system in systems]
-        lines, num_stretches = measure(systems, text, arguments.results, only, yard)
+        lines, num_stretches = measure(systems, text, arguments.results, only)
         blocks.append(f"### {text.title}\n\n{tables(lines, num_stretches)}")
     page = arguments.page.read_text(encoding="utf-8")
     arguments.page.write_text(between_markers(page, "next word", "\n\n".join(blocks)), encoding="utf-8")

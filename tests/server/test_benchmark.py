@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import benchmark
 import numpy as np
 import outcomes
 import pytest
@@ -17,6 +19,7 @@ from peers.fourgram import estimate, words_before
 from peers.gguf import Gguf
 from peers.word_model import LETTERS, likelihood, price, spelled_blindly
 
+from fedkey.baseline import PeerSuggestions
 from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
 from fedkey.personal_rules import SENTENCE_START
@@ -251,6 +254,54 @@ def test_a_page_keeps_all_but_what_stands_between_its_markers() -> None:
     assert between_markers(page, "x", "new") == "top\n<!-- x -->\nnew\n<!-- end of x -->\nrest\n"
     with pytest.raises(UserError, match="each once"):
         between_markers("nothing", "x", "new")
+
+
+class Always:
+    """Shows the same three words, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
+        self.asked += 1
+        return PeerSuggestions(("one", "two", "three"), 0.1)
+
+
+def test_a_system_is_graded_once_and_more_words_cost_only_themselves(tmp_path: Path) -> None:
+    text = tmp_path / "text.jsonl"
+    rows = [
+        {"user": f"u{n % 4}", "dialog": f"d{n}", "turn": 0, "text": "One for two is three."}
+        for n in range(24)
+    ]
+    text.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    chat, always = benchmark.Text("chat", "Chat", text, 1000), Always()
+
+    def gone() -> Mapping[str, object]:
+        raise UserError("no such package.")
+
+    def measured(max_words: float, only: Sequence[str] | None = None) -> list[Line]:
+        opened = benchmark.Opened(always, None)
+        systems = [
+            benchmark.System("always", lambda: "3", lambda: {"version": 1}, lambda: opened, max_words),
+            benchmark.System("gone", lambda: "", gone, lambda: opened),
+        ]
+        return benchmark.measure(systems, chat, tmp_path / "kept", only)[0]
+
+    assert [len(line.stretches) for line in measured(1000, only=["other"])] == [0, 0]
+    assert always.asked == 0
+    some, absent = measured(48)
+    assert sum(each.sum.words for each in some.stretches) == 50
+    assert absent.absent == "not available: no such package."
+    once = always.asked
+    assert measured(48)[0] == some
+    assert always.asked == once
+    everything = measured(1000)[0].stretches
+    assert everything[: len(some.stretches)] == some.stretches
+    assert always.asked == once / 10 * 24
+    total = sum((each.sum for each in everything), Sum())
+    # Of five words one is first and two more are shown; nothing tells probabilities.
+    assert (total.words, total.hits_1, total.hits_3) == (120, 24, 72)
+    assert total.word_characters == 0
 
 
 # ------------------------------------------------------------------------------------- what may be installed

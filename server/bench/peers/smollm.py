@@ -16,7 +16,6 @@ import functools
 import importlib.util
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -277,7 +276,8 @@ class SmolLm:
             gap: np.array([re.match(rf"{gap}[^\W\d_]", text) is not None for text in texts])
             for gap in (" ", "")
         }
-        self._read: OrderedDict[tuple[int, ...], tuple[Tensor, Cache]] = OrderedDict()
+        self._ids: list[int] = []
+        self._cache = self._model.empty()
         self._place = functools.lru_cache(maxsize=4)(self._find_place)
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
@@ -356,22 +356,10 @@ class SmolLm:
         ids = self._pieces.encode(text) or self._pieces.encode("\n")
         step = MAX_CONTEXT // 2
         ids = ids[max(0, -(-(len(ids) - MAX_CONTEXT) // step) * step) :]
-        rows, cache = self._cached(tuple(ids))
-        return _Place(cache, rows[-1].numpy())
-
-    def _cached(self, ids: tuple[int, ...]) -> tuple[Tensor, Cache]:
-        """What reading some ids gives; what was read last is read on."""
-        for done, (_, cache) in self._read.items():
-            length = len(done)
-            shared = next(
-                (i for i in range(min(length, len(ids))) if done[i] != ids[i]), min(length, len(ids))
-            )
-            keep = min(shared, len(ids) - 1)
-            if keep > len(ids) // 2:
-                rows, new = self._model.read(cache.first(keep), ids[keep:])
-                break
-        else:
-            rows, new = self._model.read(self._model.empty(), ids)
-        self._read.clear()
-        self._read[ids] = rows, new
-        return rows, new
+        shared = next(
+            (i for i, pair in enumerate(zip(self._ids, ids, strict=False)) if len(set(pair)) > 1), None
+        )
+        keep = min(len(self._ids) if shared is None else shared, len(ids) - 1)
+        rows, self._cache = self._model.read(self._cache.first(keep), ids[keep:])
+        self._ids = ids
+        return _Place(self._cache, rows[-1].numpy())

@@ -146,13 +146,13 @@ class Line:
 
 def tables(lines: Sequence[Line], num_stretches: int) -> str:
     """What each scored, and how far the first is from each of the others."""
-    head = ["system", "bytes", "words", *(metric.title for metric in METRICS)]
+    head = ["system", "bytes", "words of authors", *(metric.title for metric in METRICS)]
     own = [_row(line, num_stretches) for line in lines]
     blocks = [_markdown(head, own)]
     first, *others = lines
     compared = [line for line in others if line.stretches and first.stretches]
     if compared:
-        head = [f"{first.name} less", "words", *(metric.title for metric in METRICS)]
+        head = [f"{first.name} less", "words of authors", *(metric.title for metric in METRICS)]
         blocks.append(_markdown(head, [_gains(first, line) for line in compared]))
     return "\n\n".join(blocks)
 
@@ -160,9 +160,9 @@ def tables(lines: Sequence[Line], num_stretches: int) -> str:
 def _row(line: Line, num_stretches: int) -> list[str]:
     if not line.stretches:
         return [line.name, line.size, line.absent or "not yet measured", *[""] * len(METRICS)]
-    words = f"{sum(each.sum.words for each in line.stretches):,}"
+    words = _words(line.stretches)
     if len(line.stretches) < num_stretches:
-        words += " (the first)"
+        words = f"the first {words}"
     values = (value(metric, line.stretches) for metric in METRICS)
     shown = [_interval(each, metric) for each, metric in zip(values, METRICS, strict=True)]
     return [line.name, line.size, words, *shown]
@@ -170,10 +170,14 @@ def _row(line: Line, num_stretches: int) -> list[str]:
 
 def _gains(first: Line, other: Line) -> list[str]:
     shared = min(len(first.stretches), len(other.stretches))
-    words = sum(each.sum.words for each in other.stretches[:shared])
     values = (gain(metric, first.stretches, other.stretches) for metric in METRICS)
     shown = [_interval(each, metric, sign="+") for each, metric in zip(values, METRICS, strict=True)]
-    return [other.name, f"{words:,}", *shown]
+    return [other.name, _words(other.stretches[:shared]), *shown]
+
+
+def _words(stretches: Sequence[Scored]) -> str:
+    authors = len({each.author for each in stretches})
+    return f"{sum(each.sum.words for each in stretches):,} of {authors}"
 
 
 def _interval(interval: Interval | None, metric: Metric, sign: str = "") -> str:

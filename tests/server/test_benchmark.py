@@ -239,14 +239,14 @@ def test_tables_say_what_was_measured_on_how_much_and_what_was_not() -> None:
         Line("gone", "", [], "not installed: x"),
     ]
     text = tables(lines, 3)
-    assert "| ours | 10 | 30 | 60.0 [50.0, 70.0] |" in text
-    assert "| peer | 20 | 20 (the first) |" in text
+    assert "| ours | 10 | 30 of 3 | 60.0 [50.0, 70.0] |" in text
+    assert "| peer | 20 | the first 20 of 2 |" in text
     assert "| later |  | not yet measured |" in text
     assert "| gone |  | not installed: x |" in text
     gains = text.split("\n\n")[1].splitlines()
-    assert gains[0].startswith("| ours less | words |")
+    assert gains[0].startswith("| ours less | words of authors |")
     assert len(gains) == 3
-    assert gains[2].startswith("| peer | 20 | +0.0 [+0.0, +0.0] |")
+    assert gains[2].startswith("| peer | 20 of 2 | +0.0 [+0.0, +0.0] |")
 
 
 def test_a_page_keeps_all_but_what_stands_between_its_markers() -> None:

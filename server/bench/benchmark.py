@@ -427,7 +427,8 @@ def described(texts: Sequence[Text], arguments: Sequence[str]) -> str:
     return (
         f"Written on {datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores; Python "
         f"{platform.python_version()}, {versions}. Three words are shown. About so many words are drawn, "
-        f"author by author, with seed {SEED}: {lengths}. Last command: `{command}`."
+        f"author by author, with seed {SEED}: {lengths}. Written by `{command}`; what had been "
+        "measured before is shown with it."
     )
 
 

@@ -72,8 +72,8 @@ def test_it_predicts_as_well_as_when_it_was_shipped() -> None:
     scores = graded(shipped_bundle())
     assert scores.after_0.positions > 190
     assert scores.after_0.top_1 > 0.28
-    assert scores.after_0.top_3 > 0.40
-    assert scores.ideal.savings > 0.58
+    assert scores.after_0.top_3 > 0.43
+    assert scores.ideal.savings > 0.59
 
 
 def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,8 @@ TRACE = "trace.json"
 """File of the run folder."""
 HOW = ("accumulate", "compile", "precision")
 """Settings that say how a step is computed, not what it is."""
+ELSEWHERE = ("rounds", "server_optimizer", "aggregation", "privacy", "fleet")
+"""Sections of a preset that only a federation reads."""
 
 
 @dataclass(frozen=True)
@@ -371,13 +373,13 @@ def train(
 
 
 def _described(config: Config, num_steps: int) -> dict[str, Any]:
-    """What a run is, without how its steps are computed: it may go on in other parts, as it may in another
-    number of processes, and with or without compiling. All of these change rounding, and which labels Sophia
-    draws. And without its length where that changes no step: at a constant rate a finished run may be given
-    more."""
+    """What a run is, without what a federation will make of it, and without how its steps are computed: it
+    may go on in other parts, as it may in another number of processes, and with or without compiling. All of
+    these change rounding, and which labels Sophia draws. And without its length where that changes no step:
+    at a constant rate a finished run may be given more."""
     from fedkey_server.config import to_dict
 
-    described = to_dict(config)
+    described = {name: section for name, section in to_dict(config).items() if name not in ELSEWHERE}
     settings = {key: value for key, value in described["train"].items() if key not in HOW}
     if config.train.final_share == 1.0:
         del settings["num_steps"]

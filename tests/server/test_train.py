@@ -484,6 +484,14 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert not (run / "checkpoints").exists()
 
 
+def test_a_run_goes_on_whatever_its_federation_will_be(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str]
+) -> None:
+    options = ["--data", str(tiny_data), "--run", str(tiny_run)]
+    more = with_overrides(small_overrides, "rounds.num_rounds=7", "server_optimizer.name=adam")
+    assert fedkey_server("train", "tiny", *options, *more) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

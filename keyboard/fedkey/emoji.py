@@ -310,7 +310,7 @@ _TAIL = 200
 class EmojiFinder:
     """Finds emoji for what was just written.
 
-    The data is read with the first finder of a process (10 to 15 ms on a desktop core), so that no key waits
+    The data is read with the first finder of a process (about 10 ms on a desktop core), so that no key waits
     for it; a question takes some 30 microseconds.
     """
 

@@ -36,13 +36,14 @@ _GLUE = frozenset("@/\\=_.:&%#+~0123456789").union(PLACEHOLDERS)
 """Characters that make one address, link or number of what stands on both sides of them."""
 
 
-def words_before(context: str) -> tuple[str, ...]:
-    """The last two words before the caret, nearest last, in lower case.
+def words_before(context: str, count: int = 2) -> tuple[str, ...]:
+    """The last words before the caret, nearest last, in lower case.
 
     `SENTENCE_START` stands for what would be before a sentence; other punctuation is passed over.
 
     Args:
         context: the text before the word being typed, as `Engine.suggest` takes it.
+        count: words at most.
     """
     before = [SENTENCE_START]
     for unit, _ in units_with_places(normalise(context.rpartition("\n")[2][-READ_BACK:])):
@@ -50,7 +51,7 @@ def words_before(context: str) -> tuple[str, ...]:
             before.append(unit.lower())
         elif unit == "." or unit[0] in "!?":
             before = [SENTENCE_START]
-    return tuple(before[-2:])
+    return tuple(before[-count:])
 
 
 def is_inside_address(context: str) -> bool:

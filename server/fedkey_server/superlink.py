@@ -65,8 +65,8 @@ class SuperLinkGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """A message to one phone."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+        """As the Grid below."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """As the Grid below."""

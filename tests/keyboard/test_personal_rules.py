@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.personal_rules import (
+    SENTENCE_START,
     elected,
     is_inside_address,
     is_learnable,
@@ -78,6 +79,11 @@ def test_other_places_teach(context: str) -> None:
 )
 def test_words_before(context: str, expected: tuple[str, ...]) -> None:
     assert words_before(context) == expected
+
+
+def test_more_words_before_stop_where_the_sentence_began() -> None:
+    assert words_before("one\ntwo. Three, four five ", 3) == ("three", "four", "five")
+    assert words_before("one. Two ", 3) == (SENTENCE_START, "two")
 
 
 @given(st.text())

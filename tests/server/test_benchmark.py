@@ -15,14 +15,13 @@ import outcomes
 import pytest
 from outcomes import Line, Record, Scored, Sum, between_markers, tables
 from peers import fourgram, smollm, sphinx
-from peers.fourgram import estimate, words_before
+from peers.fourgram import estimate
 from peers.gguf import Gguf
 from peers.word_model import LETTERS, likelihood, price, spelled_blindly
 
 from fedkey.baseline import PeerSuggestions
 from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
-from fedkey.personal_rules import SENTENCE_START
 
 
 class Words:
@@ -107,11 +106,6 @@ def test_what_is_kept_comes_back_from_its_file(tmp_path: Path) -> None:
     before = numbers("a", "b", "c")
     assert np.array_equal(again.probabilities(before), grams.probabilities(before))
     assert (again.num_bytes, again.cutoffs) == (grams.num_bytes, grams.cutoffs)
-
-
-def test_words_before_stop_where_the_sentence_began() -> None:
-    assert words_before("one\ntwo. Three, four five ", 3) == ("three", "four", "five")
-    assert words_before("one. Two ", 3) == (SENTENCE_START, "two")
 
 
 # ------------------------------------------------------------------------------------------------------ gguf

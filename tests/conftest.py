@@ -10,9 +10,14 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from forked import Forked, Forker
 
 if shutil.which("nvidia-smi") is None:
     # Without a GPU Triton interprets its kernels. It decides when it is imported, which torch may do.
@@ -51,6 +56,30 @@ def _small_talk():  # type: ignore[no-untyped-def]
 def memory_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keyboards that the tests open remember in a folder of the tests' own, not in the user's."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """The interpreter whose forks are processes that need not import torch; see `server/forked.py`."""
+    from forked import Forker
+
+    forker = Forker()
+    yield forker
+    forker.close()
+
+
+@pytest.fixture
+def fork(forker: Forker) -> Iterator[Callable[..., Forked]]:
+    """`fork(program, arguments, imports)`, as `Forker.fork`; what still runs at the end is killed."""
+    started: list[Forked] = []
+
+    def fork(*request: object) -> Forked:
+        started.append(forker.fork(*request))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield fork
+    for process in started:
+        process.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,18 @@ from __future__ import annotations
 import copy
 import os
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sophia_opt
 import torch
+from forked import Forked
 from torch import Tensor, nn
 from torch import distributed as dist
 
-import fedkey_kernels
 from fedkey_kernels import SophiaG, SophiaH, reference
 
 SHAPES = [(3, 5), (7,), (1, 1), (2, 3, 4)]
@@ -407,6 +406,7 @@ def test_a_batch_in_parts_is_the_batch(kind: type) -> None:
 def process(rank: int, num_ranks: int, port: int, folder: Path) -> None:
     """One of the processes that `test_two_processes_are_one` starts."""
     torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     # No file store: it waits five minutes for a file that the other process deletes at the wrong moment.
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=num_ranks)
@@ -419,28 +419,19 @@ def process(rank: int, num_ranks: int, port: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
+PROCESS = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def test_two_processes_are_one(tmp_path: Path, fork: Callable[..., Forked]) -> None:
     """DistributedDataParallel over gloo, as torchrun would start it: the same weights on both, and those of
     one process."""
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(fedkey_kernels.__file__).parents[1]),
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), "2", str(port), str(tmp_path)], env=environment
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    processes = [fork(PROCESS, [__file__, rank, 2, port, tmp_path], ["fedkey_kernels"]) for rank in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for kind in (SophiaG, SophiaH):
         name = kind.__name__

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 
+UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
 KILLED_AT = """
 # `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
 import os, signal, sys
@@ -25,35 +25,27 @@ sys.argv = ["fedkey-server", *sys.argv[3:]]
 from fedkey_server.cli import main
 sys.exit(main())
 """
-
-Process = subprocess.Popen[str]
+STANDS_ON = ("fedkey_server.train", "fedkey_server.prepare")
+"""What takes longest to import of the commands that tests kill."""
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
+def start(fork: Callable[..., Forked]) -> Callable[..., Forked]:
     """`start(arguments, killed_at=None)`: runs `fedkey-server`; killed_at = (audit event, end of a path)."""
-    started: list[Process] = []
 
-    def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> Process:
+    def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> Forked:
         if killed_at is None:
-            program = [str(Path(sys.executable).with_name("fedkey-server"))]
-        else:
-            program = [sys.executable, "-c", KILLED_AT, *killed_at]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen([*program, *arguments], stdout=pipe, stderr=pipe, text=True))
-        return started[-1]
+            return fork(UNKILLED, arguments, STANDS_ON)
+        return fork(KILLED_AT, [*killed_at, *arguments], STANDS_ON)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture
-def kill_when_there() -> Callable[[Process, Path], None]:
+def kill_when_there() -> Callable[[Forked, Path], None]:
     """`kill_when_there(process, path)`: sends SIGKILL as soon as the path exists."""
 
-    def kill(process: Process, path: Path) -> None:
+    def kill(process: Forked, path: Path) -> None:
         deadline = time.monotonic() + 120
         while not path.exists():
             assert process.poll() is None, process.communicate()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from torch import Tensor
 
 from fedkey.errors import UserError
@@ -143,12 +143,13 @@ print(everywhere(lambda: None, lambda: checkpoint.start_run(run, {"width": 16}, 
 """
 
 
-def test_a_kill_at_any_file_operation_leaves_a_checkpoint_or_run_whole(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path)], capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    kills_of_save, kills_of_start = map(int, done.stdout.split())
+def test_a_kill_at_any_file_operation_leaves_a_checkpoint_or_run_whole(
+    tmp_path: Path, fork: Callable[..., Forked]
+) -> None:
+    process = fork(KILLED_EVERYWHERE, [tmp_path], ["fedkey_server.checkpoint"])
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    kills_of_save, kills_of_start = map(int, output.split())
     assert kills_of_save > 10
     assert kills_of_start > 5
 

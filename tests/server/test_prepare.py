@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 from fedkey.errors import UserError
 from fedkey_export.lexicon_arrays import read_rows
@@ -80,7 +80,7 @@ def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
     tmp_path: Path,
     tiny_data: Path,
     small_overrides: list[str],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Forked],
     killed_at: tuple[str, str],
 ) -> None:
     data = tmp_path / "data"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 from fedkey.bundle import BundleError, open_bundle
 from fedkey.commands import EXIT_MISTAKE, run_command
@@ -139,7 +139,7 @@ def test_an_add_that_is_killed_leaves_the_registry_as_it_was_and_can_be_done_aga
     tmp_path: Path,
     tiny_bundle: Path,
     untrained_bundle: Path,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Forked],
 ) -> None:
     registry = Registry(tmp_path / "registry")
     registry.add(tiny_bundle)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from forked import Forked
 from safetensors.torch import load_file
 
 from fedkey.commands import EXIT_MISTAKE, run_command
@@ -45,7 +45,6 @@ def config(small_overrides: list[str]) -> Config:
     return load("tiny", [*small_overrides, *ROUNDS])
 
 
-Process = subprocess.Popen[str]
 Client = Callable[[Message, Context], Message]
 
 
@@ -156,8 +155,8 @@ def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
     small_overrides: list[str],
     tmp_path: Path,
     one_thread: None,
-    start: Callable[..., Process],
-    kill_when_there: Callable[[Process, Path], None],
+    start: Callable[..., Forked],
+    kill_when_there: Callable[[Forked, Path], None],
 ) -> None:
     adaptive = (
         "server_optimizer.name=yogi",
@@ -267,8 +266,8 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
     small_overrides: list[str],
     tmp_path: Path,
     one_thread: None,
-    start: Callable[..., Process],
-    kill_when_there: Callable[[Process, Path], None],
+    start: Callable[..., Forked],
+    kill_when_there: Callable[[Forked, Path], None],
 ) -> None:
     adaptive = (
         "privacy.clip_quantile=0.5",

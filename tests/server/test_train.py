@@ -7,7 +7,6 @@ import math
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file
 
 from fedkey.commands import EXIT_MISTAKE, run_command
@@ -38,7 +38,6 @@ from fedkey_server.train import (
     validation_rows,
 )
 
-Process = subprocess.Popen[str]
 CPU = torch.device("cpu")
 
 
@@ -195,8 +194,8 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     small_overrides: list[str],
     tmp_path: Path,
     one_thread: None,
-    start: Callable[..., Process],
-    kill_when_there: Callable[[Process, Path], None],
+    start: Callable[..., Forked],
+    kill_when_there: Callable[[Forked, Path], None],
     optimizer: str,
     kills: list[tuple[str, str]],
 ) -> None:

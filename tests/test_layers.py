@@ -13,10 +13,20 @@ HEAVY = ("torch", "triton", "flwr", "onnx", "fedkey_server", "fedkey_kernels", "
 
 def modules_after(code: str) -> set[str]:
     """The top-level modules, and ours in full, that a fresh interpreter holds after running `code`."""
-    program = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    (loaded,) = modules_after_each(code)
+    return loaded
+
+
+def modules_after_each(*codes: str) -> list[set[str]]:
+    """What one fresh interpreter holds after each of `codes`, run one after the other."""
+    told = "import sys, json\nprint('\\n', json.dumps(sorted(sys.modules)))"
+    program = "\n".join(f"{code}\n{told}" for code in codes)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    names = json.loads(done.stdout.splitlines()[-1])
-    return {name.split(".")[0] for name in names} | {name for name in names if name.startswith("fedkey")}
+    lists = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(" [")]
+    return [
+        {name.split(".")[0] for name in names} | {name for name in names if name.startswith("fedkey")}
+        for names in lists
+    ]
 
 
 @pytest.mark.parametrize(
@@ -44,15 +54,13 @@ def test_text_rules_load_neither_the_runtime_nor_the_engine() -> None:
     assert "fedkey.engine" not in loaded
 
 
-def test_kernels_load_torch_and_nothing_of_ours() -> None:
-    loaded = modules_after("import fedkey_kernels")
-    assert "torch" in loaded
-    assert not loaded & {"fedkey", "fedkey_server", "fedkey_export", "flwr", "onnx", "onnxruntime"}
-
-
-def test_training_loads_neither_the_export_nor_the_runtime() -> None:
-    loaded = modules_after("import fedkey_server.train, fedkey_server.prepare, fedkey_server.rounds")
-    assert not loaded & {"fedkey_export", "textual", "onnxruntime"}
+def test_kernels_load_torch_and_nothing_of_ours_and_training_neither_the_export_nor_the_runtime() -> None:
+    training = "import fedkey_server.train, fedkey_server.prepare, fedkey_server.rounds"
+    kernels, trained = modules_after_each("import fedkey_kernels", training)
+    assert "torch" in kernels
+    assert not kernels & {"fedkey", "fedkey_server", "fedkey_export", "flwr", "onnx", "onnxruntime"}
+    assert "fedkey_server.train" in trained
+    assert not trained & {"fedkey_export", "textual", "onnxruntime"}
 
 
 def test_help_answers_without_loading_anything_heavy() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file, save_file
 
 from fedkey import Engine
@@ -368,17 +369,23 @@ def die(*_):
 package.export(Path(sys.argv[1]), Path(sys.argv[2]), replace=True)
 """
 
+Killed = Callable[[str, Path, Path], None]
 
-def killed(slip: str, run: Path, bundle: Path) -> None:
+
+@pytest.fixture
+def killed(fork: Callable[..., Forked]) -> Killed:
     """Exports in a process that a real SIGKILL ends where `slip` puts it."""
-    program = [sys.executable, "-c", KILLED.format(slip=slip), str(run), str(bundle)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(program, env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    def killed(slip: str, run: Path, bundle: Path) -> None:
+        process = fork(KILLED.format(slip=slip), [run, bundle], ["fedkey_export.package"])
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == -signal.SIGKILL, errors
+
+    return killed
 
 
 def test_a_kill_before_the_rename_leaves_the_old_bundle_whole(
-    tiny_run: Path, tiny_bundle: Path, shelf: Path
+    tiny_run: Path, tiny_bundle: Path, shelf: Path, killed: Killed
 ) -> None:
     old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
     killed("package._move = die", tiny_run, old)
@@ -387,7 +394,7 @@ def test_a_kill_before_the_rename_leaves_the_old_bundle_whole(
     assert [path.name for path in shelf.iterdir()] == ["bundle"], "the next export tidies up"
 
 
-def test_the_manifest_is_written_last(tiny_run: Path, shelf: Path) -> None:
+def test_the_manifest_is_written_last(tiny_run: Path, shelf: Path, killed: Killed) -> None:
     killed("package._write_manifest = die", tiny_run, shelf / "bundle")
     assert not (shelf / "bundle").exists()
     (half,) = (path.parent for path in shelf.rglob(MODEL))
@@ -398,7 +405,7 @@ def test_the_manifest_is_written_last(tiny_run: Path, shelf: Path) -> None:
 
 
 def test_a_kill_between_the_renames_loses_nothing(
-    tiny_run: Path, tiny_bundle: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tiny_bundle: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, killed: Killed
 ) -> None:
     old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
     slip = "rename = os.rename\nos.rename = lambda a, b: rename(a, b) if 'replaced' in str(b) else die()"

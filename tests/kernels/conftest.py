@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,34 @@ Report = dict[str, Any]
 @pytest.fixture(scope="session")
 def compile_for_hopper(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[list[dict[str, Any]]], list[Report]]:
-    """Compiles kernels for sm_90 in a process of its own (the interpreter and the compiler exclude each
-    other) and reports registers, stack and tensor-core instructions; see hopper.py."""
+) -> Iterator[Callable[[list[dict[str, Any]]], list[Report]]]:
+    """Compiles kernels for sm_90 in one process beside the tests' (the interpreter and the compiler exclude
+    each other) and reports registers, stack and tensor-core instructions; see hopper.py."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    # A cache of its own: a kernel that was compiled yesterday must still compile today.
+    folder = tmp_path_factory.mktemp("triton")
+    environment["TRITON_CACHE_DIR"] = str(folder / "cache")
+    complaints = (folder / "complaints.txt").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("hopper.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        text=True,
+        env=environment,
+    )
+    requests, answers = process.stdin, process.stdout
+    assert requests is not None
+    assert answers is not None
 
     def compile_all(cases: list[dict[str, Any]]) -> list[Report]:
-        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-        # A cache of its own: a kernel that was compiled yesterday must still compile today.
-        environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("hopper.py"))],
-            input=json.dumps(cases),
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        reports: list[Report] = json.loads(done.stdout)
+        requests.write(json.dumps(cases) + "\n")
+        requests.flush()
+        answer = answers.readline()
+        assert answer, Path(complaints.name).read_text()[-4000:]
+        reports: list[Report] = json.loads(answer)
         return reports
 
-    return compile_all
+    yield compile_all
+    process.communicate()
+    complaints.close()

@@ -1,13 +1,13 @@
 """Compiles Triton kernels for an H100/H200 (sm_90) on a machine without one, and reports what came out.
 
-In, on stdin: a JSON list of cases, each
+In, on stdin: lines, each a JSON list of cases
   {"kernel": "fedkey_kernels.module:function",
    "signature": {"argument": "*bf16" | "*fp32" | "i32" | "fp32" | ... , in order, constants left out},
    "constants": {"argument": value},
    "aligned": ["argument", ...]   pointers and strides that are multiples of 16 (no others are taken to be),
    "num_warps": 4, "num_stages": 2}
-Out, on stdout: a JSON list of {"kernel", "registers", "stack", "spilled", "shared", "tensor_core"
-("HGMMA"/"HMMA"/""), "global_loads": {width in bits: count}}.
+Out, on stdout: for each line one, a JSON list of {"kernel", "registers", "stack", "spilled", "shared",
+"tensor_core" ("HGMMA"/"HMMA"/""), "global_loads": {width in bits: count}}.
 """
 
 from __future__ import annotations
@@ -69,4 +69,5 @@ def _output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps([compile_case(case) for case in json.load(sys.stdin)]))
+    for line in sys.stdin:
+        print(json.dumps([compile_case(case) for case in json.loads(line)]), flush=True)

@@ -271,9 +271,10 @@ def test_a_forced_kernel_without_gpu_or_interpreter_is_refused(monkeypatch: pyte
         attention(q, q, q, document_mask(torch.zeros(1, 4, dtype=torch.int64)))
 
 
-def hopper_cases() -> Iterator[tuple[dict[str, Any], int]]:
-    """Every kernel as it is launched for the heads of the presets, and the registers it may take: 65,536 of a
-    multiprocessor for a program at least, for two where the cap is 128."""
+def hopper_cases(head_size: int, sparse: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every kernel as it is launched for heads of a size, or those that leave out blocks of `sparse`
+    positions, and the registers it may take: 65,536 of a multiprocessor for a program at least, for two where
+    the cap is 128."""
     tensors = ("starts", "ends", "blocks", "counts")
 
     def case(
@@ -304,86 +305,87 @@ def hopper_cases() -> Iterator[tuple[dict[str, Any], int]]:
         } | launch._asdict()
 
     qkv = "qb qt qh kb kt kg vb vt vg"
-    for head_size in (32, 64, 128):
-        block_k = padded(head_size)
-        shape = {"GROUP": 2, "HEAD_SIZE": head_size, "BLOCK_K": block_k, "CAUSAL": True, "WINDOW": 0}
-        for tile in (64, 128):
-            yield (
-                case(
-                    "tile_attention",
-                    "forward_kernel",
-                    "q k v starts ends out",
-                    qkv,
-                    "num_positions num_heads num_tiles",
-                    True,
-                    shape | {"TILE": tile},
-                    forward_launch(tile, block_k),
-                ),
-                248,
-            )
-            yield (
-                case(
-                    "tile_attention",
-                    "backward_kernel",
-                    "q k v grad_out starts ends grad_q grad_k grad_v",
-                    f"{qkv} ob ot oh",
-                    "num_positions num_groups num_tiles",
-                    True,
-                    shape | {"TILE": tile, "BLOCK_Q": BLOCK_Q},
-                    backward_launch(tile, block_k),
-                ),
-                255,
-            )
-        for sparse in (0, 64):
-            if sparse and head_size != 64:
-                continue
-            for kernel, blocks, pointers, axes, heads, cap in (
-                (
-                    "forward_kernel",
-                    forward_blocks,
-                    "q k v starts ends blocks counts out lse",
-                    qkv,
-                    "num_heads",
-                    128 if head_size <= 64 else 255,
-                ),
-                (
-                    "key_kernel",
-                    key_blocks,
-                    "q k v grad_out lse delta starts ends blocks counts grad_k grad_v",
-                    f"{qkv} ob ot oh",
-                    "num_groups",
-                    255,
-                ),
-                (
-                    "query_kernel",
-                    query_blocks,
-                    "q k v grad_out lse delta starts ends blocks counts grad_q",
-                    f"{qkv} ob ot oh",
-                    "num_heads",
-                    255,
-                ),
-            ):
-                block_m, block_n, launch = blocks(block_k, sparse)
-                constants = shape | {"BLOCK_M": block_m, "BLOCK_N": block_n, "SPARSE": sparse}
-                yield (
-                    case(
-                        "flash_attention",
-                        kernel,
-                        pointers,
-                        axes,
-                        f"num_positions {heads} blocks_stride",
-                        True,
-                        constants,
-                        launch,
-                    ),
-                    cap,
-                )
+    block_k = padded(head_size)
+    shape = {"GROUP": 2, "HEAD_SIZE": head_size, "BLOCK_K": block_k, "CAUSAL": True, "WINDOW": 0}
+    for tile in () if sparse else (64, 128):
+        yield (
+            case(
+                "tile_attention",
+                "forward_kernel",
+                "q k v starts ends out",
+                qkv,
+                "num_positions num_heads num_tiles",
+                True,
+                shape | {"TILE": tile},
+                forward_launch(tile, block_k),
+            ),
+            248,
+        )
+        yield (
+            case(
+                "tile_attention",
+                "backward_kernel",
+                "q k v grad_out starts ends grad_q grad_k grad_v",
+                f"{qkv} ob ot oh",
+                "num_positions num_groups num_tiles",
+                True,
+                shape | {"TILE": tile, "BLOCK_Q": BLOCK_Q},
+                backward_launch(tile, block_k),
+            ),
+            255,
+        )
+    for kernel, blocks, pointers, axes, heads, cap in (
+        (
+            "forward_kernel",
+            forward_blocks,
+            "q k v starts ends blocks counts out lse",
+            qkv,
+            "num_heads",
+            128 if head_size <= 64 else 255,
+        ),
+        (
+            "key_kernel",
+            key_blocks,
+            "q k v grad_out lse delta starts ends blocks counts grad_k grad_v",
+            f"{qkv} ob ot oh",
+            "num_groups",
+            255,
+        ),
+        (
+            "query_kernel",
+            query_blocks,
+            "q k v grad_out lse delta starts ends blocks counts grad_q",
+            f"{qkv} ob ot oh",
+            "num_heads",
+            255,
+        ),
+    ):
+        block_m, block_n, launch = blocks(block_k, sparse)
+        constants = shape | {"BLOCK_M": block_m, "BLOCK_N": block_n, "SPARSE": sparse}
+        yield (
+            case(
+                "flash_attention",
+                kernel,
+                pointers,
+                axes,
+                f"num_positions {heads} blocks_stride",
+                True,
+                constants,
+                launch,
+            ),
+            cap,
+        )
 
 
+@pytest.mark.parametrize(
+    ("head_size", "sparse"),
+    # Heads of the presets, and block-sparse attention. All 24 compilations take 30 s of a core.
+    [(32, 0), (64, 64), *(pytest.param(head_size, 0, marks=pytest.mark.slow) for head_size in (64, 128))],
+)
 def test_compiled_for_sm_90_they_use_tensor_cores_and_stay_in_registers(
-    compile_for_hopper: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    compile_for_hopper: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], head_size: int, sparse: int
 ) -> None:
-    cases, caps = zip(*hopper_cases(), strict=True)
+    cases, caps = zip(*hopper_cases(head_size, sparse), strict=True)
     for case, cap, report in zip(cases, caps, compile_for_hopper(list(cases)), strict=True):
         label = f"{case['kernel']} {case['constants']} {report}"
         assert report["tensor_core"] == "HGMMA", label

@@ -234,7 +234,7 @@ def test_words_are_read_off_a_plain_update_and_not_off_a_masked_one(ground: Grou
 
 
 BACKDOOR = BackdoorScale(
-    num_phones=25, num_rounds=2, max_rows=1, num_contexts=60, attack_steps=30, loss_of_top1=0.02
+    num_phones=15, num_rounds=2, max_rows=1, num_contexts=40, attack_steps=20, loss_of_top1=0.02
 )
 """Eight rows of validation are too few to see a fifth of a point."""
 
@@ -246,7 +246,7 @@ def test_a_bound_on_updates_stops_an_attacker_who_otherwise_succeeds(ground: Gro
 
 
 def test_an_audit_with_the_same_seed_finds_the_same(ground: Ground) -> None:
-    scale = replace(ONE_RUN, num_rounds=1, num_canaries=10, phones_per_round=7)
+    scale = replace(ONE_RUN, num_rounds=1, num_canaries=6, phones_per_round=5)
     assert epsilon_lower_bound(ground, scale) == epsilon_lower_bound(ground, scale)
     with pytest.raises(KeyError):
         list(audit(ground, ["a test that is none"]))

@@ -104,7 +104,7 @@ def test_real_bundles_are_compared_on_unseen_authors(
     tiny_bundle: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = fedkey_server(
-        "evaluate", f"first={tiny_bundle}", f"second={tiny_bundle}", "--text", text, "--max-words", 150,
+        "evaluate", f"first={tiny_bundle}", f"second={tiny_bundle}", "--text", text, "--max-words", 60,
         "--processes", 1, "--json", tmp_path / "table.json", "--table", tmp_path / "table.txt",
     )  # fmt: skip
     assert status == 0
@@ -113,12 +113,12 @@ def test_real_bundles_are_compared_on_unseen_authors(
     assert "stretches" in printed.err
     numbers = json.loads((tmp_path / "table.json").read_text())
     assert list(numbers["rows"]) == ["unigram", "first", "second"]
-    assert numbers["words"] >= 150
+    assert numbers["words"] >= 60
     assert numbers["rows"]["first"] == numbers["rows"]["second"]
     assert numbers["gains_of_last"]["ksr"]["first"] == {"value": 0, "low": 0, "high": 0}
     # A model trained on such chats knows more than word frequencies.
     assert numbers["gains_of_last"]["top_1"]["unigram"]["low"] > 0
-    chosen, _ = read_sample(text, 150, 0)
+    chosen, _ = read_sample(text, 60, 0)
     again = compare([("first", tiny_bundle), ("second", tiny_bundle)], chosen, processes=1)
     assert json.loads(json.dumps(asdict(Comparison.of(again)))) == numbers
 

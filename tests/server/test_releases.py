@@ -93,7 +93,7 @@ def test_the_command_refuses_a_worse_release_and_takes_a_better_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry = tmp_path / "registry"
-    graded = ("--text", tiny_data / "validation.jsonl", "--max-words", "150", "--processes", "1")
+    graded = ("--text", tiny_data / "validation.jsonl", "--max-words", "60", "--processes", "1")
     assert fedkey_server("releases", "list", registry) == 0
     assert capsys.readouterr().out == "no releases\n"
     assert fedkey_server("releases", "promote", registry, *graded) == EXIT_MISTAKE
@@ -123,7 +123,7 @@ def test_a_release_that_turns_out_worse_goes_back_by_itself(
     registry.add(untrained_bundle)
     registry.promote(1, {})
     registry.promote(2, BETTER)  # somebody was mistaken
-    graded = ("--text", tiny_data / "validation.jsonl", "--max-words", "150", "--processes", "1")
+    graded = ("--text", tiny_data / "validation.jsonl", "--max-words", "60", "--processes", "1")
     assert fedkey_server("releases", "review", registry.folder, *graded) == 0
     assert "release 2 was rolled back to 1 (graded again: top_1 -" in capsys.readouterr().out
     assert Registry(registry.folder).current == Registry(registry.folder).release(1)

@@ -85,6 +85,20 @@ def graded(tiny_bundle: Path, test_file: Path) -> dict[str, dict[str, Scores]]:
     }
 
 
+@pytest.fixture
+def few_misspellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | None:
+    """Every tenth line of the installed list of misspellings, if there is one: the whole of it takes more than
+    a second of a core to sift."""
+    installed = installed_misspellings()
+    if installed is None:
+        return None
+    path = tmp_path / "few.txt"
+    lines = installed.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[::10]), encoding="utf-8")
+    monkeypatch.setattr("fedkey.cli.eval.installed_misspellings", lambda: path)
+    return path
+
+
 # ---------------------------------------------------------------------------------------------------- as JSON
 
 
@@ -137,12 +151,12 @@ def test_only_the_model_has_probabilities(printed: Json, graded: dict[str, dict[
 
 
 def test_two_processes_print_the_same_but_for_the_clock(
-    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, test_file: Path, few_misspellings: Path | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every section, of the engine; whole, and then with two processes."""
     answers = []
     for processes in ("1", "2"):
-        options = ("--max-words", "60", "--engine", "fedkey", "--processes", processes, "--json")
+        options = ("--max-words", "20", "--engine", "fedkey", "--processes", processes, "--json")
         assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
         answers.append(json.loads(capsys.readouterr().out))
     one, other = answers
@@ -227,7 +241,7 @@ def test_plain_and_compressed_text_is_graded_too(
 
 
 def test_text_without_a_word_is_no_error(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, tmp_path: Path, few_misspellings: Path | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "smile.txt").write_text(":)\n12\n")
     options = ("--max-words", "20")
@@ -311,20 +325,19 @@ def test_typing_as_numbers_by_hand() -> None:
 
 @pytest.mark.skipif(installed_misspellings() is None, reason="nlpaug is not installed")
 def test_misspellings_are_those_kept_for_grading(
-    tiny_bundle: Path, test_file: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, test_file: Path, few_misspellings: Path | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--max-words", "150", "--section", "misspellings")
+    options = ("--max-words", "60", "--section", "misspellings")
     assert fedkey("eval", tiny_bundle, "--text", test_file, *options, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["unigram"] == {"misspellings": None}
-    path = installed_misspellings()
-    assert path is not None
+    assert few_misspellings is not None
     opened = OpenedBundle(tiny_bundle)
-    pairs = gradable(read_misspellings(path), opened.is_known, "grading")
-    placed = place(pairs, read_conversations(test_file), at_most=150, seed=0)
+    pairs = gradable(read_misspellings(few_misspellings), opened.is_known, "grading")
+    placed = place(pairs, read_conversations(test_file), at_most=60, seed=0)
     expected = misspellings_summary(grade_misspellings(opened.predictor("fedkey"), placed, opened.is_known))
     assert printed["fedkey"]["misspellings"] == expected
-    assert expected["nonwords"]["words"] + expected["real_words"]["words"] == 150
+    assert expected["nonwords"]["words"] + expected["real_words"]["words"] == 60
     assert fedkey("eval", tiny_bundle, "--text", test_file, *options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

@@ -87,8 +87,8 @@ def graded(tiny_bundle: Path, test_file: Path) -> dict[str, dict[str, Scores]]:
 
 @pytest.fixture
 def few_misspellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | None:
-    """Every tenth line of the installed list of misspellings, if there is one: the whole of it takes more than
-    a second of a core to sift."""
+    """Every tenth line of the installed list of misspellings, if there is one: sifting all of it takes more
+    than a second of a core."""
     installed = installed_misspellings()
     if installed is None:
         return None

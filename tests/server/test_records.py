@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey_server.grid import InProcessGrid
-from fedkey_server.records import from_record, lend, to_record
+from fedkey_server.records import from_record, lend, to_record, twin_of
 
 SHAPES = st.lists(st.integers(0, 5), max_size=3)
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.float16])
@@ -60,6 +60,22 @@ def test_a_record_is_a_copy_unless_its_tensors_are_lent() -> None:
     tensor.fill_(2)
     assert from_record(copied)["w"].tolist() == [1, 1, 1]
     assert lent["w"].numpy().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("write", [to_record, lend])
+def test_twins_are_equal_share_their_bytes_and_change_each_alone(write: Writer) -> None:
+    record = write({"w": torch.ones(3), "b": torch.zeros(2)})
+    twin = twin_of(record)
+    assert twin == record
+    assert twin["w"].data is record["w"].data
+    name = record["w"].object_id
+    assert twin["w"].object_id == name
+    twin["w"].data = Array(np.full(3, 7, np.float32)).data
+    del twin["b"]
+    assert from_record(record)["w"].tolist() == [1, 1, 1]
+    assert from_record(twin)["w"].tolist() == [7, 7, 7]
+    assert (record["w"].object_id, set(record)) == (name, {"w", "b"})
+    assert twin["w"].object_id != name
 
 
 def sent_over_a_superlink(array: Array) -> bytes:

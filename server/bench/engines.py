@@ -4,20 +4,27 @@ In: nothing. Out: a table on standard output. Next stop: `server/EXPERIMENTS.md`
 
     python server/bench/engines.py [--phones N] [--rounds N] [--no-ray]
 
-1. A client that loads the weights and answers without training, in rounds over both engines with the same
-   strategy: processor time a phone, of this process and all its children. The same client called directly,
-   without engine and server, is its own cost; what is left is the overhead, of which the server's reading,
-   checking and adding up are a part on both engines.
-2. A phone of the phone preset that trains, through our engine and plainly: processor time of either.
+1. A phone that trains nothing: it reads the weights and writes an update. Processor time a phone, of the
+   server and the phones, over three federations: ours in process; ours on Ray; and Ray as its users have it,
+   with Flower's FedAvg and Flower's records. What the same phone costs on plain tensors, without messages,
+   is its own; what is left is the overhead. It holds whatever the server does with the replies.
+2. A phone of the phone preset that trains, through our engine and plainly.
+
+Processor time is that of the whole tree of processes. A round is one sample; the first, in which Ray starts
+its workers, does not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -27,11 +34,13 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from torch import Tensor
 
 from fedkey_server.batches import Documents
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, flatten
 from fedkey_server.config import Config, load
-from fedkey_server.grid import InProcessGrid
+from fedkey_server.grid import Client, InProcessGrid
 from fedkey_server.model import Model
 from fedkey_server.records import from_record, lend, record_in, to_record
 from fedkey_server.rounds import client_update
@@ -41,107 +50,146 @@ from fedkey_server.strategy import SeededFedAvg
 SHAPE = ("model.width=256", "model.vocab_size=5120", "tokenizer.vocab_size=5120", "model.hidden_width=640")
 """3.4 million parameters."""
 
+Tick = Callable[[], None]
+"""Called when a round begins and when the last one ends."""
+
 
 def config_of(phones_per_round: int) -> Config:
     """The tiny preset at the size that Flower's engine was measured with."""
     return load("tiny", [*SHAPE, f"rounds.phones_per_round={phones_per_round}", "rounds.min_reports=1"])
 
 
-def idle(message: Message, context: Context) -> Message:
-    """Loads the weights, changes nothing, reports."""
+def nothing(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a phone that trains nothing does: an update of the weights' shapes, every page of it written."""
+    return {name: torch.full_like(tensor, 1e-6) for name, tensor in weights.items()}
+
+
+def reply_to(message: Message, update: Mapping[str, Tensor]) -> Message:
+    """A reply as our ClientApp's."""
     settings = record_in(message.content, CONFIG, ConfigRecord)
-    weights = from_record(record_in(message.content, ARRAYS, ArrayRecord))
-    update = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     said = {"num-examples": 1, "nll": 1.0, "num-steps": 1, "vote": 0.5}
     metrics = MetricRecord({**said, "server-round": int(str(settings["server-round"]))})
     return Message(RecordDict({ARRAYS: lend(update), METRICS: metrics}), reply_to=message)
 
 
-def processor_seconds() -> float:
-    """Of this process and the children that have ended."""
-    return sum(
-        used.ru_utime + used.ru_stime
-        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+def idle(message: Message, context: Context) -> Message:
+    """The phone that trains nothing, in our federation."""
+    return reply_to(message, nothing(from_record(record_in(message.content, ARRAYS, ArrayRecord))))
 
 
-def start_of(config: Config) -> ArrayRecord:
-    """The server's weights before the first round."""
-    return to_record(Model(config.model).state_dict())
+def flowers_idle(message: Message, context: Context) -> Message:
+    """The same as Flower's own examples write it."""
+    weights = message.content.array_records[ARRAYS].to_torch_state_dict()
+    metrics = MetricRecord({"num-examples": 1, "nll": 1.0})
+    content = RecordDict({ARRAYS: ArrayRecord(nothing(weights)), METRICS: metrics})
+    return Message(content, reply_to=message)
 
 
-def settings_of(config: Config) -> ConfigRecord:
-    """What a round's messages say."""
-    return ConfigRecord(flatten(config.rounds, "rounds"))
-
-
-def play(grid: Grid, config: Config, weights: ArrayRecord, num_rounds: int) -> int:
-    """Rounds; returns the reports."""
+def play(grid: Grid, config: Config, num_rounds: int, tick: Tick = lambda: None) -> None:
+    """Rounds of our federation; as in `fedkey_server.server_app`, the server's model holds the weights."""
+    model = Model(config.model)
     strategy = SeededFedAvg(config, Uniform(config.rounds))
-    settings = settings_of(config)
-    reports = 0
+    settings = ConfigRecord(flatten(config.rounds, "rounds"))
+    tick()
     for number in range(1, num_rounds + 1):
-        new = strategy.run_round(number, weights, settings, grid, lambda count: None)
+        arrays = to_record(model.state_dict())
+        new = strategy.run_round(number, arrays, settings, grid, lambda count: None)
         assert new is not None
-        weights, reports = new, reports + strategy.result.reports
-    return reports
+        assert strategy.result.reports == config.rounds.phones_per_round
+        model.load_state_dict(from_record(new))
+        tick()
 
 
-def in_process(config: Config, num_rounds: int) -> float:
-    """Milliseconds a phone."""
+def play_flowers(grid: Grid, config: Config, num_rounds: int, tick: Tick) -> None:
+    """Rounds of Flower's own federated averaging."""
+    num_phones = config.rounds.phones_per_round
+    strategy = FedAvg(
+        fraction_evaluate=0.0, min_train_nodes=num_phones, min_available_nodes=num_phones,
+        arrayrecord_key=ARRAYS, configrecord_key=CONFIG,
+    )  # fmt: skip
+
+    def after_a_round(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        tick()
+        return None
+
+    start = ArrayRecord(Model(config.model).state_dict())
+    result = strategy.start(grid, start, num_rounds, evaluate_fn=after_a_round)
+    assert len(result.train_metrics_clientapp) == num_rounds
+
+
+Play = Callable[[Grid, Config, int, Tick], None]
+
+
+def in_process(config: Config, num_rounds: int) -> list[float]:
+    """Milliseconds a phone, of each round."""
+    ticks: list[float] = []
     grid = InProcessGrid(idle, config.rounds.phones_per_round, {})
-    weights = start_of(config)
-    play(grid, config, weights, 1)
-    start = processor_seconds()
-    reports = play(grid, config, weights, num_rounds)
-    return 1000 * (processor_seconds() - start) / reports
+    play(grid, config, 1 + num_rounds, lambda: ticks.append(time.process_time()))
+    return _a_phone(ticks, config)
 
 
-def by_itself(config: Config, num_rounds: int) -> float:
-    """Milliseconds that the idle client takes when it is called directly, with the messages of the rounds."""
-    grid = InProcessGrid(idle, config.rounds.phones_per_round, {})
-    strategy = SeededFedAvg(config, Uniform(config.rounds))
-    context = Context(0, 1, {}, RecordDict(), {})
-    seconds, calls = 0.0, 0
-    for number in range(num_rounds + 1):  # the first warms up
-        for message in strategy.configure_train(number, start_of(config), settings_of(config), grid):
-            start = processor_seconds()
-            idle(message, context)
-            if number:
-                seconds, calls = seconds + processor_seconds() - start, calls + 1
-    return 1000 * seconds / calls
+def on_ray(client: Client, play: Play, config: Config, num_rounds: int) -> list[float]:
+    """Milliseconds a phone, of each round."""
+    # A process of its own, which ends with everything that Ray started; forked, because Ray's workers get
+    # this script's functions by value only if it is the main module.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as apart:
+        return _a_phone(apart.submit(_ticks_on_ray, client, play, config, num_rounds).result(), config)
 
 
-def on_ray(config: Config, num_rounds: int) -> float:
-    """Milliseconds a phone: the difference of two runs, so that starting Ray does not count."""
-    return (
-        1000
-        * (_ray_seconds(config, 1 + num_rounds) - _ray_seconds(config, 1))
-        / (num_rounds * config.rounds.phones_per_round)
-    )
+def _a_phone(ticks: list[float], config: Config) -> list[float]:
+    """Milliseconds between two ticks but the first two, a phone."""
+    return [1000 * (after - before) / config.rounds.phones_per_round for before, after in pairwise(ticks[1:])]
 
 
-def _ray_seconds(config: Config, num_rounds: int) -> float:
-    pid = os.fork()
-    if pid == 0:  # a process of its own: Ray's are counted with it when it has ended
-        from flwr.simulation import run_simulation
+def _ticks_on_ray(client: Client, play: Play, config: Config, num_rounds: int) -> list[float]:
+    from flwr.simulation import run_simulation
 
-        client, server = ClientApp(), ServerApp()
-        client.train()(idle)
+    num_phones = config.rounds.phones_per_round
+    app, server, ticks = ClientApp(), ServerApp(), []
+    app.train()(client)
 
-        @server.main()
-        def main(grid: Grid, context: Context) -> None:
-            while len(list(grid.get_node_ids())) < config.rounds.phones_per_round:
-                time.sleep(0.2)
-            reports = play(grid, config, start_of(config), num_rounds)
-            assert reports == num_rounds * config.rounds.phones_per_round
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        while len(list(grid.get_node_ids())) < num_phones:
+            time.sleep(0.2)
+        play(grid, config, 1 + num_rounds, lambda: ticks.append(_seconds_of_tree(os.getpid())))
 
-        resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
-        run_simulation(server, client, config.rounds.phones_per_round, backend_config=resources)
-        os._exit(0)
-    _, status, used = os.wait4(pid, 0)
-    assert status == 0
-    return used.ru_utime + used.ru_stime
+    resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+    run_simulation(server, app, num_phones, backend_config=resources)
+    assert len(ticks) == 2 + num_rounds
+    return ticks
+
+
+def _seconds_of_tree(root: int) -> float:
+    """Processor time of a process and all its descendants, those that have ended included."""
+    used: dict[int, tuple[int, int]] = dict(_processes())
+    inside = {root}
+    while new := {pid for pid, (parent, _) in used.items() if parent in inside} - inside:
+        inside |= new
+    return sum(used[pid][1] for pid in inside) / os.sysconf("SC_CLK_TCK")
+
+
+def _processes() -> Iterator[tuple[int, tuple[int, int]]]:
+    """Process -> its parent, and clock ticks used by it and by its ended children."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            continue
+        yield int(path.parent.name), (int(fields[1]), sum(map(int, fields[11:15])))
+
+
+def by_itself(config: Config, num_calls: int) -> list[float]:
+    """Milliseconds that the phone's own work takes, on plain tensors. It is asked for after the engine has
+    run, when the allocator keeps the pages it has: in a fresh process page faults make 5 ms of 1."""
+    weights = {name: tensor.detach() for name, tensor in Model(config.model).state_dict().items()}
+
+    def timed() -> float:
+        start = time.process_time()
+        nothing(weights)
+        return 1000 * (time.process_time() - start)
+
+    return [timed() for _ in range(1 + num_calls)][1:]
 
 
 def training(num_phones: int) -> tuple[float, float]:
@@ -156,24 +204,21 @@ def training(num_phones: int) -> tuple[float, float]:
     texts = Documents(ids, np.ones(len(ids), np.bool_), np.arange(rows + 1) * window)
     model = Model(config.model)
 
-    def work() -> dict[str, torch.Tensor]:
+    def work() -> dict[str, Tensor]:
         return client_update(model, texts, config.rounds, 1e-3, np.random.default_rng(0)).update
 
     def client(message: Message, context: Context) -> Message:
         model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
-        reply = idle(message, context)
-        reply.content[ARRAYS] = lend(work())
-        return reply
+        return reply_to(message, work())
 
     def seconds(run: Callable[[], object]) -> float:
-        start = processor_seconds()
+        start = time.process_time()
         run()
-        return (processor_seconds() - start) / num_phones
+        return (time.process_time() - start) / num_phones
 
     work()
-    weights = start_of(config)
     plain = seconds(lambda: [work() for _ in range(num_phones)])
-    through = seconds(lambda: play(InProcessGrid(client, num_phones, {}), config, weights, 1))
+    through = seconds(lambda: play(InProcessGrid(client, num_phones, {}), config, 1))
     return through, plain
 
 
@@ -188,17 +233,28 @@ def main() -> None:
     config = config_of(arguments.phones)
     num_parameters = sum(parameter.numel() for parameter in Model(config.model).parameters())
     print(f"{num_parameters:,} parameters, {arguments.phones} phones a round, {arguments.rounds} rounds")
-    own, ours = by_itself(config, arguments.rounds), in_process(config, arguments.rounds)
-    print("processor time of a phone that does nothing")
-    print(f"  called directly   {own:7.1f} ms")
-    print(f"  in process        {ours:7.1f} ms, overhead {ours - own:5.1f} ms")
+    rounds = in_process(config, arguments.rounds)
+    own = median(by_itself(config, arguments.phones))
+    print("processor time of a phone that trains nothing: median of the rounds (least), overhead")
+    print(f"  {'on plain tensors':44}{own:7.1f} ms", flush=True)
+    ours = _show("ours, in process", rounds, own)
     if not arguments.no_ray:
-        rays = on_ray(config, arguments.rounds)
-        print(f"  on Ray            {rays:7.1f} ms, overhead {rays - own:5.1f} ms")
-        print(f"  Ray to in process {rays / ours:7.1f}     , overhead {(rays - own) / (ours - own):5.1f}")
+        for name, client, federation in (
+            ("our strategy and records on Ray", idle, play),
+            ("Flower's FedAvg and records on Ray", flowers_idle, play_flowers),
+        ):
+            rays = _show(name, on_ray(client, federation, config, arguments.rounds), own)
+            print(f"  {'its overhead to ours in process':44}{rays / ours:7.1f}", flush=True)
     through, plain = training(8)
-    print(f"a phone that trains, in process         {1000 * through:7.0f} ms")
-    print(f"its training alone                      {1000 * plain:7.0f} ms, ratio {through / plain:.2f}")
+    print(f"a phone that trains, in process{1000 * through:22.0f} ms")
+    print(f"its training alone{1000 * plain:35.0f} ms, ratio {through / plain:.2f}")
+
+
+def _show(name: str, milliseconds: list[float], own: float) -> float:
+    """Prints a row; returns the overhead."""
+    overhead = median(milliseconds) - own
+    print(f"  {name:44}{median(milliseconds):7.1f} ms ({min(milliseconds):.1f}), {overhead:.1f}", flush=True)
+    return overhead
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from hard2018.__main__ import Bench, Settings, lines
 from hard2018.cifg import Cifg, CifgConfig
 from hard2018.keyboard import CifgWords
-from hard2018.table import score, table
+from hard2018.table import places, score, table
 from hard2018.training import Grade, best_rate, federate, grade, rows_of, train_centrally
 from hard2018.words import drawn, messages_of, most_frequent, numbered, tokens_of, vocabulary_of
 
@@ -249,8 +249,7 @@ def test_recall_is_of_the_words_in_the_text(tmp_path: Path) -> None:
             self.words = ("zebra", "hello there"[len(context) :].split()[0].upper(), "zebra")
             return self
 
-    scored = score(Knows(), read_conversations(path))
-    assert (scored.authors, scored.milliseconds) == ({"one.txt": [2, 0, 2]}, 1.0)
+    assert score(Knows(), places(read_conversations(path))) == {"one.txt": [2, 0, 2]}
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ In: a data folder of `fedkey-server prepare phone`. Out: a table on standard out
 `hard2018.table`, then `server/EXPERIMENTS.md`.
 
     PYTHONPATH=server/bench python -m hard2018 [--data runs/model/data] [--runs runs/hard2018]
-        [--words 500000] [--rounds 40] [--phones 8] [--rates 1,3] [--seed 1] [--test-words 6000]
+        [--words 500000] [--rounds 40] [--phones 8] [--rates 0.1,0.3,1] [--seed 1] [--test-words 6000]
 
 Network, n-grams and a transformer of the network's size read the same words of the server's text, drawn
 document by document, once. Then the phones of the data folder go on from there, and with the network also
@@ -24,6 +24,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from fedkey_server.server_optim import ServerOptimizerConfig
 from fedkey_server.train import SERVER_TEXT, VALIDATION_TEXT
 from hard2018.cifg import Cifg, CifgConfig
 from hard2018.keyboard import CifgWords
-from hard2018.table import Line, Scored, line_of_weights, score, table
+from hard2018.table import Line, Scored, line_of_weights, median_milliseconds, places, score, table
 from hard2018.training import Grade, Report, best_rate, federate, grade, rows_of, train_centrally
 from hard2018.words import drawn, messages_of, most_frequent, numbered, numbered_phones, vocabulary_of
 
@@ -66,6 +67,8 @@ SERVER = ServerOptimizerConfig(momentum=0.9)
 
 TRIAL_ROUNDS, TRIAL_PHONES = 5, 4
 """Of each rate that is tried."""
+
+TIMED_WORDS = 500
 
 TRANSFORMER = (
     "model.width=96",
@@ -89,7 +92,7 @@ class Settings:
     rounds: int = 40
     phones: int = 8
     """Asked in a round."""
-    rates: tuple[float, ...] = (1.0, 3.0)
+    rates: tuple[float, ...] = (0.1, 0.3, 1.0)
     """Of phones' steps; the best of a few rounds on validation authors is taken, for each start."""
     seed: int = 1
     test_words: int = 6000
@@ -306,10 +309,14 @@ class Bench:
         return WordKeyboard(model, OpenedBundle(self.bundle).engine.lexicon)
 
     def _scored(self, name: str, opened: Callable[[], Predictor]) -> Scored:
-        path = self.runs / f"score-{''.join(each if each.isalnum() else '-' for each in name)}.json"
-        if not path.exists():
-            checkpoint.write_json(path, asdict(score(opened(), self.stretches)))
-        return Scored(**checkpoint.read_json(path))
+        slug = "".join(each if each.isalnum() else "-" for each in name)
+        recall, speed = self.runs / f"recall-{slug}.json", self.runs / f"speed-{slug}.json"
+        if not recall.exists():
+            checkpoint.write_json(recall, score(opened(), places(self.stretches)))
+        if not speed.exists():
+            first = islice(places(self.stretches), TIMED_WORDS)
+            checkpoint.write_json(speed, median_milliseconds(opened(), first))
+        return Scored(checkpoint.read_json(recall), checkpoint.read_json(speed))
 
     # ------------------------------------------------------------------------------------------------ words
 
@@ -352,7 +359,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--words", type=int, default=default.words, help="of the server's text")
     parser.add_argument("--rounds", type=int, default=default.rounds)
     parser.add_argument("--phones", type=int, default=default.phones, help="asked in a round")
-    parser.add_argument("--rates", default="1,3", help="of phones' steps, tried on validation authors")
+    parser.add_argument("--rates", default="0.1,0.3,1", help="of phones' steps, tried on validation authors")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--test-words", type=int, default=default.test_words)
     told = parser.parse_args(argv)

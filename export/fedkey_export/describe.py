@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedkey.bundle import MODEL, TOKENIZER, Bundle
+from fedkey.bundle import MODEL, TOKENIZER, Bundle, ModelEntry
 
 
 def describe(bundle: Bundle) -> str:
@@ -33,7 +33,7 @@ def describe(bundle: Bundle) -> str:
             "model",
             f"{model.precision}, {model.num_layers} layers of width {model.width}, {model.vocab_size} pieces",
         ),
-        ("cache", f"window of {model.window} pieces, {model.cache_slots} slots"),
+        ("cache", f"window of {model.window} pieces, {_cache(model)}"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
         ("made by", ", ".join(made_by)),
         *(("privacy", spent) for spent in _privacy(origin)),
@@ -45,6 +45,13 @@ def describe(bundle: Bundle) -> str:
     if isinstance(figures, Mapping) and all(isinstance(figures.get(name), int | float) for name in SHOWN):
         lines.append(describe_figures(figures))
     return "\n".join(lines)
+
+
+def _cache(model: ModelEntry) -> str:
+    if model.attention == "linear":
+        return "linear attention keeps sums"
+    slots = f"{model.key_slots} slots"
+    return f"{slots}, sliding attention over {model.span}" if model.attention == "sliding" else slots
 
 
 def _privacy(origin: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The model as one ONNX graph, built node by node.
 
-In: Llama-named weights. Out: a serialised graph with a shared cache. Next stop: `fedkey_export.package`;
+In: Llama-named weights. Out: a serialised graph with a cache. Next stop: `fedkey_export.package`;
 `fedkey.model` runs the graph, `fedkey_server.bundle_weights` reads its weights back.
 
 Built by hand a layer has 10 nodes (30 in int8) where tracing gives 68: normalisation with its residual,
@@ -12,7 +12,7 @@ Inputs. T positions are run, S cache slots are valid afterwards, R rows and M qu
     attention_bias                     float32 [1, 1, T, S], added on top of the causal mask
     last_slot                          int32 [1], S - 1
     num_slots                          int32 [1], S
-    past_key_LAYER, past_value_LAYER   float32 [1, G, cache slots, K]
+    past_key_LAYER, past_value_LAYER   float32 [1, G, key slots, K]
     rows                               int64 [R], positions whose distribution is wanted
     score_rows, score_pieces           int64 [M], pairs of a position and a piece whose logit is wanted
 Outputs.
@@ -20,6 +20,12 @@ Outputs.
     log_probs                          float32 [R, V], log softmax
     scores                             float32 [M], logits less the usual log Z: nearly log probabilities
     present_key_LAYER, present_value_LAYER   to be bound to the buffers of the past
+
+Sliding attention is the same graph: the bias hides what is too far away. Linear attention has other inputs in
+place of the bias, the slots and the keys and values, and 25 nodes in place of one.
+    visible                            float32 [T, T], 1 where a position of the run sees another, else 0
+    kept                               float32 [1, T], 1 for the first positions, which the state is to hold
+    past_state_LAYER                   float32 [G, 1, K, K + 1]; present_state_LAYER, not in the same buffer
 
 Letters as in `fedkey_server.model`: D width, V vocabulary, G key/value heads, K head size.
 """
@@ -48,7 +54,11 @@ EMBEDDING = "model.embed_tokens.weight"
 
 
 def build_graph(
-    entry: ModelEntry, weights: Mapping[str, Floats], log_normaliser: float, tokenizer_sha256: str
+    entry: ModelEntry,
+    weights: Mapping[str, Floats],
+    log_normaliser: float,
+    tokenizer_sha256: str,
+    horizons: Sequence[float] = (),
 ) -> bytes:
     """The serialised graph; equal arguments give equal bytes.
 
@@ -57,8 +67,9 @@ def build_graph(
         weights: float32 arrays [out, in] by Llama parameter name, as `fedkey_server.model` has them.
         log_normaliser: what `scores` takes off the logits, see `fedkey_export.normaliser`.
         tokenizer_sha256: goes into the metadata, so that the phone can tell a swapped tokenizer.
+        horizons: of linear attention, `ModelConfig.horizons`.
     """
-    graph = _Graph(entry, weights, log_normaliser)
+    graph = _Graph(entry, weights, log_normaliser, horizons)
     graph.add_model()
     model = helper.make_model(
         graph.finish(),
@@ -74,8 +85,16 @@ def build_graph(
 class _Graph:
     """Nodes and initialisers in the order in which they are made. A value's name says which layer made it."""
 
-    def __init__(self, entry: ModelEntry, weights: Mapping[str, Floats], log_normaliser: float) -> None:
+    def __init__(
+        self,
+        entry: ModelEntry,
+        weights: Mapping[str, Floats],
+        log_normaliser: float,
+        horizons: Sequence[float],
+    ) -> None:
         self._entry = entry
+        self._is_linear = entry.attention == "linear"
+        self._horizons = horizons
         self._weights = weights
         self._log_normaliser = log_normaliser
         self._nodes: list[onnx.NodeProto] = []
@@ -86,7 +105,10 @@ class _Graph:
     def add_model(self) -> None:
         """Everything between the inputs and the outputs."""
         entry = self._entry
-        self._add_rotary_tables()
+        if self._is_linear:
+            self._add_fading()
+        else:
+            self._add_rotary_tables()
         x = self._node("Transpose", [self._embedding_of("tokens", "embedding")], "embedding", perm=[1, 2, 0])
         normed = self._node(
             "SimplifiedLayerNormalization",
@@ -108,6 +130,9 @@ class _Graph:
     def _attention(self, normed: str, layer: int) -> str:
         entry, prefix = self._entry, f"model.layers.{layer}.self_attn"
         packed = self._product(normed, f"{prefix}.qkv_proj.weight", f"layer_{layer}.qkv")
+        if self._is_linear:
+            mixed = self._linear_mix(packed, layer)
+            return self._product(mixed, f"{prefix}.o_proj.weight", f"layer_{layer}.attended")
         cache = [entry.past("key", layer), entry.past("value", layer)]
         mixed, *_ = self._outputs(
             "GroupQueryAttention",
@@ -119,6 +144,71 @@ class _Graph:
             do_rotary=1,
         )
         return self._product(mixed, f"{prefix}.o_proj.weight", f"layer_{layer}.attended")
+
+    def _add_fading(self) -> None:
+        """How much of it counts, for all layers, by head and distance: of a position of this run for another
+        [G, 1, T, T], of the state for a position [G, 1, T, 1]; and for the state to come: of each position
+        [G, 1, 1, T], and of the state so far [G, 1, 1, 1]."""
+        rates = np.array([-1 / horizon for horizon in self._horizons], dtype=np.float32)
+        rate = self._add("rates", rates.reshape(-1, 1, 1, 1))
+        place = self._node("Cast", ["positions"], "place", to=TensorProto.FLOAT)
+        start = self._node("Slice", [place, *(self._integers(f"at_{n}", [n]) for n in (0, 1, 1))], "start")
+        # The first position of a run stands one behind the state.
+        ahead = self._node("Sub", [place, start], "ahead")
+        column = self._node("Transpose", [ahead], "ahead.column", perm=[1, 0])
+        distance = self._node("Relu", [self._node("Sub", [column, ahead], "ahead.difference")], "distance")
+        fading = self._node("Exp", [self._node("Mul", [distance, rate], "distance.faded")], "fading")
+        self._node("Mul", [fading, "visible"], "weights")
+        one = self._add("one", np.ones(1, dtype=np.float32))
+        elapsed = self._node("Add", [column, one], "elapsed")
+        self._node("Exp", [self._node("Mul", [elapsed, rate], "elapsed.faded")], "state.weights")
+        through = self._node("Mul", [self._node("Add", [ahead, one], "reached"), "kept"], "through")
+        length = self._node("ReduceMax", [through, self._integers("last_axis", [-1])], "length", keepdims=1)
+        self._node("Exp", [self._node("Mul", [length, rate], "length.faded")], "state.fading")
+        left = self._node("Relu", [self._node("Sub", [length, "reached"], "left.signed")], "left")
+        lasting = self._node("Exp", [self._node("Mul", [left, rate], "left.faded")], "lasting")
+        self._node("Mul", [lasting, "kept"], "key.weights")
+
+    def _linear_mix(self, packed: str, layer: int) -> str:
+        """The heads' values [1, T, D], mixed by linear attention; `fedkey_kernels.linear_attention` as one
+        chunk, in which a tree sees as `visible` says."""
+        entry, name = self._entry, f"layer_{layer}.linear"
+        num_heads, num_groups, head_size = entry.num_heads, entry.num_key_value_heads, entry.head_size
+
+        def reshaped(x: str, kind: str, shape: Sequence[int]) -> str:
+            return self._node("Reshape", [x, self._integers(f"{kind}.shape", shape)], f"{name}.{kind}")
+
+        rows = reshaped(packed, "rows", [1, -1, num_heads + 2 * num_groups, head_size])
+        heads = self._node("Transpose", [rows], f"{name}.heads", perm=[0, 2, 1, 3])
+        cut = self._integers("heads.cut", [num_heads + num_groups, num_groups])
+        raw, values = self._outputs("Split", [heads, cut], [f"{name}.raw", f"{name}.values"], axis=1)
+        features = self._node("Elu", [raw], f"{name}.elu")
+        features = self._node("Add", [features, "one"], f"{name}.features")
+        cut = self._integers("features.cut", [num_heads, num_groups])
+        queries, keys = self._outputs("Split", [features, cut], [f"{name}.queries", f"{name}.keys"], axis=1)
+        queries = reshaped(queries, "grouped", [num_groups, num_heads // num_groups, -1, head_size])
+        keys = self._node("Transpose", [keys], f"{name}.keys.turned", perm=[1, 0, 3, 2])
+        values = reshaped(values, "single", [num_groups, 1, -1, head_size])
+        # A last column of ones sums up the weights.
+        ones = [self._integers("pads", [0] * 7 + [1]), self._scalar("pad", np.float32(1))]
+        values = self._node("Pad", [values, *ones], f"{name}.values.and_one")
+        scores = self._node("MatMul", [queries, keys], f"{name}.scores")
+        scores = self._node("Mul", [scores, "weights"], f"{name}.scores.weighed")
+        near = self._node("MatMul", [scores, values], f"{name}.near")
+        past = entry.past("state", layer)
+        before = self._node("MatMul", [queries, past], f"{name}.before")
+        before = self._node("Mul", [before, "state.weights"], f"{name}.before.weighed")
+        sums = self._node("Add", [near, before], f"{name}.sums")
+        cut = self._integers("sums.cut", [head_size, 1])
+        above, below = self._outputs("Split", [sums, cut], [f"{name}.above", f"{name}.below"], axis=-1)
+        mixed = self._node("Div", [above, below], f"{name}.mixed")
+        mixed = reshaped(mixed, "ungrouped", [1, num_heads, -1, head_size])
+        mixed = self._node("Transpose", [mixed], f"{name}.mixed.turned", perm=[0, 2, 1, 3])
+        kept = self._node("Mul", [keys, "key.weights"], f"{name}.keys.kept")
+        fresh = self._node("MatMul", [kept, values], f"{name}.fresh")
+        older = self._node("Mul", [past, "state.fading"], f"{name}.older")
+        self._node("Add", [older, fresh], entry.present("state", layer))
+        return reshaped(mixed, "out", [1, -1, entry.width])
 
     def _feed_forward(self, normed: str, layer: int) -> str:
         prefix, name = f"model.layers.{layer}.mlp", f"layer_{layer}.mlp"
@@ -246,9 +336,15 @@ class _Graph:
         inputs = [
             describe("tokens", int64, [1, "T"]),
             describe("positions", int64, [1, "T"]),
-            describe("attention_bias", float32, [1, 1, "T", "S"]),
-            describe("last_slot", int32, [1]),
-            describe("num_slots", int32, [1]),
+            *(
+                (describe("visible", float32, ["T", "T"]), describe("kept", float32, [1, "T"]))
+                if self._is_linear
+                else (
+                    describe("attention_bias", float32, [1, 1, "T", "S"]),
+                    describe("last_slot", int32, [1]),
+                    describe("num_slots", int32, [1]),
+                )
+            ),
             describe("rows", int64, ["R"]),
             describe("score_rows", int64, ["M"]),
             describe("score_pieces", int64, ["M"]),
@@ -258,11 +354,10 @@ class _Graph:
             describe("log_probs", float32, ["R", entry.vocab_size]),
             describe("scores", float32, ["M"]),
         ]
-        cache = [1, entry.num_key_value_heads, entry.cache_slots, entry.head_size]
         for layer in range(entry.num_layers):
-            for kind in ("key", "value"):
-                inputs.append(describe(entry.past(kind, layer), float32, cache))
-                outputs.append(describe(entry.present(kind, layer), float32, cache))
+            for kind, shape in entry.cache_shapes().items():
+                inputs.append(describe(entry.past(kind, layer), float32, shape))
+                outputs.append(describe(entry.present(kind, layer), float32, shape))
         return helper.make_graph(self._nodes, "fedkey", inputs, outputs, list(self._initialisers.values()))
 
 

@@ -20,15 +20,16 @@ import numpy as np
 
 from fedkey.bundle import (
     FEATURES,
-    FORMAT,
     MANIFEST,
     MODEL,
+    SHARED_CACHE,
     SPECIAL_IDS,
     TOKENIZER,
     Bundle,
     FileEntry,
     Manifest,
     ModelEntry,
+    format_of,
     lexicon_file,
     open_bundle,
 )
@@ -177,12 +178,13 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -
     }
     log_normaliser = usual_log_normaliser(model, Lexicon(arrays, pieces.vocab_size))
     tokenizer_sha256 = hashlib.sha256(pieces.serialised).hexdigest()
-    (folder / MODEL).write_bytes(build_graph(entry, weights, log_normaliser, tokenizer_sha256))
+    graph = build_graph(entry, weights, log_normaliser, tokenizer_sha256, checkpoint.model_config.horizons)
+    (folder / MODEL).write_bytes(graph)
     _write_manifest(
         folder,
         Manifest(
-            format=FORMAT,
-            features=tuple(sorted(FEATURES)),
+            format=format_of(entry),
+            features=tuple(sorted(FEATURES - ({SHARED_CACHE} if entry.attention == "linear" else set()))),
             languages=LANGUAGES,
             layout=LAYOUT,
             text_rules=TEXT_RULES_VERSION,
@@ -217,6 +219,8 @@ def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
             cache_slots=config.window + TREE_SLOTS,
             rope_base=config.rope_base,
             norm_epsilon=config.norm_epsilon,
+            attention=config.attention,
+            span=config.span,
         )
     except ValueError as error:
         raise UserError(f"No phone could run this model: {error}; train another shape.") from error

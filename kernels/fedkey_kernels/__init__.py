@@ -4,6 +4,7 @@ In: torch tensors. Out: torch tensors. Next stop: `fedkey_kernels.reference`, th
 """
 
 from fedkey_kernels.attention import attention, block_sparse_attention
+from fedkey_kernels.linear_attention import linear_attention
 from fedkey_kernels.lion import Lion
 from fedkey_kernels.loss import bartlett_loss, linear_cross_entropy
 from fedkey_kernels.mask import Mask, document_mask, length_mask
@@ -20,6 +21,7 @@ __all__ = [
     "block_sparse_attention",
     "document_mask",
     "length_mask",
+    "linear_attention",
     "linear_cross_entropy",
     "rms_norm",
     "rotary_table",

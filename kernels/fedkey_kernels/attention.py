@@ -1,7 +1,7 @@
 """Attention inside packed documents: one signature, and the fastest path this machine has.
 
 In: queries, keys, values and a `Mask`. Out: the attended values. Next stop: `fedkey_kernels.tile_attention`,
-or `fedkey_kernels.loss` for who wants the outside first.
+or `fedkey_kernels.linear_attention` for who wants the outside first.
 
 Paths: "tile" (one tile of scores a program, for documents that fit a tile), "flash" (any length, Triton),
 "sdpa" (torch's own, with a dense mask), "matmul" (two batched products around a softmax, with the same mask),
@@ -69,8 +69,8 @@ def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Ten
         ValueError: shapes, dtypes, devices or strides that do not fit, naming the argument; a forced path
             that cannot run.
     """
-    _check_heads(q_bthk, k_btgk, v_btgk)
-    _check_mask(q_bthk, mask)
+    check_heads(q_bthk, k_btgk, v_btgk)
+    check_mask(q_bthk, mask)
     path = chosen_path(q_bthk, mask)
     if path == "reference":
         return reference.attention(q_bthk, k_btgk, v_btgk, mask.visible_btt())
@@ -115,7 +115,7 @@ def block_sparse_attention(
     Raises:
         ValueError: as `attention`, and a bitmap that does not fit.
     """
-    _check_heads(q_bthk, k_btgk, v_btgk)
+    check_heads(q_bthk, k_btgk, v_btgk)
     num_positions = q_bthk.shape[1]
     num_blocks = -(-num_positions // block_size) if block_size in SPARSE_BLOCKS else 0
     if block_size not in SPARSE_BLOCKS:
@@ -184,7 +184,8 @@ def _sdpa(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Tensor:
     return out_bhtk.transpose(1, 2)
 
 
-def _check_heads(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor) -> None:
+def check_heads(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor) -> None:
+    """`ValueError` that names which of queries [B, T, H, K], keys and values [B, T, G, K] does not fit."""
     if q_bthk.dim() != 4:
         raise ValueError(f"q must be [B, T, H, K], not {tuple(q_bthk.shape)}")
     if not q_bthk.dtype.is_floating_point:
@@ -213,7 +214,8 @@ def _check_heads(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor) -> None:
             raise ValueError(f"{name} has rows of 2^31 elements or more, which the kernels do not address")
 
 
-def _check_mask(q_bthk: Tensor, mask: Mask) -> None:
+def check_mask(q_bthk: Tensor, mask: Mask) -> None:
+    """`ValueError` that names what of the mask does not fit queries [B, T, H, K]."""
     num_rows, num_positions = q_bthk.shape[:2]
     for name, bounds_bt in (("starts", mask.starts_bt), ("ends", mask.ends_bt)):
         if bounds_bt.shape != (num_rows, num_positions):

@@ -9,6 +9,8 @@ key/value heads, K = head size, D = model width, N = positions picked out of a b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,32 @@ def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, visible_btt: Tenso
     blind_bhtt = ~visible_bhtt.any(dim=-1, keepdim=True)  # softmax of nothing is NaN, and so is its gradient
     weights_bhtt = scores_bhtt.masked_fill(blind_bhtt, 0.0).softmax(dim=-1).masked_fill(blind_bhtt, 0.0)
     return torch.einsum("bhij,bjhk->bihk", weights_bhtt, v_bthk)
+
+
+def linear_attention(
+    q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, horizons: Sequence[float], visible_btt: Tensor
+) -> Tensor:
+    """sum_j w_ij v_j / sum_j w_ij over the keys j that query i may see, w_ij = phi(q_i) . phi(k_j)
+    exp(-|i - j| / horizon), phi = elu + 1 (Katharopoulos et al. 2020, 2006.16236, equation 4; the fading is
+    that of Sun et al. 2023, 2307.08621); query head h reads key/value head h * G // H.
+
+    `horizons` holds G numbers; `visible_btt` is bool, and every query sees a key.
+    """
+    group = q_bthk.shape[2] // k_btgk.shape[2]
+    k_bthk, v_bthk = (each.repeat_interleave(group, dim=2) for each in (_features(k_btgk), v_btgk))
+    place_t = torch.arange(q_bthk.shape[1], device=q_bthk.device)
+    far_tt = (place_t[:, None] - place_t).abs()
+    fading_htt = torch.stack([torch.exp(-far_tt.to(q_bthk.dtype) / each) for each in horizons])
+    fading_htt = fading_htt.repeat_interleave(group, dim=0)
+    weights_bhtt = torch.einsum("bihk,bjhk->bhij", _features(q_bthk), k_bthk) * fading_htt
+    weights_bhtt = weights_bhtt * visible_btt[:, None]
+    weights_bhtt = weights_bhtt / weights_bhtt.sum(dim=-1, keepdim=True)
+    return torch.einsum("bhij,bjhk->bihk", weights_bhtt, v_bthk)
+
+
+def _features(x: Tensor) -> Tensor:
+    """elu(x) + 1: x + 1 above 0, exp(x) below; positive."""
+    return torch.where(x > 0, x + 1, x.clamp(max=0).exp())
 
 
 def rms_norm(x: Tensor, weight_d: Tensor, epsilon: float) -> Tensor:

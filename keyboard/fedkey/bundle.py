@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,10 +31,12 @@ from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 from fedkey.text import TEXT_RULES_VERSION
 
-FORMAT = 1
-"""Raised when an older keyboard could misread a newer bundle; anything gentler is a feature."""
+FORMAT = 2
+"""Raised when an older keyboard could misread a newer bundle; anything gentler is a feature. Format 2 says
+how the model attends. A bundle is written in the lowest format that can say what it is, see `format_of`."""
 
-FEATURES = frozenset({"llama", "shared-cache", "lexicon-trie"})
+SHARED_CACHE = "shared-cache"
+FEATURES = frozenset({"llama", SHARED_CACHE, "lexicon-trie"})
 """What this keyboard can do. A bundle lists what it needs; what begins with `OPTIONAL` may be ignored."""
 
 OPTIONAL = "opt_"
@@ -88,7 +91,9 @@ _LARGEST = {
     "hidden_width": 1 << 16,
     "window": 1 << 13,
     "cache_slots": 1 << 14,
+    "span": 1 << 13,
 }
+ATTENTIONS = ("full", "sliding", "linear")
 _MAX_CACHE_NUMBERS = 1 << 26
 
 
@@ -126,9 +131,14 @@ class ModelEntry:
     window: int
     """Pieces of context the model was trained on."""
     cache_slots: int
-    """Length of the cache's time axis: the window, and room behind it for a tree of candidates."""
+    """The window, and room behind it for a tree of candidates; the length of the cache's time axis, see
+    `key_slots`."""
     rope_base: float
     norm_epsilon: float
+    attention: str = "full"
+    """How a position looks at those before it: "full", "sliding" or "linear"."""
+    span: int = 32
+    """How many positions sliding attention looks at, its own included."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("int8", "float32"):
@@ -137,6 +147,10 @@ class ModelEntry:
         for name, limit in _LARGEST.items():
             if not 0 < getattr(self, name) <= limit:
                 raise ValueError(f"{name} must lie between 1 and {limit}")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"its attention {self.attention!r} is unknown")
+        if self.attention == "sliding" and self.span > self.window:
+            raise ValueError("span must not exceed window")
         if self.window < MIN_WINDOW:
             raise ValueError(f"window must be at least {MIN_WINDOW}")
         if self.cache_slots < self.window + MIN_TREE_SLOTS:
@@ -147,13 +161,26 @@ class ModelEntry:
             raise ValueError(
                 f"ONNX Runtime attends with head sizes that are multiples of 16, not {self.head_size}"
             )
-        numbers_per_slot = self.num_layers * self.num_key_value_heads * self.head_size
-        if numbers_per_slot * self.cache_slots > _MAX_CACHE_NUMBERS:
+        if self.num_layers * max(map(math.prod, self.cache_shapes().values())) > _MAX_CACHE_NUMBERS:
             raise ValueError("its cache is too large")
 
+    @property
+    def key_slots(self) -> int:
+        """Length of the cache's time axis. Sliding attention has room for twice its span: what a position
+        looks at, and as much to read on, or to go back, before older keys make room."""
+        if self.attention != "sliding":
+            return self.cache_slots
+        return min(self.cache_slots, 2 * self.span + self.cache_slots - self.window)
+
+    def cache_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Kind of buffer -> its shape; every layer has one float32 buffer of each kind."""
+        num_groups, head_size = self.num_key_value_heads, self.head_size
+        if self.attention == "linear":
+            return {"state": (num_groups, 1, head_size, head_size + 1)}
+        return dict.fromkeys(("key", "value"), (1, num_groups, self.key_slots, head_size))
+
     def past(self, kind: str, layer: int) -> str:
-        """Name of a cache input; `kind` is "key" or "value". float32 [1, key-value heads, cache slots, head
-        size]."""
+        """Name of a cache input; `kind` is one of `cache_shapes`."""
         return f"past_{kind}_{layer}"
 
     def present(self, kind: str, layer: int) -> str:
@@ -188,9 +215,26 @@ class Manifest:
     """Where the model comes from: kind of run, steps or rounds, resolved configuration, sources with
     licences."""
 
+    def __post_init__(self) -> None:
+        if self.format < format_of(self.model):
+            raise ValueError(f"format {self.format} knows no attention {self.model.attention!r}")
+
     def to_json(self) -> str:
         """The file's text; the same for the same content."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        content = dataclasses.asdict(self)
+        if self.format == 1:
+            for name in _SINCE_FORMAT_2:
+                del content["model"][name]
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+_SINCE_FORMAT_2 = ("attention", "span")
+"""Fields of `ModelEntry`."""
+
+
+def format_of(model: ModelEntry) -> int:
+    """The lowest format that can describe the model, so that older keyboards open all they can run."""
+    return 1 if model.attention == "full" else 2
 
 
 SPECIAL_IDS: Mapping[str, int] = {"pad": PAD_ID, "start": START_ID, "end": END_ID, "unknown": UNKNOWN_ID}
@@ -275,7 +319,7 @@ def read_manifest(path: Path) -> Manifest:
             f"The bundle's {MANIFEST} is not readable JSON; export or download the bundle again."
         ) from error
     number = data.get("format") if isinstance(data, dict) else None
-    if number != FORMAT or isinstance(number, bool):
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= FORMAT:
         if isinstance(number, int) and number > FORMAT:
             raise BundleError(
                 f"The bundle has format {number}, this keyboard reads {FORMAT}: update the keyboard."
@@ -395,14 +439,16 @@ def _from_json(kind: type[T], data: object) -> T:
     another type."""
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} is not an object")
-    hints = {each.name: str(each.type) for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    hints = {each.name: str(each.type) for each in fields}
     for name in data:
         if name not in hints:
             raise ValueError(f"unknown field {name!r}")
-    for name in hints:
-        if name not in data:
-            raise ValueError(f"no field {name!r}")
-    return kind(**{name: _value(hint, name, data[name]) for name, hint in hints.items()})
+    for each in fields:
+        # What has a default came with a later format.
+        if each.name not in data and each.default is dataclasses.MISSING:
+            raise ValueError(f"no field {each.name!r}")
+    return kind(**{name: _value(hints[name], name, value) for name, value in data.items()})
 
 
 def _value(hint: str, name: str, value: Any) -> Any:

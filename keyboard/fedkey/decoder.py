@@ -26,9 +26,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.cache import Cache
 from fedkey.candidates import Candidates
 from fedkey.lexicon import OFFENSIVE, Lexicon
-from fedkey.model import Cache, LanguageModel
+from fedkey.model import LanguageModel
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]

@@ -1,11 +1,11 @@
-"""The language model on the phone: ONNX Runtime around one graph and one cache.
+"""The language model on the phone: ONNX Runtime around one graph and its caches.
 
 In: a bundle, piece ids. Out: log probabilities of the next piece, and scores for a tree of candidates. Next
 stop: `fedkey.decoder`.
 
-A `Cache` holds the keys and values of the ids read so far, in buffers that the graph updates in place.
-Reading on costs only what is new; going back is a change of a length, since whatever lies behind it is
-overwritten. A tree of candidates runs in the slots behind the ids and leaves nothing that counts.
+A `Cache` holds what the layers remember of the ids read so far, see `fedkey.cache`. Reading on costs only
+what is new, and going back mostly nothing. A tree of candidates runs behind the ids and leaves nothing that
+counts.
 
 What follows some ids does not depend on the portions in which they were read. For float32 this holds up to
 rounding anyway; for int8 a rounding difference can tip an activation over to the next step, and suggestions
@@ -15,38 +15,18 @@ the runtime's matrix products take another path that adds up in another order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, BundleError, ModelEntry
+from fedkey.cache import Booleans, Cache, new_cache
 from fedkey.pieces import START_ID
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
-
-HIDDEN_FROM = np.float32(-1e9)
-"""Bias that takes a slot out of the softmax."""
-
-
-class Cache:
-    """What the model has read: `ids`, and their keys and values. Made by `LanguageModel.new_cache`."""
-
-    def __init__(self, entry: ModelEntry, session: onnxruntime.InferenceSession) -> None:
-        self.ids: list[int] = []
-        shape = (1, entry.num_key_value_heads, entry.cache_slots, entry.head_size)
-        self.binding = session.io_binding()
-        self._buffers = []
-        for layer in range(entry.num_layers):
-            for kind in ("key", "value"):
-                # Zeros, not empty: slots that hold no number would turn a masked softmax into no number.
-                buffer = np.zeros(shape, dtype=np.float32)
-                self._buffers.append(buffer)
-                place = ("cpu", 0, np.float32, shape, buffer.ctypes.data)
-                self.binding.bind_input(entry.past(kind, layer), *place)
-                self.binding.bind_output(entry.present(kind, layer), *place)
 
 
 class LanguageModel:
@@ -65,8 +45,6 @@ class LanguageModel:
         self.tree_room = self.entry.cache_slots - self.entry.window
         self.num_runs = 0
         self._session = _start(bundle)
-        # Bias of plain reading; a run takes as much of it as it needs. The graph is causal by itself.
-        self._no_bias = np.zeros(self.entry.window * self.entry.cache_slots, dtype=np.float32)
         self._try()
 
     def _try(self) -> None:
@@ -80,13 +58,13 @@ class LanguageModel:
 
     def new_cache(self) -> Cache:
         """An empty cache."""
-        return Cache(self.entry, self._session)
+        return new_cache(self.entry, self._session)
 
     def rewind(self, cache: Cache, length: int) -> None:
         """Forgets all but the first `length` ids."""
         if not 0 <= length <= len(cache.ids):
             raise ValueError(f"a cache of {len(cache.ids)} ids cannot be rewound to {length}")
-        del cache.ids[length:]
+        cache.rewind(length)
 
     def read(self, cache: Cache, ids: Sequence[int]) -> None:
         """Reads `ids` after those in the cache; what follows is not asked, which is a third of the cost of a
@@ -109,11 +87,21 @@ class LanguageModel:
             raise ValueError(
                 f"a cache of {before} ids with a window of {self.window} cannot take {len(ids)} more"
             )
-        tokens = self._checked(np.array(ids, dtype=np.int64))
-        bias = self._no_bias[: len(ids) * after].reshape(1, 1, len(ids), after)
-        log_probs, _ = self._run(cache, tokens, np.arange(before, after), bias, rows, _NONE, _NONE)
-        cache.ids.extend(tokens.tolist())
-        return log_probs
+        cache.ids.extend(self._checked(np.array(ids, dtype=np.int64)).tolist())
+        return self._catch_up(cache, rows + before)
+
+    def _catch_up(self, cache: Cache, asked: Integers) -> Floats:
+        """Runs the ids that the cache does not hold yet; the log probabilities [R, V] of what follows those
+        at the ascending places `asked` [R], all of them among these."""
+        answers = []
+        while (begin := cache.num_held) < len(cache.ids):
+            end = begin + cache.reading(len(cache.ids) - begin)
+            rows = asked[(begin <= asked) & (asked < end)] - begin
+            tokens, positions = np.array(cache.ids[begin:end], dtype=np.int64), np.arange(begin, end)
+            log_probs, _ = self._run(cache, tokens, positions, None, len(tokens), rows, _NONE, _NONE)
+            cache.hold(len(tokens))
+            answers.append(log_probs)
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
     def score_tree(
         self, cache: Cache, pieces: Integers, parents: Integers, query_nodes: Integers, query_pieces: Integers
@@ -131,22 +119,22 @@ class LanguageModel:
         if len(query_nodes) == 0:
             return np.zeros(0, dtype=np.float32)
         start, count = len(cache.ids), len(pieces)
-        if start + max(count, 2) > self.entry.cache_slots:
+        if start + max(count, 2) > self.entry.cache_slots or count > cache.max_run:
             raise ValueError(f"a tree of {count} nodes does not fit behind {start} ids")
-        bias = np.zeros((1, 1, count, start + count), dtype=np.float32)
-        bias[..., start:] = HIDDEN_FROM
+        visible = np.eye(count, dtype=np.bool_)
         positions = np.empty(count, dtype=np.int64)
         for node, parent in enumerate(parents.tolist()):
             if not -1 <= parent < node:
                 raise ValueError(f"node {node} has parent {parent}, which does not stand before it")
             if parent >= 0:
-                bias[0, 0, node] = bias[0, 0, parent]
-            bias[0, 0, node, start + node] = 0.0
+                visible[node] |= visible[parent]
             positions[node] = start if parent < 0 else positions[parent] + 1
         if query_nodes.min() < 0 or query_nodes.max() >= count:
             raise ValueError("a query asks a node that the tree lacks")
         pieces, query_pieces = self._checked(pieces), self._checked(query_pieces)
-        _, scores = self._run(cache, pieces, positions, bias, _NONE, query_nodes, query_pieces)
+        if cache.num_held < start:
+            self._catch_up(cache, _NONE)
+        _, scores = self._run(cache, pieces, positions, visible, 0, _NONE, query_nodes, query_pieces)
         return scores
 
     def _checked(self, ids: Integers) -> Integers:
@@ -160,23 +148,23 @@ class LanguageModel:
         cache: Cache,
         tokens: Integers,
         positions: Integers,
-        bias: Floats,
+        visible: Booleans | None,
+        num_kept: int,
         rows: Integers,
         score_rows: Integers,
         score_pieces: Integers,
     ) -> tuple[Floats, Floats]:
-        """One run of the graph; returns log_probs [R, V] and scores [M]."""
+        """One run of the graph; returns log_probs [R, V] and scores [M]. The first `num_kept` positions are
+        to be remembered; `visible` as in `Cache.bind`."""
         if len(tokens) == 1:
             # A second position behind the only one changes nothing for it; see above.
             tokens, positions = np.repeat(tokens, 2), np.array([positions[0], positions[0] + 1])
-            bias = np.pad(bias, ((0, 0), (0, 0), (0, 1), (0, 1)))
-        binding, num_slots = cache.binding, bias.shape[-1]
+            visible = None
+        binding = cache.binding
+        cache.bind(positions, visible, num_kept)
         for name, array in (
             ("tokens", tokens[None]),
             ("positions", positions[None]),
-            ("attention_bias", bias),
-            ("last_slot", np.array([num_slots - 1], dtype=np.int32)),
-            ("num_slots", np.array([num_slots], dtype=np.int32)),
             ("rows", rows),
             ("score_rows", score_rows),
             ("score_pieces", score_pieces),
@@ -228,15 +216,10 @@ def _start(bundle: Bundle) -> onnxruntime.InferenceSession:
 
 def expected_signature(entry: ModelEntry) -> dict[str, tuple[str, list[int | str]]]:
     """Type and shape of every input and output of the graph, by name."""
-    cache: tuple[str, list[int | str]] = (
-        "tensor(float)", [1, entry.num_key_value_heads, entry.cache_slots, entry.head_size]
-    )  # fmt: skip
     signature: dict[str, tuple[str, list[int | str]]] = {
         "tokens": ("tensor(int64)", [1, "T"]),
         "positions": ("tensor(int64)", [1, "T"]),
-        "attention_bias": ("tensor(float)", [1, 1, "T", "S"]),
-        "last_slot": ("tensor(int32)", [1]),
-        "num_slots": ("tensor(int32)", [1]),
+        **_ATTENTION_INPUTS["linear" if entry.attention == "linear" else "full"],
         "rows": ("tensor(int64)", ["R"]),
         "score_rows": ("tensor(int64)", ["M"]),
         "score_pieces": ("tensor(int64)", ["M"]),
@@ -245,6 +228,17 @@ def expected_signature(entry: ModelEntry) -> dict[str, tuple[str, list[int | str
         "scores": ("tensor(float)", ["M"]),
     }
     for layer in range(entry.num_layers):
-        for kind in ("key", "value"):
-            signature[entry.past(kind, layer)] = signature[entry.present(kind, layer)] = cache
+        for kind, shape in entry.cache_shapes().items():
+            buffer: tuple[str, list[int | str]] = ("tensor(float)", [*shape])
+            signature[entry.past(kind, layer)] = signature[entry.present(kind, layer)] = buffer
     return signature
+
+
+_ATTENTION_INPUTS: Mapping[str, Mapping[str, tuple[str, list[int | str]]]] = {
+    "full": {
+        "attention_bias": ("tensor(float)", [1, 1, "T", "S"]),
+        "last_slot": ("tensor(int32)", [1]),
+        "num_slots": ("tensor(int32)", [1]),
+    },
+    "linear": {"visible": ("tensor(float)", ["T", "T"]), "kept": ("tensor(float)", [1, "T"])},
+}

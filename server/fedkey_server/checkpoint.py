@@ -108,7 +108,11 @@ def start_run(
     }
     config_path = run / "config.json"
     if config_path.exists():
-        difference = _difference(read_json(config_path), json.loads(json.dumps(described)))
+        older = read_json(config_path)
+        for setting in fields(ModelConfig):  # one that the run is too old to know has its default
+            if setting.name in config.get("model", {}):
+                older.get("config", {}).get("model", {}).setdefault(setting.name, setting.default)
+        difference = _difference(older, json.loads(json.dumps(described)))
         if difference is not None:
             raise UserError(
                 f"{run} holds a run with other settings ({difference}); give another --run or delete it."

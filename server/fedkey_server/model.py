@@ -21,14 +21,20 @@ from fedkey_kernels import (
     attention,
     bartlett_loss,
     document_mask,
+    linear_attention,
     linear_cross_entropy,
     rms_norm,
     rotary_table,
     rotate,
 )
+from fedkey_kernels.mask import NO_WINDOW
 
 IGNORE = -100
 """Target of a position that carries no loss."""
+
+
+ATTENTIONS = ("full", "sliding", "linear")
+SHORTEST_HORIZON, LONGEST_HORIZON = 1.0, 64.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class ModelConfig:
     """Inner size of the SwiGLU layer (2002.05202), F."""
     window: int = 128
     """Longest document in pieces, and the context the phone keeps."""
+    attention: str = "full"
+    """How a piece looks at those before it: "full", "sliding" (the last `span`, its own included) or "linear"
+    (2006.16236: all of them, as sums of constant size). `server/EXPERIMENTS.md` compares them."""
+    span: int = 32
+    """Pieces that a layer of sliding attention looks at; further back only through the layers below."""
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-5
 
@@ -60,6 +71,7 @@ class ModelConfig:
             "num_key_value_heads",
             "hidden_width",
             "window",
+            "span",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {getattr(self, name)}")
@@ -72,10 +84,28 @@ class ModelConfig:
                 f"model.num_key_value_heads {self.num_key_value_heads} must divide num_heads {self.num_heads}"
             )
 
+        if self.attention not in ATTENTIONS:
+            raise ValueError(
+                f"model.attention must be one of {', '.join(ATTENTIONS)}, not {self.attention!r}"
+            )
+        if self.attention == "sliding" and self.span > self.window:
+            raise ValueError(f"model.span {self.span} must not exceed model.window {self.window}")
+
     @property
     def head_size(self) -> int:
         """Size of one attention head, K."""
         return self.width // self.num_heads
+
+    @property
+    def horizons(self) -> tuple[float, ...]:
+        """Pieces after which the past counts e times less in linear attention, for each key/value head; empty
+        with any other. In even steps of the logarithm, so that some heads know the last word and some the
+        message."""
+        if self.attention != "linear":
+            return ()
+        steps = max(1, self.num_key_value_heads - 1)
+        ratio = LONGEST_HORIZON / SHORTEST_HORIZON
+        return tuple(SHORTEST_HORIZON * ratio ** (g / steps) for g in range(self.num_key_value_heads))
 
 
 class RMSNorm(nn.Module):
@@ -98,11 +128,12 @@ class Rows(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    """Grouped-query attention with rotary positions."""
+    """Grouped-query attention: softmax with rotary positions, or linear features that fade."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.head_size = config.head_size
+        self.horizons = config.horizons
         key_value_width = config.num_key_value_heads * config.head_size
         self.q_proj = nn.Linear(config.width, config.width, bias=False)
         self.k_proj = nn.Linear(config.width, key_value_width, bias=False)
@@ -112,10 +143,14 @@ class SelfAttention(nn.Module):
     def forward(self, x_btd: Tensor, rows: Rows) -> Tensor:
         num_rows, num_positions, width = x_btd.shape
         heads = (num_rows, num_positions, -1, self.head_size)
-        q_bthk = rotate(self.q_proj(x_btd).view(heads), rows.rotary)
-        k_btgk = rotate(self.k_proj(x_btd).view(heads), rows.rotary)
+        q_bthk = self.q_proj(x_btd).view(heads)
+        k_btgk = self.k_proj(x_btd).view(heads)
         v_btgk = self.v_proj(x_btd).view(heads)
-        out_bthk = attention(q_bthk, k_btgk, v_btgk, rows.mask)
+        if self.horizons:
+            out_bthk = linear_attention(q_bthk, k_btgk, v_btgk, self.horizons, rows.mask)
+        else:
+            q_bthk, k_btgk = rotate(q_bthk, rows.rotary), rotate(k_btgk, rows.rotary)
+            out_bthk = attention(q_bthk, k_btgk, v_btgk, rows.mask)
         return self.o_proj(out_bthk.reshape(num_rows, num_positions, width))
 
 
@@ -200,12 +235,13 @@ class Model(nn.Module):
             [B, T, D]; no position depends on another document.
         """
         x_btd = self.model.embed_tokens(tokens_bt)
-        mask = document_mask(document_ids_bt, tile=self.config.window)
-        if x_btd.device.type == "cpu":  # attention is torch's there, which wants the mask dense
+        config = self.config
+        window = config.span if config.attention == "sliding" else NO_WINDOW
+        mask = document_mask(document_ids_bt, window=window, tile=config.window)
+        # Attention is torch's on the CPU, which wants the mask dense; linear attention never does.
+        if x_btd.device.type == "cpu" and config.attention != "linear":
             mask = mask.with_bias(x_btd.dtype)
-        rows = Rows(
-            mask, rotary_table(positions_bt, self.config.head_size, self.config.rope_base, x_btd.dtype)
-        )
+        rows = Rows(mask, rotary_table(positions_bt, config.head_size, config.rope_base, x_btd.dtype))
         for layer in self.model.layers:
             x_btd = layer(x_btd, rows)
         return self.model.norm(x_btd)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from fedkey_server.batches import PackedRows
@@ -50,11 +51,12 @@ class Work(NamedTuple):
     """Pairs of positions of which one sees the other, each with itself included."""
 
     @classmethod
-    def of(cls, rows: PackedRows) -> Work:
-        """Counts it: the piece at position p of its document sees p + 1 pieces."""
+    def of(cls, rows: PackedRows, config: ModelConfig) -> Work:
+        """Counts it: the piece at position p of its document sees p + 1 pieces, or the span."""
         positions = rows.positions[rows.document_ids >= 0]
         targets = int((rows.targets != IGNORE).sum())
-        return cls(len(positions), targets, int(positions.sum()) + len(positions))
+        span = config.span if config.attention == "sliding" else config.window
+        return cls(len(positions), targets, int(np.minimum(positions + 1, span).sum()))
 
 
 def matrix_parameters(config: ModelConfig) -> int:
@@ -70,11 +72,13 @@ def model_flops(config: ModelConfig, work: Work) -> int:
 
     Matrices: 2 forward and 4 backward per parameter and piece; for the output matrix [V, D] per graded
     position. Attention: query times key and weight times value are 2 D each per layer and pair, three times
-    that with the backward, 12 L D in all; with T^2 pairs a row this is PaLM's 12 L H K T per piece.
+    that with the backward, 12 L D in all; with T^2 pairs a row this is PaLM's 12 L H K T per piece. Linear
+    attention adds to K sums and reads them, as if each piece saw K pieces.
     """
     matrices = 6 * matrix_parameters(config) * work.pieces
     output = 6 * config.vocab_size * config.width * work.targets
-    return matrices + output + 12 * config.num_layers * config.width * work.pairs
+    pairs = work.pieces * config.head_size if config.attention == "linear" else work.pairs
+    return matrices + output + 12 * config.num_layers * config.width * pairs
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -272,7 +272,7 @@ class Trainer:
         if isinstance(self.optimizer, SophiaG) and step % settings.hessian_every == 0:
             curvature_step(self.objective, self.optimizer, share, (settings.seed, step))
         nll = optimizer_step(self.objective, self.optimizer, share, settings.z_penalty, settings.clip_norm)
-        return Step(nll, share.own_targets, share.num_targets, Work.of(rows))
+        return Step(nll, share.own_targets, share.num_targets, Work.of(rows, self.model.config))
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedkey.bundle import TOKENIZER, TOKENIZER_KEY, Bundle, ModelEntry
 from fedkey.model import LanguageModel
@@ -35,6 +38,11 @@ SHAPES = {
         window=24, rope_base=500.0, norm_epsilon=1e-3,
     ),
 }  # fmt: skip
+SHAPES |= {
+    "sliding": replace(SHAPES["no groups"], attention="sliding", span=7),
+    "linear": replace(SHAPES["groups"], attention="linear"),
+    "linear, one head": replace(SHAPES["one head"], attention="linear"),
+}
 DIGEST = "0" * 64
 LOG_NORMALISER = 2.5
 
@@ -57,13 +65,15 @@ def entry_of(config: ModelConfig, precision: str) -> ModelEntry:
         num_heads=config.num_heads, num_key_value_heads=config.num_key_value_heads,
         head_size=config.head_size, hidden_width=config.hidden_width, window=config.window,
         cache_slots=config.window + 16,
-        rope_base=config.rope_base, norm_epsilon=config.norm_epsilon,
+        rope_base=config.rope_base, norm_epsilon=config.norm_epsilon, attention=config.attention,
+        span=config.span,
     )  # fmt: skip
 
 
 def build(model: Model, precision: str) -> bytes:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return build_graph(entry_of(model.config, precision), weights, LOG_NORMALISER, DIGEST)
+    entry = entry_of(model.config, precision)
+    return build_graph(entry, weights, LOG_NORMALISER, DIGEST, model.config.horizons)
 
 
 def phone(model: Model, precision: str, graph: bytes | None = None) -> LanguageModel:
@@ -108,6 +118,77 @@ def test_float32_reads_on_as_torch_does(shape: str) -> None:
         np.testing.assert_allclose(
             running.advance_each(cache, ids[at : at + 3]), expected[at : at + 3], atol=1e-4
         )
+
+
+@pytest.mark.parametrize("shape", ["sliding", "linear"])
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40), st.booleans()), min_size=1, max_size=6)
+)
+@settings(deadline=None, max_examples=20)
+def test_in_any_order_of_reading_going_back_and_scoring_it_is_torch(
+    shape: str, steps: list[tuple[int, int, bool]]
+) -> None:
+    """Of full attention `tests/keyboard/test_model.py` says it. Here keys make room, and sums are found
+    again."""
+    _, running, ids, log_probs, logits = _read_by_torch(shape)
+    cache = running.new_cache()
+    for back, forth, asks in steps:
+        length = max(0, len(cache.ids) - back)
+        running.rewind(cache, length)
+        if asks and 0 < length < len(ids) - 1:  # straight after going back
+            chain = np.arange(min(5, len(ids) - 1 - length))
+            ahead = np.array(ids[length:])
+            scores = running.score_tree(cache, ahead[chain], chain - 1, chain, ahead[chain + 1])
+            expected = logits[length + chain, ahead[chain + 1]] - LOG_NORMALISER
+            np.testing.assert_allclose(scores, expected, atol=1e-4)
+        portion = ids[length : length + forth]
+        if portion:
+            last = running.advance(cache, portion)
+            np.testing.assert_allclose(last, log_probs[length + len(portion) - 1], atol=1e-4)
+    assert cache.ids == ids[: len(cache.ids)]
+
+
+@functools.cache
+def _read_by_torch(shape: str) -> tuple[Model, LanguageModel, list[int], np.ndarray, np.ndarray]:
+    """A model of a window of 100, on the phone and off it, and what it says of so many ids."""
+    model = lively(replace(SHAPES[shape], window=100), seed=3)
+    ids = some_ids(model.config, 4)
+    logits = model.logits(torch_hidden(model, ids)).detach().numpy()
+    return model, phone(model, "float32"), ids, torch_log_probs(model, ids), logits
+
+
+@pytest.mark.parametrize("shape", ["sliding", "linear"])
+def test_branches_of_a_tree_do_not_see_each_other(shape: str) -> None:
+    model, running, ids, _, _ = _read_by_torch(shape)
+    rng, cache = np.random.default_rng(5), running.new_cache()
+    running.advance(cache, ids[:70])
+    pieces, asked = rng.integers(0, model.config.vocab_size, size=(2, 14))
+    parents = np.array([rng.integers(-1, node) if node else -1 for node in range(14)])
+    before = running.advance(cache, ids[70:71])
+    scores = running.score_tree(cache, pieces, parents, np.arange(14), asked)
+    for node in range(14):
+        path = [node]
+        while parents[path[0]] >= 0:
+            path.insert(0, int(parents[path[0]]))
+        logits = model.logits(torch_hidden(model, [*ids[:71], *pieces[path].tolist()])[-1]).detach()
+        assert scores[node] == pytest.approx(float(logits[asked[node]]) - LOG_NORMALISER, abs=1e-4)
+    running.rewind(cache, 70)
+    np.testing.assert_allclose(running.advance(cache, ids[70:71]), before, atol=1e-5)
+
+
+def test_what_is_remembered_does_not_grow_with_the_window() -> None:
+    """Full attention's cache does; sliding attention's ends at twice its span and a tree."""
+
+    def num_bytes(shape: str, window: int) -> int:
+        running = phone(Model(replace(SHAPES[shape], window=window)), "float32")
+        cache = running.new_cache()
+        running.advance(cache, [5] * window)
+        return cache.num_bytes
+
+    assert num_bytes("groups", 64) > num_bytes("groups", 32)
+    slots, width, kinds, layers = 2 * 7 + 16, 48, 2, 3
+    assert num_bytes("sliding", 60) == num_bytes("sliding", 40) == slots * width * kinds * layers * 4
+    assert num_bytes("linear", 60) == num_bytes("linear", 32)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -194,8 +275,9 @@ def runtime_operators() -> Iterator[None]:
 
 @pytest.mark.usefixtures("runtime_operators")
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_the_graph_is_valid_onnx_and_names_its_tokenizer(precision: str) -> None:
-    graph = onnx.load_from_string(build(lively(SHAPES["groups"]), precision))
+@pytest.mark.parametrize("shape", ["groups", "linear"])
+def test_the_graph_is_valid_onnx_and_names_its_tokenizer(shape: str, precision: str) -> None:
+    graph = onnx.load_from_string(build(lively(SHAPES[shape]), precision))
     onnx.checker.check_model(graph)
     assert {each.key: each.value for each in graph.metadata_props} == {TOKENIZER_KEY: DIGEST}
     names = [node.name for node in graph.graph.node]

@@ -105,6 +105,34 @@ def test_a_manifest_says_where_the_model_comes_from_and_nobodys_folders(
     assert str(tiny_run.parent) not in manifest.to_json()
 
 
+@pytest.mark.parametrize(
+    ("attention", "span", "told"),
+    [("sliding", 9, "82 slots, sliding attention over 9"), ("linear", 32, "linear attention keeps sums")],
+)
+def test_a_run_of_another_attention_becomes_a_bundle_that_types(
+    attention: str, span: int, told: str, run: Path, shelf: Path
+) -> None:
+    (folder,) = sorted((run / "checkpoints").iterdir())[-1:]
+    state = checkpoint.read_json(folder / "state.json")
+    state["model"] |= {"attention": attention, "span": span}
+    checkpoint.write_json(folder / "state.json", state)
+    untrained = Model(checkpoint.load(run).model_config)
+    save_file(untrained.state_dict(), folder / "model.safetensors")
+    bundle = export(run, shelf / attention, precision="float32")
+    assert bundle.manifest.format == 2
+    assert told in describe(bundle)
+    assert len(Engine.open(bundle.path).suggest("see you ", "").words) == 3
+    again = checkpoint.load(bundle.path)
+    assert again.model_config == untrained.config
+    again.model()
+
+
+def test_a_bundle_of_full_attention_is_what_older_keyboards_read(tiny_bundle: Path) -> None:
+    manifest = json.loads((tiny_bundle / MANIFEST).read_text())
+    assert manifest["format"] == 1
+    assert not {"attention", "span"} & manifest["model"].keys()
+
+
 def test_a_federated_run_tells_its_rounds(run: Path, shelf: Path) -> None:
     described = checkpoint.read_json(run / "config.json")
     checkpoint.write_json(run / "config.json", {**described, "kind": "federate"})

@@ -134,7 +134,7 @@ def test_an_oversized_manifest_is_not_read(bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(2, "update the keyboard"), (0, "export the model again"), ("1", "export the model again"),
+    [(3, "update the keyboard"), (0, "export the model again"), ("1", "export the model again"),
      (None, "export the model again"), (True, "export the model again")],
 )  # fmt: skip
 def test_another_format_is_named(bundle: Path, number: object, advice: str) -> None:
@@ -188,6 +188,11 @@ def test_an_unknown_optional_feature_is_ignored(bundle: Path) -> None:
         (lambda m: m["model"].update(num_layers=True), "field 'num_layers'"),
         (lambda m: m["model"].update(norm_epsilon=float("nan")), "field 'norm_epsilon'"),
         (lambda m: m["model"].update(precision="int4"), "precision 'int4'"),
+        (lambda m: m["model"].update(attention="linear"), "format 1 knows no attention 'linear'"),
+        (lambda m: (m.update(format=2), m["model"].update(attention="other")), "attention 'other'"),
+        (lambda m: (m.update(format=2), m["model"].update(attention="sliding", span=0)), "span must lie"),
+        (lambda m: (m.update(format=2), m["model"].update(attention="sliding", span=129)), "exceed window"),
+        (lambda m: (m.update(format=2), m["model"].update(attention="linear")), "does not offer 'visible'"),
         (lambda m: m["model"].update(cache_slots=m["model"]["window"]), "cache_slots must exceed window"),
         (lambda m: m["model"].update(window=15), "window must be at least 16"),
         (lambda m: m["model"].update(num_heads=3), "numbers of heads"),
@@ -443,10 +448,13 @@ def test_every_tensor_is_described(tiny_bundle: Path) -> None:
         num_key_value_heads=8, cache_slots=999,
     )  # fmt: skip
     letter_of = {getattr(entry, name): letter for name, letter in letters.items()}
+    letter_of[entry.head_size + 1] = "K + 1"
     types = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
     expected = {
         name.replace("_0", "_LAYER"): (types[kind], [str(letter_of.get(size, size)) for size in shape])
-        for name, (kind, shape) in expected_signature(entry).items()
+        for name, (kind, shape) in (
+            expected_signature(entry) | expected_signature(dataclasses.replace(entry, attention="linear"))
+        ).items()
     }
     told = {
         name: (row[1], row[2].strip("[]").split(", "))

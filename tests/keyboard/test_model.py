@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey.bundle import open_bundle
-from fedkey.model import Cache, LanguageModel
+from fedkey.cache import Cache
+from fedkey.model import LanguageModel
 from fedkey_export.package import export
 
 TOLERANCE = {"int8": 0.05, "float32": 1e-4}

@@ -189,6 +189,13 @@ def test_a_run_goes_on_only_with_what_it_was_made_of(tmp_path: Path, data: Path)
         start(run, data)
 
 
+def test_a_setting_that_the_run_is_too_old_to_know_had_its_default(tmp_path: Path, data: Path) -> None:
+    start(tmp_path / "run", data)
+    start(tmp_path / "run", data, model={"width": 16, "attention": "full", "span": 32})
+    with pytest.raises(UserError, match=r"model.attention was 'full' and is now 'linear'"):
+        start(tmp_path / "run", data, model={"width": 16, "attention": "linear", "span": 32})
+
+
 def test_a_run_goes_on_only_from_the_weights_it_started_with(tmp_path: Path, data: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
     start(first, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,13 @@ from fedkey_server.model import IGNORE, Losses, Model, ModelConfig
 SMALL = ModelConfig(
     vocab_size=60, width=32, num_layers=2, num_heads=4, num_key_value_heads=2, hidden_width=48, window=32
 )
+
+
+OPTIONS = {
+    "full": SMALL,
+    "sliding": replace(SMALL, attention="sliding", span=5),
+    "linear": replace(SMALL, attention="linear"),
+}
 
 
 def lively(config: ModelConfig = SMALL, seed: int = 0) -> Model:
@@ -54,10 +62,16 @@ def alone(model: Model, ids: np.ndarray) -> Tensor:
     return model(tokens, torch.arange(len(ids))[None], torch.zeros_like(tokens))[0]
 
 
-@given(seed=st.integers(0, 2**32 - 1), lengths=st.lists(st.integers(2, 32), min_size=1, max_size=12))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lengths=st.lists(st.integers(2, 32), min_size=1, max_size=12),
+    option=st.sampled_from(sorted(OPTIONS)),
+)
 @settings(deadline=None, max_examples=25)
-def test_hidden_states_do_not_depend_on_what_a_document_is_packed_with(seed: int, lengths: list[int]) -> None:
-    model = lively()
+def test_hidden_states_do_not_depend_on_what_a_document_is_packed_with(
+    seed: int, lengths: list[int], option: str
+) -> None:
+    model = lively(OPTIONS[option])
     texts = documents(np.random.default_rng(seed), lengths)
     tokens, _, positions, document_ids = tensors(texts, 64, seed % 1000)
     with torch.no_grad():
@@ -74,8 +88,9 @@ def test_hidden_states_do_not_depend_on_what_a_document_is_packed_with(seed: int
     assert found == len(lengths)
 
 
-def test_no_document_sees_another_through_the_whole_model() -> None:
-    model = lively()
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_document_sees_another_through_the_whole_model(option: str) -> None:
+    model = lively(OPTIONS[option])
     texts = documents(np.random.default_rng(1), [12, 9, 7, 20, 5, 11])
     tokens, _, positions, document_ids = tensors(texts, 64)
     embedded = model.model.embed_tokens(tokens).detach().requires_grad_()
@@ -91,8 +106,9 @@ def test_no_document_sees_another_through_the_whole_model() -> None:
             assert reached[row][inside].any()
 
 
-def test_no_position_sees_what_comes_after_it() -> None:
-    model = lively()
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_position_sees_what_comes_after_it(option: str) -> None:
+    model = lively(OPTIONS[option])
     ids = np.random.default_rng(2).integers(4, SMALL.vocab_size, 20)
     changed = ids.copy()
     changed[13:] = (changed[13:] - 4 + 1) % (SMALL.vocab_size - 4) + 4
@@ -101,11 +117,39 @@ def test_no_position_sees_what_comes_after_it() -> None:
     assert (before[13:] != after[13:]).any(dim=-1).all()
 
 
-def test_the_order_of_earlier_pieces_matters() -> None:
-    model = lively()
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_order_of_earlier_pieces_matters(option: str) -> None:
+    model = lively(replace(OPTIONS[option], num_layers=1))
     ids = np.array([5, 6, 7, 8])
     swapped = np.array([6, 5, 7, 8])
     assert not torch.allclose(alone(model, ids)[-1], alone(model, swapped)[-1])
+
+
+def test_a_layer_of_sliding_attention_sees_the_span_and_two_layers_twice_as_far() -> None:
+    ids = np.random.default_rng(8).integers(4, SMALL.vocab_size, 30)
+    for num_layers in (1, 2):
+        model = lively(replace(OPTIONS["sliding"], num_layers=num_layers))
+        reach = num_layers * (5 - 1)
+        seen, unseen = ids.copy(), ids.copy()
+        seen[29 - reach] = 4 + (ids[29 - reach] - 4 + 1) % 50
+        unseen[29 - reach - 1] = 4 + (ids[29 - reach - 1] - 4 + 1) % 50
+        expected = alone(model, ids)[29]
+        torch.testing.assert_close(alone(model, unseen)[29], expected, rtol=1e-9, atol=1e-12)
+        assert not torch.allclose(alone(model, seen)[29], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_span_that_holds_the_window_is_full_attention() -> None:
+    ids = np.random.default_rng(9).integers(4, SMALL.vocab_size, SMALL.window)
+    sliding = lively(replace(SMALL, attention="sliding", span=SMALL.window))
+    torch.testing.assert_close(alone(sliding, ids), alone(lively(), ids))
+
+
+def test_heads_of_linear_attention_reach_from_one_piece_to_a_message() -> None:
+    assert OPTIONS["full"].horizons == OPTIONS["sliding"].horizons == ()
+    assert OPTIONS["linear"].horizons == (1.0, 64.0)
+    four = replace(OPTIONS["linear"], num_key_value_heads=4).horizons
+    assert four == pytest.approx((1.0, 4.0, 16.0, 64.0))
+    assert replace(OPTIONS["linear"], num_key_value_heads=1).horizons == (1.0,)
 
 
 def test_equal_seeds_give_equal_models_and_others_do_not() -> None:
@@ -212,9 +256,10 @@ def test_the_penalty_pulls_log_z_to_zero(z_penalty: float, is_near: bool) -> Non
     assert (float(log_z.abs().mean()) < 0.5) == is_near
 
 
-def test_bf16_autocast_stays_close_to_full_precision_and_keeps_float32_gradients() -> None:
+@pytest.mark.parametrize("option", OPTIONS)
+def test_bf16_autocast_stays_close_to_full_precision_and_keeps_float32_gradients(option: str) -> None:
     # What happens on a GPU, rehearsed on the CPU: the same casts, the same mixture of types.
-    model = Model(SMALL)
+    model = Model(OPTIONS[option])
     batch = tensors(documents(np.random.default_rng(7), [30, 20, 31, 9]), 64)
     model.loss(*batch, z_penalty=1e-3).total.backward()
     full = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
@@ -238,8 +283,11 @@ def test_bf16_autocast_stays_close_to_full_precision_and_keeps_float32_gradients
         ({"num_heads": 3}, "even multiple of num_heads 3"),
         ({"width": 12}, "even multiple of num_heads 4"),
         ({"num_key_value_heads": 3}, "num_key_value_heads 3 must divide num_heads 4"),
+        ({"attention": "flash"}, "model.attention must be one of full, sliding, linear, not 'flash'"),
+        ({"span": 0}, "model.span must be at least 1"),
+        ({"attention": "sliding", "span": 129}, "model.span 129 must not exceed model.window 128"),
     ],
 )
-def test_impossible_shapes_are_refused(change: dict[str, int], message: str) -> None:
+def test_impossible_shapes_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**({"width": 32, "num_heads": 4, "num_key_value_heads": 2} | change))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,16 @@ def test_work_leaves_padding_out_and_knows_who_sees_whom() -> None:
     ids = np.arange(8, dtype=np.int32)
     loss = np.array([1, 1, 1, 1, 1, 0, 0, 1], dtype=np.bool_)
     rows = pack(Documents(ids, loss, np.array([0, 5, 8])), 12, 12)
-    assert Work.of(rows) == Work(pieces=8, targets=4 + 1, pairs=1 + 2 + 3 + 4 + 5 + 1 + 2 + 3)
+    assert Work.of(rows, SHAPE) == Work(pieces=8, targets=4 + 1, pairs=1 + 2 + 3 + 4 + 5 + 1 + 2 + 3)
+    sliding = replace(SHAPE, attention="sliding", span=3)
+    assert Work.of(rows, sliding).pairs == 1 + 2 + 3 + 3 + 3 + 1 + 2 + 3
+
+
+def test_linear_attention_costs_a_piece_the_same_wherever_it_stands() -> None:
+    linear = replace(SHAPE, attention="linear")
+    near, far = Work(pieces=10, targets=5, pairs=10), Work(pieces=10, targets=5, pairs=55)
+    assert model_flops(linear, near) == model_flops(linear, far)
+    assert model_flops(linear, near) == model_flops(SHAPE, near._replace(pairs=10 * SHAPE.head_size))
 
 
 def test_every_matrix_of_the_layers_counts() -> None:
@@ -47,7 +58,7 @@ def test_the_count_is_that_of_a_counter_in_torch(monkeypatch: pytest.MonkeyPatch
     model = Model(SHAPE)
     with FlopCounterMode(display=False) as counter:
         model.loss(*Share.of(rows, 1).parts[0][1]).total.backward()
-    work = Work.of(rows)
+    work = Work.of(rows, SHAPE)
     assert work == Work(24, 19, num_rows * 12 * 13 // 2)
     assert counter.get_total_flops() == model_flops(SHAPE, work._replace(pairs=num_rows * 12 * 12))
 

@@ -134,7 +134,7 @@ class KeyValueCache(Cache):
         # The graph is causal by itself.
         bias = np.zeros((1, 1, count, num_slots), dtype=np.float32)
         if visible is not None:
-            bias[..., before:][..., ~visible] = HIDDEN_FROM
+            np.putmask(bias[0, 0, :, before:], ~visible, HIDDEN_FROM)
         if self._slides:
             slots = np.concatenate((np.arange(self._first, self.num_held), positions))
             bias[..., positions[:, None] - slots >= self._entry.span] = HIDDEN_FROM

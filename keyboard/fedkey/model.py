@@ -121,13 +121,14 @@ class LanguageModel:
         start, count = len(cache.ids), len(pieces)
         if start + max(count, 2) > self.entry.cache_slots or count > cache.max_run:
             raise ValueError(f"a tree of {count} nodes does not fit behind {start} ids")
-        visible = np.eye(count, dtype=np.bool_)
+        visible = np.zeros((count, count), dtype=np.bool_)
         positions = np.empty(count, dtype=np.int64)
         for node, parent in enumerate(parents.tolist()):
             if not -1 <= parent < node:
                 raise ValueError(f"node {node} has parent {parent}, which does not stand before it")
             if parent >= 0:
-                visible[node] |= visible[parent]
+                visible[node] = visible[parent]
+            visible[node, node] = True
             positions[node] = start if parent < 0 else positions[parent] + 1
         if query_nodes.min() < 0 or query_nodes.max() >= count:
             raise ValueError("a query asks a node that the tree lacks")

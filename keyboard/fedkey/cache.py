@@ -28,9 +28,8 @@ HIDDEN_FROM = np.float32(-1e9)
 """Bias that takes a slot out of the softmax."""
 
 STATE_EVERY = 64
-"""Linear attention keeps the state after so many ids, and after twice as many: whoever goes back far reads
-fewer than this again. At a window of 128 that is 5 states where 32 would need 7, of 25 KB each in the tiny
-preset."""
+"""Linear attention keeps the state after every so many ids: whoever goes back reads fewer than this again.
+With those below that is 5 states at a window of 128, where 32 would need 7; 25 KB each in the tiny preset."""
 
 NUM_RECENT = 2
 """States kept besides: of the newest ids, and of those before the last run."""

@@ -42,7 +42,10 @@ NUM_SAMPLED = 16
 """Stretches compared where no conversations are at hand; each is half a window."""
 
 TREE_NODES = 12
-TREES = 4
+TREES = 24
+"""Of four trees a single score can decide: the root mean square was 0.29 over 48 scores of a model that has
+0.19 over 288 (2026-11-26)."""
+
 PORTION = 7
 """Ids read at a time, so that most of them are read behind a cache."""
 
@@ -263,6 +266,16 @@ def _torch_hidden(model: Model, ids: Sequence[int]) -> torch.Tensor:
     return hidden[0]
 
 
+def _last_hidden(model: Model, paths: Sequence[Ids]) -> torch.Tensor:
+    """[N, D] at the end of each of N documents, which are rows of one batch."""
+    lengths = torch.tensor([len(path) for path in paths])
+    places = torch.arange(int(lengths.max()))
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(path) for path in paths], batch_first=True)
+    documents = torch.where(places < lengths[:, None], 0, -1)
+    hidden: torch.Tensor = model(tokens, places.expand_as(tokens), documents)
+    return hidden[torch.arange(len(paths)), lengths - 1]
+
+
 def _rounded_log_probs(twin: Model, ids: Sequence[int]) -> Floats:
     """[T, V] of one document; the head, too, rounds what it is given."""
     hidden = round_activations(_torch_hidden(twin, ids))
@@ -283,16 +296,18 @@ def _tree_scores(
         cache = phone.new_cache()
         phone.advance(cache, ids)
         by_phone = phone.score_tree(cache, pieces, parents, np.arange(TREE_NODES), asked)
+        paths = []
         for node in range(TREE_NODES):
             path = [node]
             while parents[path[0]] >= 0:
                 path.insert(0, int(parents[path[0]]))
-            read = [*ids, *pieces[path].tolist()]
-            logits = [
-                float(each.logits(_torch_hidden(each, read)[-1])[asked[node]]) for each in (model, twin)
-            ]
-            scores.append([by_phone[node], *(logit - log_normaliser for logit in logits)])
-    return np.array(scores, dtype=np.float32).T
+            paths.append([*ids, *pieces[path].tolist()])
+        by_both = [
+            (each.logits(_last_hidden(each, paths))[range(TREE_NODES), asked] - log_normaliser).numpy()
+            for each in (model, twin)
+        ]
+        scores.append(np.stack([by_phone, *by_both]))
+    return np.concatenate(scores, axis=1, dtype=np.float32)
 
 
 def _conversations(bundle: Bundle, file: Path) -> list[Ids]:

@@ -34,6 +34,8 @@ IGNORE = -100
 
 
 ATTENTIONS = ("full", "sliding", "linear")
+"""Those of `fedkey.bundle`, which training does not read."""
+
 SHORTEST_HORIZON, LONGEST_HORIZON = 1.0, 64.0
 
 

@@ -20,12 +20,14 @@ from forked import Forked
 from safetensors.torch import load_file, save_file
 
 from fedkey import Engine
+from fedkey import bundle as contract
 from fedkey.bundle import MANIFEST, MODEL, TOKENIZER, BundleError, open_bundle
 from fedkey.errors import UserError
 from fedkey_export import package
 from fedkey_export.describe import describe
 from fedkey_export.package import export
 from fedkey_server import checkpoint
+from fedkey_server import model as trained
 from fedkey_server.client_app import app
 from fedkey_server.config import load
 from fedkey_server.grid import InProcessGrid
@@ -125,6 +127,10 @@ def test_a_run_of_another_attention_becomes_a_bundle_that_types(
     again = checkpoint.load(bundle.path)
     assert again.model_config == untrained.config
     again.model()
+
+
+def test_a_bundle_knows_every_attention_that_can_be_trained() -> None:
+    assert contract.ATTENTIONS == trained.ATTENTIONS
 
 
 def test_a_bundle_of_full_attention_is_what_older_keyboards_read(tiny_bundle: Path) -> None:

@@ -109,9 +109,7 @@ def start_run(
     config_path = run / "config.json"
     if config_path.exists():
         older = read_json(config_path)
-        for setting in fields(ModelConfig):  # one that the run is too old to know has its default
-            if setting.name in config.get("model", {}):
-                older.get("config", {}).get("model", {}).setdefault(setting.name, setting.default)
+        older["config"] = _with_defaults(older.get("config", {}), config)
         difference = _difference(older, json.loads(json.dumps(described)))
         if difference is not None:
             raise UserError(
@@ -127,6 +125,18 @@ def start_run(
         shutil.copyfile(data / name, beside)
         os.replace(beside, run / name)
     write_json(config_path, described)
+
+
+def _with_defaults(older: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of what a run is too old to know, and this one names."""
+    from fedkey_server.config import Config, to_dict
+
+    filled = dict(older)
+    for name, defaults in to_dict(Config()).items():
+        if name in config:
+            known = {key: value for key, value in defaults.items() if key in config[name]}
+            filled[name] = known | filled.get(name, {})
+    return filled
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedkey_server.optim import learning_rate_at
+
 Weights = dict[str, Tensor]
 
 SERVER_OPTIMIZERS = ("sgd", "adam", "yogi")
@@ -30,6 +32,9 @@ class ServerOptimizerConfig:
     """"sgd", "adam" or "yogi"."""
     learning_rate: float = 1.0
     """1 with "sgd" and no momentum is plain averaging."""
+    final_share: float = 1.0
+    """Learning rate in the last round as a share of the first; a cosine in between. "adam" and "yogi" divide
+    by what updates usually are, so that they do not come to rest with the phones' own falling rate."""
     momentum: float = 0.0
     """Of "sgd", and beta1 of the others."""
     beta2: float = 0.99
@@ -45,9 +50,17 @@ class ServerOptimizerConfig:
         for name in ("learning_rate", "adaptivity"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"server_optimizer.{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 < self.final_share <= 1:
+            raise ValueError(
+                f"server_optimizer.final_share must be above 0 and at most 1, not {self.final_share}"
+            )
         for name in ("momentum", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"server_optimizer.{name} must be from 0 up to 1, not {getattr(self, name)}")
+
+    def in_round(self, round_number: int, num_rounds: int) -> float:
+        """The learning rate of one round, counted from 1."""
+        return learning_rate_at(round_number - 1, num_rounds, self.learning_rate, 0, self.final_share)
 
 
 @dataclass
@@ -58,25 +71,33 @@ class ServerOptimizer:
     state: Weights
     """"{parameter}/{m or v}"; empty before the first step."""
 
-    def step(self, weights: Mapping[str, Tensor], update: Mapping[str, Tensor]) -> Weights:
-        """New weights; `update` is the mean of what the phones moved by, phone minus server.
+    def step(
+        self, weights: Mapping[str, Tensor], update: Mapping[str, Tensor], learning_rate: float | None = None
+    ) -> Weights:
+        """New weights.
+
+        Args:
+            weights: where the server stands.
+            update: the mean of what the phones moved by, phone minus server.
+            learning_rate: of this step; None for the configured one.
 
         Raises:
             ValueError: the update is of other parameters or shapes.
         """
         if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in update.items()}:
             raise ValueError("the update does not fit the weights")
-        return {name: weight + self._move(name, update[name]) for name, weight in weights.items()}
+        rate = self.config.learning_rate if learning_rate is None else learning_rate
+        return {name: weight + rate * self._direction(name, update[name]) for name, weight in weights.items()}
 
-    def _move(self, name: str, update: Tensor) -> Tensor:
+    def _direction(self, name: str, update: Tensor) -> Tensor:
         config = self.config
         if config.name == "sgd":
             if not config.momentum:
-                return config.learning_rate * update
+                return update
             # As FedAvgM: the update counts whole, and what went before fades.
             velocity = self.state.get(f"{name}/m", torch.zeros_like(update))
             self.state[f"{name}/m"] = velocity = config.momentum * velocity + update
-            return config.learning_rate * velocity
+            return velocity
         square = update.square()
         first = self.state.get(f"{name}/m", torch.zeros_like(update))
         second = self.state.get(f"{name}/v", torch.full_like(update, config.adaptivity**2))
@@ -86,4 +107,4 @@ class ServerOptimizer:
         else:  # yogi moves v by a step of the same size wherever it stands
             second = second - (1 - config.beta2) * square * torch.sign(second - square)
         self.state[f"{name}/m"], self.state[f"{name}/v"] = first, second
-        return config.learning_rate * first / (second.sqrt() + config.adaptivity)
+        return first / (second.sqrt() + config.adaptivity)

@@ -351,7 +351,8 @@ class SeededFedAvg(FedAvg):
             update = {name: tensor.div_(gathered.weight).float() for name, tensor in gathered.total.items()}
         else:
             update = private.release(gathered.total, gathered.votes, server_round)
-        return lend(self.optimizer.step(self.reference, update))
+        rate = self.optimizer.config.in_round(server_round, self.config.num_rounds)
+        return lend(self.optimizer.step(self.reference, update, rate))
 
     def _read(self, server_round: int, reply: Message) -> PhoneReport:
         """A phone's report; raises `Unusable` if there is none or it does not fit."""

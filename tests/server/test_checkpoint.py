@@ -182,7 +182,7 @@ def test_a_run_goes_on_only_with_what_it_was_made_of(tmp_path: Path, data: Path)
     start(run, data)
     with pytest.raises(UserError, match=r"other settings \(model.width was 16 and is now 32\)"):
         start(run, data, model={"width": 32})
-    with pytest.raises(UserError, match=r"\(train.rho was None and is now 0.1\)"):
+    with pytest.raises(UserError, match=r"\(train.rho was 0.05 and is now 0.1\)"):
         start(run, data, train={"seed": 1, "sizes": [1, 2], "rho": 0.1})
     (data / "server.npz").write_text("other text")
     with pytest.raises(UserError, match=r"\(its server.npz was another\)"):
@@ -213,6 +213,18 @@ def test_a_run_of_the_other_kind_is_refused(tmp_path: Path, data: Path) -> None:
     checkpoint.start_run(tmp_path / "run", {}, "federate", data, (), None)
     with pytest.raises(UserError, match="kind was 'federate' and is now 'train'"):
         checkpoint.start_run(tmp_path / "run", {}, "train", data, (), None)
+
+
+def test_a_run_that_is_too_old_to_know_a_setting_has_its_default(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    older = {"model": {"width": 16}, "rounds": {"seed": 1}}
+    start(run, data, **older)
+    newer = {"rounds": {"seed": 1, "proximal": 0.0}, "server_optimizer": {"final_share": 1.0}}
+    start(run, data, **older | newer)
+    with pytest.raises(UserError, match=r"other settings .*proximal"):
+        start(run, data, **older | newer | {"rounds": {"seed": 1, "proximal": 0.5}})
+    with pytest.raises(UserError, match=r"other settings .*final_share"):
+        start(run, data, **older | newer | {"server_optimizer": {"final_share": 0.5}})
 
 
 def test_an_unprepared_data_folder_is_refused_by_name(tmp_path: Path, data: Path) -> None:

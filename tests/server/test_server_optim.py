@@ -32,6 +32,21 @@ def test_momentum_lets_earlier_updates_fade() -> None:
     assert walk(ServerOptimizerConfig(momentum=0.5)) == [1.5, 1.5, 3.5]
 
 
+def test_the_rate_falls_as_a_cosine_to_its_share_in_the_last_round() -> None:
+    config = ServerOptimizerConfig(learning_rate=0.5, final_share=0.1)
+    rates = [config.in_round(number, 5) for number in (1, 3, 5)]
+    assert rates == pytest.approx([0.5, 0.5 * (0.1 + 0.9 / 2), 0.05])
+    assert ServerOptimizerConfig(learning_rate=0.3).in_round(4, 5) == 0.3
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "yogi"])
+def test_a_rate_for_one_step_stands_in_place_of_the_configured_one(name: str) -> None:
+    weights, update = {"w": torch.tensor([1.0])}, {"w": torch.tensor([0.5])}
+    named = ServerOptimizer(ServerOptimizerConfig(name=name, learning_rate=0.25), {}).step(weights, update)
+    told = ServerOptimizer(ServerOptimizerConfig(name=name), {}).step(weights, update, 0.25)
+    assert named["w"] == told["w"] != weights["w"]
+
+
 @pytest.mark.parametrize("name", ["adam", "yogi"])
 def test_adaptive_steps_are_those_of_the_paper(name: str) -> None:
     config = ServerOptimizerConfig(name=name, learning_rate=0.1, momentum=0.9, beta2=0.99, adaptivity=0.01)

@@ -1,0 +1,147 @@
+"""What a joined keyboard may train on: the messages that were sent while it was joined.
+
+In: messages as they were sent. Out: the same without what must not be learnt, for the phone process of
+`fedkey_server`, which trains on them where they are. Next stop: `fedkey.departures`, which lists what left.
+
+Nothing is written before the writer joins a federation, nor while they type privately. Links, mail addresses,
+long numbers and user names are replaced before anything is written (`fedkey.text.normalise`, the rule of all
+training text). The file holds the newest words only, one message a line, appended in one write: a kill loses
+the message being written and never the file. Two keyboards may write to it at once; when it is cut to size
+at that very moment, one message may be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from fedkey.errors import UserError
+from fedkey.text import is_word, normalise, split
+
+DIARY = "diary.jsonl"
+"""File beside the personal memory."""
+
+MAX_WORDS = 5000
+"""No author of a simulation is heard with more, see `fedkey_server.corpus`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One message.
+
+    Attributes:
+        conversation: what was sent under the same name belongs together, in this order.
+        text: normalised.
+    """
+
+    conversation: str
+    text: str
+
+
+class Diary:
+    """The file, which need not be there."""
+
+    def __init__(self, path: Path, max_words: int = MAX_WORDS) -> None:
+        self.path = path
+        self.max_words = max_words
+
+    def add(self, message: str, conversation: str) -> None:
+        """Writes down what a message holds that may be learnt; the oldest messages make room.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        lines = [text for line in message.split("\n") if (text := normalise(line))]
+        if not lines:
+            return
+        try:
+            self._append([Entry(conversation, text) for text in lines])
+        except OSError as error:
+            raise UserError(
+                f"What you send cannot be written to {self.path} ({error.strerror}); the federation will not "
+                "learn from it."
+            ) from error
+
+    def messages(self) -> list[Entry]:
+        """All that it holds, oldest first; a line that was torn by a kill is left out.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"The diary {self.path} cannot be read: {error.strerror}.") from error
+        entries = (_entry(line) for line in lines)
+        return [entry for entry in entries if entry is not None]
+
+    def conversations(self) -> list[list[str]]:
+        """The messages, those of each conversation together."""
+        by_name = groupby(self.messages(), lambda entry: entry.conversation)
+        return [[entry.text for entry in entries] for _, entries in by_name]
+
+    def num_words(self) -> int:
+        """Words of all messages."""
+        return sum(map(_num_words, self.messages()))
+
+    def erase(self) -> None:
+        """Deletes the file, and what a kill may have left beside it.
+
+        Raises:
+            UserError: it cannot be deleted.
+        """
+        try:
+            for path in (self._beside, self.path):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"The diary {self.path} cannot be deleted: {error.strerror}.") from error
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.new")
+
+    def _append(self, added: list[Entry]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = [*self.messages(), *added]
+        num_words = sum(map(_num_words, kept))
+        if num_words <= self.max_words:
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                # The empty line ends what a kill may have left of the line before.
+                os.write(file, b"\n" + b"".join(map(_line, added)))
+            finally:
+                os.close(file)
+            return
+        while len(kept) > 1 and num_words > self.max_words:
+            num_words -= _num_words(kept.pop(0))
+        self._beside.unlink(missing_ok=True)  # what a killed keyboard left there
+        file = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "wb") as beside:
+            beside.writelines(map(_line, kept))
+        os.replace(self._beside, self.path)
+
+
+def _num_words(entry: Entry) -> int:
+    return sum(map(is_word, split(entry.text)))
+
+
+def _line(entry: Entry) -> bytes:
+    row = {"conversation": entry.conversation, "text": entry.text}
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
+def _entry(line: bytes) -> Entry | None:
+    """A line's message; None for what is no line, such as one that a kill tore."""
+    try:
+        row = json.loads(line)
+        entry = Entry(row["conversation"], row["text"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    is_text = isinstance(entry.conversation, str) and isinstance(entry.text, str)
+    # Again: whoever edits the file by hand may have put in what must not be learnt.
+    return Entry(entry.conversation, normalise(entry.text)) if is_text else None

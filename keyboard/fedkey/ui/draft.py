@@ -44,13 +44,18 @@ class DraftView(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--placeholder"}
 
-    draft: reactive[Draft] = reactive(Draft(), layout=True)
+    draft: reactive[Draft] = reactive(Draft())
     placeholder: reactive[str] = reactive("Message")
     """Stands where the text will begin."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._num_lines = 1
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the text needs."""
-        return len(line_starts(self.draft.text, width))
+        self._num_lines = len(line_starts(self.draft.text, width))
+        return self._num_lines
 
     def render(self) -> Content:
         """The lines around the caret."""
@@ -74,7 +79,10 @@ class DraftView(Widget):
         return Content("\n").join(lines)
 
     def watch_draft(self) -> None:
-        """Tells the terminal where the caret is: input methods open their windows there."""
+        """Asks for more or fewer lines, and tells the terminal where the caret is: input methods open their
+        windows there. To lay the screen out anew with every letter would cost more than to draw it."""
+        if len(self._lines()) != self._num_lines:
+            self.refresh(layout=True)
         self.call_after_refresh(self._place_terminal_cursor)
 
     def on_click(self, event: events.Click) -> None:

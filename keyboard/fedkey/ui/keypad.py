@@ -11,11 +11,12 @@ and half a line of gap.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.timer import Timer
@@ -33,6 +34,35 @@ WIDEST_KEY: Mapping[int, int] = {1: 6, 2: 6, 3: 6, 4: 8}
 LABELS: Mapping[str, str] = {SHIFT: "⇧", BACKSPACE: "⌫", ENTER: "⏎", SPACE: "space"}
 
 
+class Fit(NamedTuple):
+    """How keys fall on cells.
+
+    Attributes:
+        width: cells of a line.
+        row_lines: lines of a row.
+        key_cells: cells of a key width.
+        left: cells before the first key.
+    """
+
+    width: int
+    row_lines: int
+    key_cells: int
+    left: int
+
+    def edge(self, x: float) -> int:
+        """The column that begins at a place in key widths."""
+        return self.left + int(x * self.key_cells + 0.5)
+
+
+def fitted(layout: Layout, width: int, height: int) -> Fit:
+    """Makes the keys as large as so many cells allow."""
+    row_lines = min(max(height // len(layout.rows), 1), max(WIDEST_KEY))
+    # The gap behind the last key needs no room.
+    cells = min(int((width + 1) / layout.width), WIDEST_KEY[row_lines])
+    key_cells = max(cells - cells % 2 if cells > 4 else cells, 1)
+    return Fit(width, row_lines, key_cells, max(int(width + 1 - key_cells * layout.width) // 2, 0))
+
+
 class Keypad(Widget):
     """All keys of a layout, as large as the room allows."""
 
@@ -45,6 +75,7 @@ class Keypad(Widget):
         super().__init__()
         self.keys = layout
         self._lit: dict[str, Timer] = {}
+        self._last_fit: tuple[Size, Fit] | None = None
 
     @property
     def lit(self) -> frozenset[str]:
@@ -57,16 +88,23 @@ class Keypad(Widget):
             self._lit[name].reset()
         else:
             self._lit[name] = self.set_timer(LIGHT_SECONDS, lambda: self._put_out(name))
-            self.refresh()
+            self.refresh(self._region_of(name))
 
     def _put_out(self, name: str) -> None:
         del self._lit[name]
-        self.refresh()
+        self.refresh(self._region_of(name))
+
+    def _region_of(self, name: str) -> Region:
+        """The cells of a key. To draw all keys takes 5 ms, and every stroke lights one and puts one out."""
+        key, fit = self.keys[name], self._fit
+        row = round(key.top / self.keys.height * len(self.keys.rows))
+        left = fit.edge(key.left)
+        return Region(left, row * fit.row_lines, fit.edge(key.right) - left, fit.row_lines)
 
     def cell_of(self, name: str) -> tuple[int, int]:
         """The cell in the middle of a key, (column, line) within the widget."""
         x, y = self.keys[name].center
-        return self._edge(x), int(y / self.keys.height * len(self.keys.rows) * self._row_lines)
+        return self._fit.edge(x), int(y / self.keys.height * len(self.keys.rows) * self._fit.row_lines)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Turns a press into a tap; a press between keys hits the nearest."""
@@ -75,28 +113,30 @@ class Keypad(Widget):
         event.stop()
         # Most terminals report whole cells, which means anywhere in the cell; some report fractions.
         column, line = (at + 0.5 if at == int(at) else at for at in (event.pointer_x, event.pointer_y))
-        x = (column - self._left) / self._key_cells
-        y = line / self._row_lines * self.keys.height / len(self.keys.rows)
+        fit = self._fit
+        x = (column - fit.left) / fit.key_cells
+        y = line / fit.row_lines * self.keys.height / len(self.keys.rows)
         self.post_message(KeyTapped(self.keys.nearest(x, y), x, y))
 
     def render_line(self, y: int) -> Strip:
         """One line of cells."""
-        row, line = divmod(y, self._row_lines)
+        fit = self._fit
+        row, line = divmod(y, fit.row_lines)
         ground = self.rich_style
         if row >= len(self.keys.rows):
-            return Strip.blank(self.size.width, ground)
-        segments = list(self._row_segments(self.keys.rows[row], line, ground))
-        return Strip(segments).adjust_cell_length(self.size.width, ground)
+            return Strip.blank(fit.width, ground)
+        segments = list(self._row_segments(self.keys.rows[row], line, ground, fit))
+        return Strip(segments).adjust_cell_length(fit.width, ground)
 
-    def _row_segments(self, row: tuple[Key, ...], line: int, ground: Style) -> Iterator[Segment]:
+    def _row_segments(self, row: tuple[Key, ...], line: int, ground: Style, fit: Fit) -> Iterator[Segment]:
         drawn = 0
         for key in row:
-            left, right = self._edge(key.left), self._edge(key.right) - 1
+            left, right = fit.edge(key.left), fit.edge(key.right) - 1
             yield Segment(" " * (left - drawn), ground)
             style = self._style_of(key)
-            if self._row_lines > 1 and line == self._row_lines - 1:
+            if fit.row_lines > 1 and line == fit.row_lines - 1:
                 yield self._lower_edge(right - left, style, ground)
-            elif line == (self._row_lines - 1) // 2:
+            elif line == (fit.row_lines - 1) // 2:
                 yield Segment(self._label(key)[: right - left].center(right - left), style)
             else:
                 yield Segment(" " * (right - left), style)
@@ -122,21 +162,9 @@ class Keypad(Widget):
         return LABELS.get(key.name) or (key.shifted if self.is_shifted else key.typed)
 
     @property
-    def _row_lines(self) -> int:
-        """Lines of a row."""
-        return min(max(self.size.height // len(self.keys.rows), 1), max(WIDEST_KEY))
-
-    @property
-    def _key_cells(self) -> int:
-        """Cells of a key width."""
-        # The gap behind the last key needs no room.
-        cells = min(int((self.size.width + 1) / self.keys.width), WIDEST_KEY[self._row_lines])
-        return max(cells - cells % 2 if cells > 4 else cells, 1)
-
-    @property
-    def _left(self) -> int:
-        return max(int(self.size.width + 1 - self._key_cells * self.keys.width) // 2, 0)
-
-    def _edge(self, x: float) -> int:
-        """The column that begins at a place in key widths."""
-        return self._left + int(x * self._key_cells + 0.5)
+    def _fit(self) -> Fit:
+        """How the keys fit into the room there is. Textual works a size out anew whenever it is asked for."""
+        size = self.size
+        if self._last_fit is None or self._last_fit[0] != size:
+            self._last_fit = size, fitted(self.keys, size.width, size.height)
+        return self._last_fit[1]

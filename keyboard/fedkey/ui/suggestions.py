@@ -76,7 +76,7 @@ class Choice(Static):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--number"}
 
-    offer: reactive[Offer | None] = reactive[Offer | None](None, layout=True)
+    offer: reactive[Offer | None] = reactive[Offer | None](None)
 
     def __init__(self, rank: int) -> None:
         super().__init__(classes="-first" if rank == 0 else "-extra" if rank >= NUM_WORDS else None)
@@ -94,8 +94,11 @@ class Choice(Static):
         return Content.assemble((f"{self.rank + 1} ", number_style), text)
 
     def watch_offer(self, offer: Offer | None) -> None:
-        """Only what is there looks as if it could be clicked."""
+        """Only what is there looks as if it could be clicked; only the places behind the words are as wide as
+        what they hold."""
         self.set_class(offer is not None, "-offered")
+        if self.rank >= NUM_WORDS:
+            self.refresh(layout=True)
 
     def on_click(self) -> None:
         """Passes the choice on."""

@@ -18,7 +18,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.reactive import reactive, var
+from textual.reactive import var
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -106,15 +106,16 @@ class TypingScreen(Screen[None]):
         Binding("pagedown", "scroll_back(1)", show=False),
     ]
 
-    draft: reactive[Draft] = reactive(Draft())
-    messages: reactive[tuple[str, ...]] = reactive(())
-    is_ready: reactive[bool] = reactive(False)
+    # No `reactive`s: that one changes would draw the whole screen anew.
+    draft: var[Draft] = var(Draft())
+    messages: var[tuple[str, ...]] = var(())
+    is_ready: var[bool] = var(False)
     """Whether the engine answers yet."""
     shown: var[Answered | None] = var(None)
     """The answer on the strip; None while it is empty."""
-    is_private: reactive[bool] = reactive(False)
+    is_private: var[bool] = var(False)
     """Whether nothing is remembered, and nothing that was remembered shows."""
-    release: reactive[InUse | None] = reactive[InUse | None](None)
+    release: var[InUse | None] = var(None)
     """What is typed with, if its registry is followed."""
 
     def __init__(self, layout: Layout) -> None:
@@ -173,7 +174,7 @@ class TypingScreen(Screen[None]):
         if shown is None:
             self._strip.offers = NOTHING
             return
-        self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms")
+        self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms", layout=False)
         may_correct = self.draft.correctable is not None
         self._strip.offers = offered(shown.suggestions, shown.question.typed, may_correct=may_correct)
 

@@ -2,7 +2,8 @@
 
 In: a bundle, and perhaps a text to type. Out: tables, or one JSON object. The walk ends here.
 
-Everything is measured in processes of their own, without a screen and on one thread. One types a text key by
+Everything is measured in processes of their own. With `--ui` it is the keyboard on screen, see
+`fedkey.cli.bench_ui`; else there is no screen, and one thread. One types a text key by
 key as a person does, mistakes included, and reports the processor time of every key and the memory it took.
 The others only start, open the bundle and answer once. Machines differ: goals stand beside the figures, and
 nothing fails for missing them.
@@ -26,11 +27,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fedkey.errors import UserError
 
 if TYPE_CHECKING:
+    from fedkey.cli.tables import Follow
     from fedkey.engine import Engine, Suggestions
     from fedkey.simulate import GradedConversation
 
 MIN_KEYS = 2000
 """Keystrokes measured unless more are asked for: the 99th percentile rests on twenty of them."""
+
+MIN_KEYS_ON_SCREEN = 400
+"""The same for the keyboard on screen, where each takes an eighth of a second."""
 
 MISTYPED = 0.15
 """Share of words with a slip."""
@@ -102,10 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to type: .jsonl conversations or .txt messages (default: a made-up talk)",
     )
     parser.add_argument(
-        "--keys", type=int, default=MIN_KEYS, metavar="N", help=f"keystrokes at least (default {MIN_KEYS})"
+        "--keys",
+        type=int,
+        metavar="N",
+        help=f"keystrokes at least (default {MIN_KEYS}, with --ui {MIN_KEYS_ON_SCREEN})",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mistakes (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument(
+        "--ui", action="store_true", help="measure the keyboard on screen: first paint, keys, rest"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -117,45 +128,62 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey.simulate import GradedConversation, read_conversations, sample
     from fedkey.text import normalise
 
-    if arguments.keys < 1:
-        raise UserError(f"--keys must be at least 1, not {arguments.keys}.")
+    min_keys = arguments.keys
+    if min_keys is None:
+        min_keys = MIN_KEYS_ON_SCREEN if arguments.ui else MIN_KEYS
+    if min_keys < 1:
+        raise UserError(f"--keys must be at least 1, not {min_keys}.")
     path = bundle_at(arguments.bundle or shipped_bundle())
-    bundle = Engine.open(path).bundle  # whatever is wrong with it is told here
+    engine = Engine.open(path)  # whatever is wrong with the bundle is told here
     if arguments.text is None:
         messages = tuple(map(normalise, TALK.splitlines()))
         conversations = [GradedConversation("talk", messages, (True,) * len(messages))]
     else:
         # A word is at least two keystrokes: these are more than will be typed.
-        conversations = sample(read_conversations(arguments.text), arguments.keys, arguments.seed)
-    lines = plan(conversations, arguments.keys, arguments.seed)
-    with progress() as follow:
-        typed = _type_elsewhere(path, lines, follow("typing", sum(map(_num_keys, lines)), "keys"))
-        report = follow("starting", COLD_STARTS, "starts")
-        starts = []
-        for _ in range(COLD_STARTS):
-            starts.append(_start_elsewhere(path))
-            report(1)
-    model = bundle.manifest.model
-    numbers = {
+        conversations = sample(read_conversations(arguments.text), min_keys, arguments.seed)
+    lines = plan(conversations, min_keys, arguments.seed)
+    model = engine.bundle.manifest.model
+    numbers: dict[str, Any] = {
         "text": None if arguments.text is None else arguments.text.name,
         "model": {
             "width": model.width,
             "layers": model.num_layers,
             "pieces": model.vocab_size,
             "precision": model.precision,
-            "bundle_bytes": sum(entry.bytes for entry in bundle.manifest.files.values()),
+            "bundle_bytes": sum(entry.bytes for entry in engine.bundle.manifest.files.values()),
         },
+    }
+    with progress() as follow:
+        if arguments.ui:
+            from fedkey.cli import bench_ui
+
+            numbers |= bench_ui.measure(path, lines, engine.layout, follow)
+        else:
+            numbers |= _measure(path, lines, follow)
+    if arguments.json:
+        print(json.dumps(numbers, allow_nan=False))
+    elif arguments.ui:
+        bench_ui.print_tables(numbers)
+    else:
+        _print_tables(numbers)
+    return 0
+
+
+def _measure(path: Path, lines: Sequence[Line], follow: Follow) -> dict[str, Any]:
+    """What the engine takes, without a screen."""
+    typed = _type_elsewhere(path, lines, follow("typing", sum(map(num_keys, lines)), "keys"))
+    report = follow("starting", COLD_STARTS, "starts")
+    starts = []
+    for _ in range(COLD_STARTS):
+        starts.append(_start_elsewhere(path))
+        report(1)
+    return {
         "keys": {kind: figures([key for key in typed["keys"] if key.kind == kind]) for kind in KEYS},
-        "cold_start": {name: _percentile([start[name] for start in starts], 50) for name in starts[0]},
+        "cold_start": {name: percentile([start[name] for start in starts], 50) for name in starts[0]},
         "memory_mb": typed["memory_mb"],
         "threads": typed["threads"],
         "goals": GOALS,
     }
-    if arguments.json:
-        print(json.dumps(numbers, allow_nan=False))
-    else:
-        _print_tables(numbers)
-    return 0
 
 
 # ---------------------------------------------------------------------------------------------- what is typed
@@ -213,13 +241,13 @@ def plan(conversations: Sequence[GradedConversation], min_keys: int, seed: int) 
                         units.append(Unit(start, typed, unit, num_right(typed, unit), is_word(unit)))
                 before = "".join(f"{text}\n" for text in conversation.messages[:index])
                 lines.append(Line(before, message, tuple(units)))
-                keys += _num_keys(lines[-1])
+                keys += num_keys(lines[-1])
         if keys == 0:
             raise UserError("The text holds nothing to type; name another with --text.")
     raise AssertionError("unreachable")
 
 
-def _num_keys(line: Line) -> int:
+def num_keys(line: Line) -> int:
     """Characters that are typed; what is taken back comes on top."""
     gaps = sum(line.message[unit.start - 1 : unit.start] == " " for unit in line.units)
     return gaps + sum(len(unit.typed) for unit in line.units)
@@ -309,7 +337,7 @@ def _type_elsewhere(bundle: Path, lines: Sequence[Line], report: Callable[[int],
         process.stdin.close()
         for line in lines:
             keys += [Key(*key) for key in json.loads(process.stdout.readline() or "[]")]
-            report(_num_keys(line))
+            report(num_keys(line))
         rest = process.stdout.readline()
     return {"keys": keys, **json.loads(rest)}
 
@@ -388,11 +416,11 @@ def figures(keys: Sequence[Key]) -> dict[str, Any]:
         ("cpu_ms", [key.cpu_ms for key in keys]),
         ("wall_ms", [key.wall_ms for key in keys]),
     ):
-        numbers[name] = {f"p{percent}": _percentile(values, percent) for percent in (50, 90, 99, 100)}
+        numbers[name] = {f"p{percent}": percentile(values, percent) for percent in (50, 90, 99, 100)}
     return numbers
 
 
-def _percentile(values: Sequence[float], percent: float) -> float | None:
+def percentile(values: Sequence[float], percent: float) -> float | None:
     """The smallest value that so many percent do not exceed."""
     if not values:
         return None
@@ -402,30 +430,42 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
 def _print_tables(numbers: Mapping[str, Any]) -> None:
     from fedkey.cli.tables import print_blocks, table
 
-    model, keys = numbers["model"], numbers["keys"]
+    keys = numbers["keys"]
     total = sum(figures["count"] for figures in keys.values())
     sentence = (
-        f"{total:,} keys of {numbers['text'] or 'a made-up talk'}, {MISTYPED:.0%} of the words mistyped. "
-        f"{model['precision']} model of width {model['width']}, {model['layers']} layers and "
-        f"{model['pieces']:,} pieces, bundle {model['bundle_bytes'] / 1e6:.1f} MB; threads in the process: "
-        f"{_or_dash(numbers['threads'], 'd')}."
+        f"{total:,} keys of {typed_from(numbers)}, {MISTYPED:.0%} of the words mistyped. "
+        f"{model_sentence(numbers)}; threads in the process: {or_dash(numbers['threads'], 'd')}."
     )
     times = (
         (
             kind,
             f"{own['count']:,}",
-            *(_or_dash(own["cpu_ms"][f"p{percent}"], ".2f") for percent in (50, 90, 99, 100)),
-            _or_dash(own["wall_ms"]["p99"], ".2f"),
+            *(or_dash(own["cpu_ms"][f"p{percent}"], ".2f") for percent in (50, 90, 99, 100)),
+            or_dash(own["wall_ms"]["p99"], ".2f"),
         )
         for kind, own in keys.items()
     )
-    goals = (_beside_goal(*row) for row in _goal_rows(numbers))
+    goals = (beside_goal(*row) for row in _goal_rows(numbers))
     print_blocks(
         (
             sentence,
             table(("processor ms", "keys", "p50", "p90", "p99", "most", "clock p99"), times),
             table(("", "measured", "goal", ""), goals),
         )
+    )
+
+
+def typed_from(numbers: Mapping[str, Any]) -> str:
+    """What was typed."""
+    return numbers["text"] or "a made-up talk"
+
+
+def model_sentence(numbers: Mapping[str, Any]) -> str:
+    """What answered, without a full stop."""
+    model = numbers["model"]
+    return (
+        f"{model['precision']} model of width {model['width']}, {model['layers']} layers and "
+        f"{model['pieces']:,} pieces, bundle {model['bundle_bytes'] / 1e6:.1f} MB"
     )
 
 
@@ -442,10 +482,12 @@ def _goal_rows(numbers: Mapping[str, Any]) -> list[tuple[str, float | None, floa
     ]
 
 
-def _beside_goal(name: str, value: float | None, goal: float, unit: str) -> tuple[str, str, str, str]:
+def beside_goal(name: str, value: float | None, goal: float, unit: str) -> tuple[str, str, str, str]:
+    """A line of the table of goals."""
     verdict = "" if value is None else "reached" if value <= goal else "missed"
-    return name, f"{_or_dash(value, '.2f')} {unit}", f"{goal:g} {unit}", verdict
+    return name, f"{or_dash(value, '.2f')} {unit}", f"{goal:g} {unit}", verdict
 
 
-def _or_dash(value: float | None, form: str) -> str:
+def or_dash(value: float | None, form: str) -> str:
+    """A number in some format, or a dash for what was not measured."""
     return "-" if value is None else format(value, form)

@@ -54,8 +54,9 @@ def _small_talk():  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session", autouse=True)
 def memory_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keyboards that the tests open remember in a folder of the tests' own, not in the user's."""
+    """Keyboards that the tests open have memory and settings in folders of the tests' own, not the user's."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("home"))
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(scope="session")

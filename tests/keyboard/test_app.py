@@ -31,6 +31,7 @@ from fedkey.bundle import open_bundle
 from fedkey.draft import Draft
 from fedkey.engine import Accepted
 from fedkey.layout import QWERTY, SHIFT
+from fedkey.settings import Settings
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Bubble, Conversation
 from fedkey.ui.draft import DraftView, line_starts
@@ -1075,7 +1076,7 @@ async def test_every_theme_tells_keys_from_the_ground_and_lit_keys_from_others(a
 @pytest.mark.parametrize("theme", ["fedkey-dark", "fedkey-light", "ansi-dark", "ansi-light"])
 async def test_no_color_is_honoured(wrld: GatedEngine, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = KeyboardApp(lambda: wrld, QWERTY, theme)
+    app = KeyboardApp(lambda: wrld, QWERTY, Settings(theme=theme))
     async with app.run_test(size=(60, 18)) as pilot:
         await pilot.press("g", "o")
         await settled(pilot)

@@ -1,21 +1,21 @@
 """`fedkey BUNDLE`: opens the keyboard.
 
-In: the folder of a bundle, or of releases that are then followed; a file for the writer's words; a terminal.
-Out: the keyboard on screen; a bundle that is refused is refused before the terminal is touched. Next stop:
-`fedkey.ui.app`.
+In: the folder of a bundle, or of releases that are then followed; settings, which options override for once;
+a file for the writer's words; a terminal. Out: the keyboard on screen; a bundle that is refused is refused
+before the terminal is touched. Next stop: `fedkey.ui.app`.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
 from fedkey.releases import release_at
+from fedkey.settings import memory_file, read, usual_file
 from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remember nothing, and use nothing that was remembered",
     )
     parser.add_argument("--theme", metavar="NAME", help="colours, as the command palette lists them")
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="where your settings are (default: settings.toml in your configuration folder)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     # Textual reads from stdin and draws on stderr; stdout counts as well, for `fedkey BUNDLE | less`.
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UserError("The keyboard needs a terminal: run it without redirecting its input or output.")
+    settings_file = arguments.settings or usual_file()
+    settings = read(settings_file)
+    if arguments.theme is not None:
+        settings = replace(settings, theme=arguments.theme)
     # Imported late: the sentences above should not wait for a second of imports.
     from fedkey.bundle import open_bundle
     from fedkey.layout import layout_named
@@ -58,17 +68,28 @@ def run(arguments: argparse.Namespace) -> int:
     layout = layout_named(bundle.manifest.layout)
 
     from fedkey.ui.app import KeyboardApp
+    from fedkey.ui.themes import check_theme
 
-    memory = None if arguments.private else arguments.memory or _usual_memory()
+    check_theme(settings.theme, f"{settings_file}: " if arguments.theme is None else "")
+    memory = (
+        None
+        if arguments.private
+        else arguments.memory or memory_file(settings, settings_file) or _usual_memory()
+    )
 
     def open_engine() -> Engine:
         from fedkey.engine import Engine
 
         return Engine(bundle, memory)
 
-    app = KeyboardApp(open_engine, layout, is_private=arguments.private, release=release)
-    if arguments.theme is not None:
-        app.theme = _known(arguments.theme, app.available_themes)
+    app = KeyboardApp(
+        open_engine,
+        layout,
+        settings,
+        settings_file=settings_file,
+        is_private=arguments.private,
+        release=release,
+    )
     refusal = app.run()
     if refusal is not None:
         raise UserError(refusal)
@@ -79,10 +100,3 @@ def _usual_memory() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("fedkey") / "personal.sqlite"
-
-
-def _known(theme: str, available: Iterable[str]) -> str:
-    if theme in available:
-        return theme
-    nearest = difflib.get_close_matches(theme, available, n=1, cutoff=0)
-    raise UserError(f"There is no theme {theme!r}; do you mean {nearest[0]!r}?")

@@ -10,15 +10,19 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import Monochrome, NoColor
+from textual.reactive import var
 from textual.screen import Screen
 
+from fedkey.errors import UserError
 from fedkey.layout import Layout
 from fedkey.releases import InUse
+from fedkey.settings import DEFAULTS, Settings, Value, changed, store
 from fedkey.ui.following import Following
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
@@ -31,12 +35,13 @@ from fedkey.ui.messages import (
     Finished,
     Noticed,
     Released,
+    SettingChanged,
     TakenBack,
     Typable,
     Written,
 )
 from fedkey.ui.terminal import read_alt_digits_as_keys
-from fedkey.ui.themes import DARK, THEMES
+from fedkey.ui.themes import THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
 
 if TYPE_CHECKING:
@@ -66,12 +71,16 @@ class KeyboardApp(App[str]):
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
 
+    settings: var[Settings] = var(DEFAULTS, init=False)
+    """As they hold now, whether or not they could be written down."""
+
     def __init__(
         self,
         open_engine: Callable[[], Engine],
         layout: Layout,
-        theme: str = DARK.name,
+        settings: Settings = DEFAULTS,
         *,
+        settings_file: Path | None = None,
         is_private: bool = False,
         release: InUse | None = None,
     ) -> None:
@@ -80,14 +89,18 @@ class KeyboardApp(App[str]):
         Args:
             open_engine: called once, in another thread; what it raises closes the app.
             layout: the keys.
-            theme: the name of a theme.
+            settings: what to begin with; the theme is known.
+            settings_file: where changes of them are written down, if they are.
             is_private: whether typing is private from the first key to the last.
             release: what `open_engine` opens, if its registry is to be followed.
         """
         super().__init__()
+        self.set_reactive(KeyboardApp.settings, settings)
+        self._settings_file = settings_file
         read_alt_digits_as_keys()
         self.typing = TypingScreen(layout)
-        self.typing.is_private = is_private
+        self.typing.settings = settings
+        self.typing.is_private = is_private or settings.private
         self._stays_private = is_private
         self.typing.release = release
         self.inference = Inference(open_engine, self.post_message)
@@ -96,7 +109,7 @@ class KeyboardApp(App[str]):
         )
         for each in THEMES:
             self.register_theme(each)
-        self.theme = theme
+        self.theme = settings.theme
 
     def get_default_screen(self) -> Screen[None]:
         """The screen that is there from the first paint on."""
@@ -108,12 +121,39 @@ class KeyboardApp(App[str]):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
 
-    def watch_theme(self) -> None:
-        """Keeps every theme legible under NO_COLOR.
+    def watch_settings(self, old: Settings, new: Settings) -> None:
+        """Lets them take effect at once."""
+        self.theme = new.theme
+        self.typing.settings = new
+        if old.private != new.private and not self._stays_private:
+            self.typing.is_private = new.private
+
+    def on_setting_changed(self, message: SettingChanged) -> None:
+        """Does what was chosen."""
+        self.change_setting(message.name, message.value)
+
+    def change_setting(self, name: str, value: Value) -> None:
+        """Changes a setting from now on, and in the file for the next time, if there is one that can be
+        written.
+
+        Raises:
+            UserError: it cannot be that.
+        """
+        self.settings = changed(self.settings, name, value)
+        if self._settings_file is not None:
+            try:
+                store(self._settings_file, name, value)
+            except UserError as error:
+                self.notify(str(error), severity="warning", timeout=NOTICE_SECONDS, markup=False)
+
+    def watch_theme(self, theme: str) -> None:
+        """Writes down which theme was chosen, and keeps every one legible under NO_COLOR.
 
         Textual chooses how to remove colours once, before it knows the theme; where that leaves them to the
         terminal, the greys it chooses are black on black.
         """
+        if theme != self.settings.theme:
+            self.change_setting("theme", theme)
         if self.no_color:
             kept = [each for each in self._filters if not isinstance(each, (Monochrome, NoColor))]
             self._filters = [*kept, NoColor() if self.native_ansi_color else Monochrome()]

@@ -14,6 +14,7 @@ from textual.message import Message
 
 from fedkey.layout import Key
 from fedkey.releases import InUse
+from fedkey.settings import Value
 
 if TYPE_CHECKING:
     from fedkey.engine import Suggestions
@@ -181,6 +182,14 @@ class OfferChosen(Message):
     """A suggestion was clicked; it is named, because another may stand in its place by now."""
 
     offer: Offer
+
+
+@dataclass
+class SettingChanged(Message):
+    """The writer wants one of `fedkey.settings` to be otherwise from now on."""
+
+    name: str
+    value: Value
 
 
 @dataclass

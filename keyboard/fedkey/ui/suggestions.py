@@ -36,8 +36,8 @@ Offers = tuple[Offer | None, ...]
 """What is offered in each place; None where nothing is."""
 
 
-def offered(suggestions: Suggestions, typed: str, *, may_correct: bool) -> Offers:
-    """What is offered for an answer: words, then a phrase, then emoji.
+def offered(suggestions: Suggestions, typed: str, *, may_correct: bool, with_emoji: bool = True) -> Offers:
+    """What is offered for an answer: words, then a phrase, then emoji if they are wanted.
 
     While a space would put another word in place of what was typed, that word comes first, and what was typed
     takes the last place of the words.
@@ -49,7 +49,7 @@ def offered(suggestions: Suggestions, typed: str, *, may_correct: bool) -> Offer
         words = [Offer(Kind.CORRECTION, correction), *(Offer(Kind.WORD, word) for word in others)]
         words = [*_filled(words, NUM_WORDS - 1), Offer(Kind.LITERAL, typed)]
     phrase = [] if suggestions.phrase is None else [Offer(Kind.PHRASE, suggestions.phrase)]
-    emoji = [Offer(Kind.EMOJI, each) for each in suggestions.emoji]
+    emoji = [Offer(Kind.EMOJI, each) for each in suggestions.emoji] if with_emoji else []
     return (*_filled(words, NUM_WORDS), *_filled(phrase, 1), *_filled(emoji, NUM_EMOJI))
 
 

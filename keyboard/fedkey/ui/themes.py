@@ -1,12 +1,16 @@
 """How fedkey looks unless another theme is chosen: quiet greys and one accent.
 
-In: nothing. Out: a dark and a light theme. Next stop: `app.tcss`, which uses theme variables only, so that
-every theme of Textual fits.
+In: nothing. Out: a dark and a light theme, and which other names there are. Next stop: `app.tcss`, which uses
+theme variables only, so that every theme of Textual fits.
 """
 
 from __future__ import annotations
 
-from textual.theme import Theme
+import difflib
+
+from textual.theme import BUILTIN_THEMES, Theme
+
+from fedkey.errors import UserError
 
 DARK = Theme(
     name="fedkey-dark",
@@ -39,3 +43,15 @@ LIGHT = Theme(
 )
 
 THEMES = (DARK, LIGHT)
+
+
+def check_theme(name: str, where: str = "") -> None:
+    """Refuses what is no theme, neither ours nor Textual's.
+
+    Raises:
+        UserError: one sentence with the nearest theme; `where` begins it.
+    """
+    available = {*BUILTIN_THEMES, *(theme.name for theme in THEMES)}
+    if name not in available:
+        nearest = difflib.get_close_matches(name, sorted(available), n=1, cutoff=0)
+        raise UserError(f"{where}There is no theme {name!r}; do you mean {nearest[0]!r}?")

@@ -26,6 +26,7 @@ from fedkey import draft as writing
 from fedkey.draft import Draft, Place
 from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
 from fedkey.releases import InUse
+from fedkey.settings import DEFAULTS, Settings
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
@@ -117,6 +118,7 @@ class TypingScreen(Screen[None]):
     """Whether nothing is remembered, and nothing that was remembered shows."""
     release: var[InUse | None] = var(None)
     """What is typed with, if its registry is followed."""
+    settings: var[Settings] = var(DEFAULTS, init=False)
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -175,8 +177,17 @@ class TypingScreen(Screen[None]):
             self._strip.offers = NOTHING
             return
         self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms", layout=False)
-        may_correct = self.draft.correctable is not None
-        self._strip.offers = offered(shown.suggestions, shown.question.typed, may_correct=may_correct)
+        may_correct = self.settings.autocorrect and self.draft.correctable is not None
+        self._strip.offers = offered(
+            shown.suggestions,
+            shown.question.typed,
+            may_correct=may_correct,
+            with_emoji=self.settings.emoji,
+        )
+
+    def watch_settings(self) -> None:
+        """Shows the same answer as it is wanted now."""
+        self.watch_shown(self.shown)
 
     def watch_is_private(self, is_private: bool) -> None:
         """Says so, and asks again: what is remembered comes or goes."""
@@ -234,7 +245,8 @@ class TypingScreen(Screen[None]):
         correction."""
         old, new = self.draft, writing.insert(self.draft, character)
         place = old.correctable
-        if new.typed or place is None or not writing.brings_correction(character):
+        is_correctable = self.settings.autocorrect and writing.brings_correction(character)
+        if new.typed or place is None or not is_correctable:
             self.write(character)
             return
         answer = self._shown_for_here()

@@ -44,6 +44,7 @@ from fedkey.corrections import (
 from fedkey.decoder import NO_HABITS, Decoder, Habits, RankedWord, WordScores
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
+from fedkey.gestures import GestureFinder, as_path, is_gesture
 from fedkey.layout import layout_named
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
@@ -52,7 +53,7 @@ from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
 from fedkey.spelling import LetterModel
-from fedkey.taps import Touch, as_touches, literal
+from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
 
 WORD_ROOM = 12
@@ -191,6 +192,7 @@ class Engine:
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
         self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
         self._decoder = Decoder(self.lexicon, self._model)
+        self._gestures: GestureFinder | None = None
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)
         self._personal = Personal.open(memory)
@@ -293,6 +295,43 @@ class Engine:
                 self._read_ahead(WORTH_READING)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
+
+    def trace(self, context: str, path: object, k: int = 3, *, private: bool = False) -> Suggestions:
+        """The words most likely drawn by a line across the keys; capitals as for a word before its first
+        letter. What touches one letter only is a tap where it begins.
+
+        Args:
+            context, k, private: as for `suggest`.
+            path: points (x, y) in key widths, in order, [P, 2]; where they lie counts, not when they were
+                read.
+
+        Raises:
+            ValueError: that is no path.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        started = time.perf_counter()
+        points = as_path(path)
+        if not is_gesture(self.layout, points):
+            x, y = points[0].tolist()
+            return self.suggest(context, [Tap(x, y)], k, private=private)
+        with self._lock:
+            self._take_back_half_of_address(context)
+            scores = self._prepare(context)
+            habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
+            # Most writers never draw, so the first gesture pays for what all need.
+            if self._gestures is None or self._gestures.layout != self.layout:
+                self._gestures = GestureFinder(self.lexicon, self.layout)
+            candidates = self._gestures.find(points)
+            ranked = scores.best(candidates, k, habits.known) if len(candidates) else []
+            entries = [
+                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
+                for each in ranked
+            ]
+            if not private:
+                entries += self._own_words_drawn(self._gestures, context, points)
+            words, log_probs = self._shown(entries, "", None, k)
+        return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
     def doubt(
         self,
@@ -611,6 +650,30 @@ class Engine:
             return _NOTHING_KNOWN
         log_probs_of = {**_as_dict(self._habits.known), **_as_dict(begun.known)}
         return _Habits(_as_habits(weight, log_probs_of), {**self._habits.spellings, **begun.spellings}, own)
+
+    def _own_words_drawn(
+        self, gestures: GestureFinder, context: str, path: npt.NDArray[np.float32]
+    ) -> list[tuple[str, float]]:
+        """Words that the lexicon lacks and the owner taught, with what they are worth as the meaning of a
+        path."""
+        before = words_before(context)
+        try:
+            weight = self._personal.predictions(before).weight
+            own = [
+                each.word for each in self._personal.unknown_words("") if not self._is_offensive(each.word)
+            ]
+            costs = gestures.costs(path, own)
+            drawn = np.flatnonzero(np.isfinite(costs)).tolist()
+            if not weight or not drawn:
+                return []
+            log_probs = self._personal.log_probs(before, [own[index] for index in drawn])
+        except UserError as error:
+            self.notice = str(error)
+            return []
+        return [
+            (own[index], math.log(weight) + float(log_prob) - float(costs[index]))
+            for index, log_prob in zip(drawn, log_probs, strict=True)
+        ]
 
     def _sorted_out(self, predictions: Predictions) -> _Habits:
         """Tells words of the lexicon from the owner's own."""

@@ -139,8 +139,8 @@ format: $(VENV)/installed ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(VENV)/installed ## the tests (at most 10 minutes on 2 cores)
-	$(BIN)/pytest
+test: $(VENV)/installed ## the tests, on as many processes as there are cores, at most 4
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(VENV)/installed ## the tests that take minutes
 	$(BIN)/pytest -m slow

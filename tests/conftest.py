@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from forked import Forked, Forker
@@ -26,6 +27,17 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 for name in [name for name in os.environ if name == "NO_COLOR" or name.startswith("TEXTUAL")]:
     del os.environ[name]  # they change what the keyboard draws
+
+settings.register_profile("unhurried", deadline=None)  # on a busy machine 0.2 s of a clock say nothing
+settings.load_profile("unhurried")
+
+
+def pytest_collection_finish() -> None:
+    """One thread a process: `make test` runs one on each core, and the tests' models are too small for more.
+    Not by the environment, or programs that promise to take one thread would not be tried."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
 
 SMALL = (
     "vocabulary.max_words=4000",

@@ -70,10 +70,11 @@ def refusal(run: Path, bundle: Path, **options: Any) -> str:
 
 
 def test_two_exports_are_byte_identical(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Whichever process exports, under whatever hash seed, and wherever the run lies."""
+    """Whichever process exports, under whatever hash seed, on however many threads, and wherever the run
+    lies."""
     moved = Path(shutil.copytree(tiny_run, tmp_path / "elsewhere" / "run"))
     program = [sys.executable, "-c", "import sys; from fedkey_export.cli import main; sys.exit(main())"]
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "2"}
     arguments = [str(moved), "-o", str(tmp_path / "there")]
     subprocess.run([*program, *arguments], env=environment, check=True, capture_output=True)
     assert contents(tmp_path / "there") == contents(tiny_bundle)

@@ -134,6 +134,31 @@ def test_the_order_in_which_phones_answer_does_not_matter(
         torch.testing.assert_close(tensor, forwards[name], rtol=2e-7, atol=1e-9)
 
 
+def test_the_servers_rate_falls_to_its_final_share_in_the_last_round(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    before: dict[float, dict[str, torch.Tensor]] = {}
+
+    def after(final_share: float) -> dict[str, torch.Tensor]:
+        def noting(message: Message, context: Context) -> Message:
+            if message.metadata.group_id == "2":
+                before[final_share] = message.content.array_records[ARRAYS].to_torch_state_dict()
+            return app(message, context)
+
+        optimizer = replace(config.server_optimizer, final_share=final_share)
+        settings = replace(config, server_optimizer=optimizer, rounds=replace(config.rounds, num_rounds=2))
+        run = tmp_path / str(final_share)
+        federate(grid_over(tiny_data, noting), settings, tiny_data, run, tiny_run)
+        return weights_of(run)
+
+    steady, falling = after(1.0), after(0.01)
+    for name, start in before[1.0].items():
+        assert torch.equal(before[0.01][name], start)  # the first round's rate is the same
+        moved = steady[name] - start
+        assert moved.any()
+        torch.testing.assert_close(falling[name] - start, 0.01 * moved, rtol=1e-2, atol=5e-7)
+
+
 def test_a_phone_that_spoils_its_message_spoils_no_other(
     tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ import textwrap
 import tomllib
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -82,7 +83,7 @@ class Settings:
     )
     memory: str = _setting(
         "",
-        "The file of your words; a path without a folder before it stands beside this file. "
+        "The file of your words, from the next start on; a name alone is looked for beside the settings. "
         "Empty: personal.sqlite in your data folder.",
     )
 
@@ -117,7 +118,7 @@ def read(path: Path) -> Settings:
     return _parsed(_text_of(path), path)
 
 
-def changed(settings: Settings, name: str, value: object, where: str = "The settings") -> Settings:
+def changed(settings: Settings, name: str, value: object, where: str = "Settings") -> Settings:
     """The settings with another value of one of them.
 
     Args:
@@ -144,6 +145,21 @@ def changed(settings: Settings, name: str, value: object, where: str = "The sett
     if name == "join" and value and not _is_address(str(value)):
         raise UserError(f"{where}: {name} must be HOST:PORT, such as 192.0.2.7:9092, not {value!r}.")
     return replace(settings, **{name: typing.cast(typing.Any, value)})
+
+
+def from_text(name: str, text: str) -> Value:
+    """The value that somebody wrote into a field of a form; an empty field is the usual value.
+
+    Raises:
+        UserError: the setting cannot be that.
+    """
+    text = text.strip()
+    value: object = text
+    if KINDS[name] is float and text:
+        with suppress(ValueError):  # refused below, as the text that it is
+            value = float(text.replace(",", "."))
+    wanted = changed(DEFAULTS, name, value) if text else DEFAULTS
+    return typing.cast(Value, getattr(wanted, name))
 
 
 def store(path: Path, name: str, value: object) -> Settings:

@@ -1132,7 +1132,7 @@ async def test_help_can_be_read_to_its_end_in_a_small_terminal(app: KeyboardApp)
 
 async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) -> None:
     names = [command.title for command in app.get_system_commands(app.typing)]
-    assert names == ["Help", "Theme", "Private typing", "Clear conversation", "Quit"]
+    assert names == ["Help", "Settings", "Theme", "Private typing", "Clear conversation", "Quit"]
     async with app.run_test() as pilot:
         await pilot.press(*"hello", "enter", *"dra")
         await pilot.press("ctrl+p")

@@ -19,6 +19,7 @@ from fedkey.settings import (
     as_toml,
     as_toml_value,
     changed,
+    from_text,
     meaning,
     memory_file,
     read,
@@ -129,6 +130,15 @@ def test_what_a_setting_cannot_be_is_one_sentence_with_file_and_key(
         read(file)
     assert str(refused.value).startswith(f"{file}: {complaint}")
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_written_into_a_form_becomes_a_value() -> None:
+    assert from_text("clumsy_thumbs", " 0,3 ") == 0.3
+    assert from_text("clumsy_thumbs", "") == 0.0
+    assert from_text("memory", " words.sqlite ") == "words.sqlite"
+    assert from_text("join", "") == ""
+    with pytest.raises(UserError, match="clumsy_thumbs must be a number, not 'much'"):
+        from_text("clumsy_thumbs", "much")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,25 @@ def test_an_unknown_theme_is_told_with_the_nearest_one(tiny_bundle: Path) -> Non
     assert written == "fedkey: There is no theme 'fedkey-lihgt'; do you mean 'fedkey-light'?\r\n"
 
 
+def test_settings_that_are_wrong_name_their_file_and_an_option_goes_before_them(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('theme = "fedkey-drak"\n')
+    arguments = (tiny_bundle, "--settings", settings)
+    status, written = run_in_terminal(*arguments)
+    assert status == 2
+    assert "".join(written.splitlines()) == (
+        f"fedkey: {settings}: There is no theme 'fedkey-drak'; do you mean 'fedkey-dark'?"
+    )
+    status, written = run_in_terminal(*arguments, "--theme", "nrod")
+    assert (status, written) == (2, "fedkey: There is no theme 'nrod'; do you mean 'nord'?\r\n")
+    settings.write_text("emojis = false\n")
+    status, written = run_in_terminal(*arguments)
+    assert status == 2
+    assert written.endswith("there is no setting 'emojis'; do you mean 'emoji'?\r\n")
+
+
 def test_a_memory_that_cannot_be_used_is_one_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
     status, written = run_in_terminal(tiny_bundle, "--memory", tmp_path)
     assert status == 2

@@ -40,6 +40,7 @@ from fedkey.ui.messages import (
     Typable,
     Written,
 )
+from fedkey.ui.settings_screen import SettingsScreen
 from fedkey.ui.terminal import read_alt_digits_as_keys
 from fedkey.ui.themes import THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
@@ -220,9 +221,14 @@ class KeyboardApp(App[str]):
         """Shows the help page."""
         self.push_screen(HelpScreen())
 
+    def action_settings(self) -> None:
+        """Shows the settings."""
+        self.push_screen(SettingsScreen(self.settings, self._settings_file))
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the command palette offers."""
         yield SystemCommand("Help", "What every key does", self.action_help)
+        yield SystemCommand("Settings", "Read and change them; they are kept", self.action_settings)
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
         if not self._stays_private:
             yield SystemCommand(

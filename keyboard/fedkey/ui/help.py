@@ -28,6 +28,7 @@ KEYS = (
     ("Ctrl+U", "delete all before the caret"),
     ("Ctrl+← →", "jump over a word"),
     ("PgUp PgDn", "look back in the conversation"),
+    ("F10", "settings, and what they mean"),
     ("Ctrl+P", "commands: private typing, themes, more"),
     ("Ctrl+Q", "quit"),
 )

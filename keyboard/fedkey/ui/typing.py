@@ -86,6 +86,7 @@ class TypingScreen(Screen[None]):
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
+        Binding("f10", "app.settings", show=False),
         Binding("alt+1,f2", "take(0)", show=False),
         Binding("alt+2,f3", "take(1)", show=False),
         Binding("alt+3,f4", "take(2)", show=False),

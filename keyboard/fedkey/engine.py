@@ -44,6 +44,7 @@ from fedkey.corrections import (
 from fedkey.decoder import NO_HABITS, Decoder, Habits, RankedWord, WordScores
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
+from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
 from fedkey.gestures import GestureFinder, as_path, is_gesture
 from fedkey.layout import layout_named
 from fedkey.lexicon import Lexicon
@@ -333,6 +334,25 @@ class Engine:
             words, log_probs = self._shown(entries, "", None, k)
         return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
+    def explain(
+        self, context: str, typed: str | Sequence[Touch], k: int = 5, *, private: bool = False
+    ) -> Explanation:
+        """What lies behind the answer of `suggest` to the same arguments: the best k words with what each is
+        worth, and what a space would do and why. Costs about as much as the answer once more."""
+        touches, letters = self._touches(typed)
+        with self._lock:
+            scores = self._prepare(context)
+            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
+            candidates = self._find(touches, letters)
+            contest = None
+            if touches and self._is_doubtful(context, letters):
+                contest = self._contests.find(touches, letters, candidates, scores, habits.known)
+            seen = _reluctantly(candidates) if touches else candidates
+            ranked = scores.best(seen, k, habits.known) if len(candidates) else []
+            words = self._explained(ranked, candidates, scores, habits, letters)
+            verdict, corrected, competing = self._verdict(context, letters, contest, scores, habits)
+        return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
+
     def doubt(
         self,
         context: str,
@@ -562,6 +582,64 @@ class Engine:
         letters_log_prob = self._letters.log_prob(letters)
         literal = self._corrections.literal_score(letters_log_prob, is_name=self._is_name(letters))
         return correction(self._corrections, literal, choices)
+
+    def _explained(
+        self,
+        ranked: Sequence[RankedWord],
+        candidates: Candidates,
+        scores: WordScores,
+        habits: _Habits,
+        letters: str,
+    ) -> tuple[ExplainedWord, ...]:
+        """Words of the lexicon and of the owner's own, best first, with their parts."""
+        numbers = np.array(sorted(each.word for each in ranked), dtype=np.int64)
+        at = np.searchsorted(candidates.words, numbers)
+        costs = dict(zip(numbers.tolist(), candidates.costs[at].tolist(), strict=True))
+        model = dict(zip(numbers.tolist(), scores.log_probs(numbers).tolist(), strict=True))
+        personal = _as_dict(habits.known)
+        found = [
+            ExplainedWord(
+                self._written(habits.spellings.get(word) or self.lexicon.word(word), letters),
+                score,
+                costs[word],
+                model[word],
+                personal.get(word),
+            )
+            for word, score in ranked
+        ]
+        for word, score in habits.own.items():
+            begins = word.lower().startswith(letters.lower())
+            cost = 0.0 if begins else MISTYPED_NEW_WORD
+            found.append(ExplainedWord(self._written(word, letters), score, cost, None, score + cost))
+        distinct: dict[str, ExplainedWord] = {}
+        for each in sorted(found, key=lambda each: -each.score):
+            distinct.setdefault(each.word.lower(), each)
+        return tuple(distinct.values())
+
+    def _verdict(
+        self, context: str, letters: str, contest: Contest | None, scores: WordScores, habits: _Habits
+    ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
+        """What a space does with the letters, why, and what competed."""
+        is_kept = (context, letters.lower()) == self._kept
+        if not letters:
+            return Verdict.NOTHING_TYPED, None, ()
+        if contest is None:
+            corrected = None if is_kept else self._recapitalised(letters)
+            if corrected is not None:
+                return Verdict.RECASED, corrected, ()
+            if self._is_known(letters):
+                return Verdict.KNOWN, None, ()
+            return Verdict.WRITTEN if was_written(context, letters) else Verdict.EXEMPT, None, ()
+        choices = self._choices(contest, scores, letters, habits)
+        model = self._corrections
+        literal = model.literal_score(self._letters.log_prob(letters), is_name=self._is_name(letters))
+        competing = rivals(letters, literal, [(each.text, model.score(each)) for each in choices])
+        corrected = self._correction(context, letters, choices)
+        if corrected is not None:
+            return Verdict.SURE, corrected, competing
+        if is_kept:
+            return Verdict.KEPT, None, competing
+        return Verdict.UNSURE if choices else Verdict.ALONE, None, competing
 
     def _shown(
         self, entries: Iterable[tuple[str, float]], letters: str, corrected: str | None, k: int

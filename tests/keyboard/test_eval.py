@@ -591,10 +591,11 @@ def test_no_bundle_is_one_sentence(
 
 
 def test_no_text_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        fedkey("eval", tiny_bundle)
-    assert stopped.value.code == EXIT_MISTAKE
-    assert "--text" in capsys.readouterr().err
+    assert fedkey("eval", tiny_bundle) == EXIT_MISTAKE
+    assert fedkey("eval", tiny_bundle, "--gestures", *WORDS_ONLY) == EXIT_MISTAKE
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all("--text FILE" in error for error in errors)
 
 
 # -------------------------------------------------------------------------------------------- a whole process

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedkey.bundle import open_bundle
+from fedkey.cli import SUBCOMMANDS
+from fedkey.commands import run_command
+from fedkey.drawing import (
+    HANDS,
+    USUAL,
+    Hand,
+    Recognised,
+    drawings_summary,
+    frequent_words,
+    grade_messages,
+    grade_words,
+)
 from fedkey.engine import Engine
 from fedkey.fingers import Finger, key_path, on_cells
 from fedkey.gestures import FARTHEST, MAX_POINTS, GestureFinder, as_path, is_gesture
 from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.lexicon import Lexicon
 from fedkey.shipped import shipped_bundle
+from fedkey.simulate import GradedConversation
 from fedkey.taps import Tap
 
 WORDS = ("hello", "don't", "tomorrow", "keyboard", "was", "people", "great", "something")
@@ -235,3 +250,66 @@ def test_a_terminal_sees_the_cells_that_are_entered() -> None:
 def test_impossible_fingers_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="finger"):
         Finger(**values)
+
+
+# ------------------------------------------------------------------------------------------- grading
+
+
+def test_the_most_frequent_words_that_can_be_drawn(engine: Engine) -> None:
+    words = frequent_words(engine.lexicon, QWERTY, 300)
+    assert len(set(words)) == 300
+    assert words[:3] == sorted(words[:3], key=lambda word: -_frequency(engine.lexicon, word))
+    assert {"the", "to", "don't", "too"} <= set(words)
+    assert {"a", "i"}.isdisjoint(words)
+
+
+def _frequency(lexicon: Lexicon, word: str) -> float:
+    number = lexicon.find(lexicon.forms[word])
+    assert number is not None
+    return float(lexicon.log_prob[number])
+
+
+def test_words_are_counted_by_their_length(engine: Engine) -> None:
+    graded = grade_words(engine, ["to", "hello", "something", "xqzzkj"], Hand(Finger(sigma=0.01)))
+    assert (
+        graded["to"].up_to_3 == graded["hello"].up_to_5 == graded["something"].longer == Recognised(1, 1, 1)
+    )
+    assert graded["xqzzkj"].total == Recognised(1, 0, 0)
+    numbers = drawings_summary(graded)
+    assert (numbers["words"], numbers["top_3"]["value"]) == (4, 0.75)
+    assert numbers["by_letters"]["up_to_7"]["words"] == 1
+    assert numbers["by_letters"]["up_to_7"]["top_1"]["value"] == 0.0
+
+
+def test_the_text_is_drawn_word_by_word_after_what_was_meant(engine: Engine) -> None:
+    talk = GradedConversation("ann", ("how are you?", "i am fine, thanks :)"), (False, True))
+    graded = grade_messages(engine, [talk], HANDS[USUAL], seed=1)
+    assert graded["ann"].total.words == 3  # not i
+    again = grade_messages(engine, [talk], HANDS[USUAL], seed=1)
+    assert again["ann"].total == graded["ann"].total
+
+
+def test_eval_measures_gestures_with_a_text_and_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "mail.txt"
+    text.write_text("see you tomorrow\n")
+
+    assert _fedkey("eval", shipped_bundle(), "--gestures", "--max-words", "6", "--json") == 0
+    alone = json.loads(capsys.readouterr().out)["fedkey"]["gestures"]
+    assert alone["in_text"] is None
+    assert [own["words"] for own in alone["alone"].values()] == [6] * len(HANDS)
+
+    options = ("--section", "gestures", "--max-words", "6", "--engine", "unigram", "--engine", "fedkey")
+    assert _fedkey("eval", shipped_bundle(), *options, "--text", text) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).startswith(
+        "Words drawn across the keys: 6 of the most frequent, each by itself, and 3"
+    )
+    assert sum(line.startswith(USUAL) for line in lines) == 2
+    assert not any("unigram" in line for line in lines)
+
+
+def _fedkey(*arguments: object) -> int:
+    return run_command("fedkey", "A keyboard.", SUBCOMMANDS, arguments=list(map(str, arguments)))

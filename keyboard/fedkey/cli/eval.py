@@ -2,11 +2,16 @@
 
 In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedkey.simulate`.
 
-Four things can be measured, each a section: `words` (are the right words shown, and how many keys does that
+Five things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
-(real ones, from a list that the package nlpaug ships) and `learning` (what a memory of the author is worth,
-if the engine has one). What keyboards used before, n-grams of a text, can be measured beside the engine, by
-this package's own counts or by presage:
+(real ones, from a list that the package nlpaug ships), `learning` (what a memory of the author is worth, if
+the engine has one) and `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and
+those of the text where they stand). Gestures are measured when they are asked for, and need no text:
+
+    fedkey eval BUNDLE --gestures
+
+What keyboards used before, n-grams of a text, can be measured beside the engine, by this package's own counts
+or by presage:
 
     fedkey eval BUNDLE --text FILE --engine presage
     fedkey eval BUNDLE --text FILE --engine presage --presage-database NEW --ngram-text OTHER
@@ -28,7 +33,19 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedkey.cli.tables import Follow, print_evaluation, progress
+from fedkey.drawing import (
+    HANDS,
+    NUM_FREQUENT,
+    USUAL,
+    Drawings,
+    drawings_summary,
+    frequent_words,
+    grade_messages,
+    grade_words,
+)
 from fedkey.errors import UserError
 from fedkey.learning import Learning, by_author, grade_author
 from fedkey.mistyping import (
@@ -71,7 +88,11 @@ from fedkey.typos import (
 )
 
 WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "learning"
-SECTIONS = (WORDS, TYPING, MISSPELLINGS, LEARNING)
+OF_TEXT = (WORDS, TYPING, MISSPELLINGS, LEARNING)
+"""What is measured unless it is said what."""
+
+GESTURES = "gestures"
+SECTIONS = (*OF_TEXT, GESTURES)
 
 ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
@@ -95,6 +116,13 @@ MAX_MISSPELLINGS = 4000
 MISSPELLINGS_AT_ONCE = 100
 """Graded together by one process: a second or less."""
 
+MAX_DRAWN = 1000
+"""Words drawn by each of the less usual hands, and words of the text, unless a number is given: with all
+5,000 by every hand it would take ten minutes."""
+
+WORDS_AT_ONCE = 50
+"""Drawn together by one process: a second or less."""
+
 CONVERSATIONS_AT_ONCE = 100
 """Counted between two looks at the progress bar, which cost more than counting a short one."""
 
@@ -110,9 +138,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text",
         type=Path,
-        required=True,
         metavar="FILE",
-        help=".jsonl conversations or .txt messages to type, plain or with .gz or .xz",
+        help=".jsonl conversations or .txt messages to type, plain or with .gz or .xz; only gestures can be "
+        "measured without",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
@@ -120,7 +148,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=SECTIONS,
         dest="sections",
-        help="measure only this; may be given several times (default: everything)",
+        help="measure only this; may be given several times (default: all but gestures)",
+    )
+    parser.add_argument(
+        "--gestures",
+        action="append_const",
+        const=GESTURES,
+        dest="sections",
+        help="the same as --section gestures: are words recognised that are drawn across the keys?",
     )
     parser.add_argument(
         "--engine",
@@ -147,7 +182,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-words",
         type=int,
         metavar="N",
-        help="grade about N words (default: all), and N misspellings (default: 4000)",
+        help="grade about N words (default: all), N misspellings (default: 4000) and N words that are drawn "
+        "(default: 5000, and 1000 of the text and by each less usual hand)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of choices and mistakes (default 0)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="worker processes (default 1)")
@@ -162,9 +198,13 @@ def run(arguments: argparse.Namespace) -> int:
     other: Path | None = arguments.ngram_text
     database: Path | None = arguments.presage_database
     _check_peers(engines, other, database)
+    sections = tuple(dict.fromkeys(arguments.sections or OF_TEXT))
+    text: Path | None = arguments.text
+    if text is None and sections != (GESTURES,):
+        raise UserError("Name with --text FILE what is to be typed; only --gestures can do without.")
     bundle = bundle_at(arguments.bundle or shipped_bundle())
-    everything = read_conversations(arguments.text)
-    if other is not None and other.exists() and other.samefile(arguments.text):
+    everything = [] if text is None else read_conversations(text)
+    if other is not None and text is not None and other.exists() and other.samefile(text):
         raise UserError("--ngram-text is the file that --text grades; name another one to learn from.")
     chosen = sample(everything, arguments.max_words, arguments.seed)
     with progress() as follow:
@@ -182,14 +222,14 @@ def run(arguments: argparse.Namespace) -> int:
             database or STOCK,
         )
         measured = {
-            name: measuring.measure(name, arguments.sections or SECTIONS)
+            name: measuring.measure(name, sections)
             for name in ENGINES
-            if name in engines
+            if name in engines and (name == ENGINE or sections != (GESTURES,))
         }
     graded = {"stretches": len(chosen), "conversations": len(everything)}
     numbers = {name: each.as_numbers() for name, each in measured.items()}
     if arguments.json:
-        print(json.dumps({"text": arguments.text.name, "graded": graded} | numbers, allow_nan=False))
+        print(json.dumps({"text": text and text.name, "graded": graded} | numbers, allow_nan=False))
     else:
         print_evaluation(numbers, graded)
     return 0
@@ -250,6 +290,10 @@ class Measured:
     misspellings: Misspelt | None = None
     learning: Mapping[str, Learning] | None = None
     """By author."""
+    drawn: Mapping[str, Mapping[str, Drawings]] | None = None
+    """By hand and word."""
+    drawn_in_text: Mapping[str, Drawings] | None = None
+    """By author; None without a text."""
 
     def as_numbers(self) -> dict[str, Any]:
         """Ready for JSON; null where nothing could be measured."""
@@ -263,6 +307,12 @@ class Measured:
             numbers[MISSPELLINGS] = None if found is None else misspellings_summary(found)
         if LEARNING in self.asked:
             numbers[LEARNING] = None if self.learning is None else learning_summary(self.learning)
+        if self.drawn is not None:
+            in_text = self.drawn_in_text
+            numbers[GESTURES] = {
+                "alone": {hand: drawings_summary(words) for hand, words in self.drawn.items()},
+                "in_text": None if in_text is None else drawings_summary(in_text),
+            }
         return numbers
 
 
@@ -299,7 +349,43 @@ class _Measuring:
             measured.misspellings = self._misspell(name)
         if LEARNING in sections and name == ENGINE:
             measured.learning = self._learn()
+        if GESTURES in sections and name == ENGINE:
+            measured.drawn = self._draw()
+            measured.drawn_in_text = self._draw_text() if self.everything else None
         return measured
+
+    def _draw(self) -> dict[str, dict[str, Drawings]]:
+        engine = OpenedBundle(self.bundle).engine
+        words = frequent_words(engine.lexicon, engine.layout, NUM_FREQUENT)
+        # Words in any order are a sample of all of them.
+        drawn = np.random.default_rng(self.seed).permutation(words).tolist()
+        engine.close()
+        few = drawn[: self.max_words or MAX_DRAWN]
+        return {
+            hand: merged(
+                spread(
+                    self.bundle,
+                    functools.partial(_draw_chunk, hand=hand, seed=self.seed),
+                    in_chunks(own, WORDS_AT_ONCE),
+                    processes=self.processes,
+                    on_progress=self.follow(f"{ENGINE}: {hand}", len(own), "gestures"),
+                )
+            )
+            for hand in HANDS
+            for own in (drawn[: self.max_words] if hand == USUAL else few,)
+        }
+
+    def _draw_text(self) -> dict[str, Drawings]:
+        chosen = sample(self.everything, self.max_words or MAX_DRAWN, self.seed)
+        return merged(
+            spread(
+                self.bundle,
+                functools.partial(_draw_text_chunk, seed=self.seed),
+                in_chunks(chosen),
+                processes=self.processes,
+                on_progress=self.follow(f"{ENGINE}: {GESTURES} in the text", len(chosen), "stretches"),
+            )
+        )
 
     def _type(self, name: str, source: str) -> dict[str, Typing]:
         return merged(
@@ -359,3 +445,15 @@ def _type_chunk(
 
 def _misspell_chunk(opened: OpenedBundle, placed: Sequence[Placed], name: str) -> Misspelt:
     return grade_misspellings(opened.predictor(name), placed, opened.is_known)
+
+
+def _draw_chunk(opened: OpenedBundle, words: Sequence[str], hand: str, seed: int) -> dict[str, Drawings]:
+    opened.engine.reset()
+    return grade_words(opened.engine, words, HANDS[hand], seed=seed)
+
+
+def _draw_text_chunk(
+    opened: OpenedBundle, conversations: Sequence[GradedConversation], seed: int
+) -> dict[str, Drawings]:
+    opened.engine.reset()
+    return grade_messages(opened.engine, conversations, HANDS[USUAL], seed=seed)

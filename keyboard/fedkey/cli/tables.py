@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fedkey.drawing import LENGTHS, USUAL
 from fedkey.learning import FIRST_MESSAGES
 from fedkey.simulate import BOUNDED_NOTICES, CORRECTS, LETTERS
 from fedkey.summaries import LATENCY_PERCENTILES, MIN_WORDS_FOR_DECILES
@@ -27,6 +28,7 @@ def print_evaluation(measured: Mapping[str, Numbers], graded: Mapping[str, int])
         ("typing", _typing),
         ("misspellings", _misspellings),
         ("learning", _learning),
+        ("gestures", _gestures),
     )
     blocks: list[Table | str] = []
     for key, make in parts:
@@ -302,6 +304,49 @@ def _learning(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
                     *(f"{new[key]:,}" for key in ("after_1", "after_2", "after_more", "never")),
                     f"{new['mean_letters']:.1f}",
                 ),
+            ),
+        )
+
+
+# -------------------------------------------------------------------------------------------------- gestures
+
+
+def _gestures(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
+    for numbers in measured.values():
+        alone, in_text = numbers["gestures"]["alone"], numbers["gestures"]["in_text"]
+        rows = [*alone.items(), *([] if in_text is None else [("in the text", in_text)])]
+        yield (
+            f"Words drawn across the keys: {alone[USUAL]['words']:,} of the most frequent, each by itself"
+            + ("" if in_text is None else f", and {in_text['words']:,} where a text has them")
+            + ". [95 % interval over words, or over the text's authors]"
+        )
+        yield table(
+            ("drawn", "words", "top-1 %", "top-3 %"),
+            (
+                (title, f"{own['words']:,}", _interval(own["top_1"]), _interval(own["top_3"]))
+                for title, own in rows
+            ),
+        )
+        both = [(USUAL, alone[USUAL]), *rows[len(alone) :]]
+        yield table(
+            ("letters", "drawn", "words", "top-1 %", "top-3 %"),
+            (
+                (
+                    letters,
+                    title,
+                    f"{own['by_letters'][key]['words']:,}",
+                    _interval(own["by_letters"][key]["top_1"]),
+                    _interval(own["by_letters"][key]["top_3"]),
+                )
+                for key, letters in LENGTHS.items()
+                for title, own in both
+            ),
+        )
+        yield table(
+            ("", "p50 ms", "p90 ms", "p99 ms"),
+            (
+                (title, *(f"{own['latency_ms'][f'p{percent}']:.1f}" for percent in LATENCY_PERCENTILES))
+                for title, own in both
             ),
         )
 

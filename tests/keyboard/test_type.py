@@ -66,6 +66,16 @@ def test_without_a_terminal_it_says_so_before_the_bundle_is_looked_at(tmp_path: 
     )
 
 
+def test_a_terminal_that_cannot_move_its_cursor_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    status, written = run_in_terminal(tmp_path)
+    assert status == 2
+    assert written.startswith("fedkey: The keyboard needs a terminal that can move its cursor")
+    assert written.count("\n") == 1
+
+
 def test_an_unknown_theme_is_told_with_the_nearest_one(tiny_bundle: Path) -> None:
     status, written = run_in_terminal(tiny_bundle, "--theme", "fedkey-lihgt")
     assert status == 2

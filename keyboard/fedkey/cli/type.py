@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +29,13 @@ FRAMES_PER_SECOND = "120"
 """Drawn at most. With Textual's 60 a letter and the answer to it wait for each other's frames: half of the
 answers were on screen after 35 ms, with 120 after 21, for the same processor time (shipped bundle,
 2026-11-27)."""
+
+
+WEB_PORT = 8770
+WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
+"""What textual-serve tells a keyboard to draw on, which has a page then instead of a terminal."""
+ORPHAN_SECONDS = 2.0
+"""How often a served keyboard looks whether its server still lives."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +63,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where your settings are (default: settings.toml in your configuration folder)",
     )
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="open the keyboard in a browser of this machine, not in the terminal",
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=_port, help=f"where the browser finds it (default: {WEB_PORT})"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Opens the keyboard and waits until it is closed."""
     path = arguments.bundle or shipped_bundle()
-    # Textual reads from stdin and draws on stderr; stdout counts as well, for `fedkey BUNDLE | less`.
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        raise UserError("The keyboard needs a terminal: run it without redirecting its input or output.")
+    is_served = os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER
+    if not (is_served or arguments.web):
+        _check_terminal()
     settings_file = arguments.settings or usual_file()
     settings = read(settings_file)
     if arguments.theme is not None:
@@ -78,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey.ui.themes import check_theme
 
     check_theme(settings.theme, f"{settings_file}: " if arguments.theme is None else "")
+    if arguments.web and not is_served:
+        return _serve(arguments.port or WEB_PORT)
     memory = (
         None
         if arguments.private
@@ -97,10 +117,54 @@ def run(arguments: argparse.Namespace) -> int:
         is_private=arguments.private,
         release=release,
     )
+    if is_served:
+        _when_orphaned(lambda: app.call_from_thread(app.exit))
     refusal = app.run()
     if refusal is not None:
         raise UserError(refusal)
     return app.return_code or 0
+
+
+def _check_terminal() -> None:
+    # Textual reads from stdin and draws on stderr; stdout counts as well, for `fedkey BUNDLE | less`.
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        raise UserError("The keyboard needs a terminal: run it without redirecting its input or output.")
+    if os.environ.get("TERM") == "dumb":
+        raise UserError(
+            "The keyboard needs a terminal that can move its cursor, but TERM=dumb says that this cannot: "
+            "use another, or set TERM to what it is, such as xterm-256color."
+        )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _serve(port: int) -> int:
+    try:
+        from fedkey.web import serve
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"The package {error.name!r} is missing, which --web needs; install fedkey with its web extra: "
+            "pip install '.[web]' in a checkout."
+        ) from error
+    # Each keyboard is started with what was typed for the server, and sees by its driver that it is served.
+    serve(sys.argv[1:], port)
+    return 0
+
+
+def _when_orphaned(end: Callable[[], object]) -> None:
+    """Calls `end` in another thread when the server of this keyboard is no more: nobody else would tell."""
+    server = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == server:
+            time.sleep(ORPHAN_SECONDS)
+        end()
+
+    threading.Thread(target=watch, name="orphan", daemon=True).start()
 
 
 def _usual_memory() -> Path:

@@ -1,0 +1,114 @@
+"""`fedkey --web`: the same keyboard in a browser of this machine, through textual-serve.
+
+In: the arguments of the command. Out: a page on the loopback address, and behind each browser window that
+opens it a keyboard in a process of its own. Next stop: `fedkey.ui.app`.
+
+What is typed into a page could be read by whoever gives the page its parts, and any page that a browser shows
+may try to talk to this machine. So our page, unlike textual-serve's own, asks nobody else for anything, not
+even for a font; the browser is told to see to it; and requests that another page makes, or that come under
+another host's name, are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from aiohttp import web
+from textual_serve.server import Server
+
+from fedkey.errors import UserError
+
+HOST = "127.0.0.1"
+PAGE = Path(__file__).parent / "web_page"
+
+CLOSING_SECONDS = 10
+"""How long keyboards may take to close their files when the server is stopped."""
+
+
+def serve(arguments: Sequence[str], port: int) -> None:
+    """Serves keyboards until Ctrl+C or a polite kill.
+
+    Args:
+        arguments: those of the command, as they were typed; each keyboard is started with all of them.
+        port: where on the loopback address.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    command = [sys.executable, "-P", "-m", "fedkey", *arguments]
+    if sys.platform == "win32":
+        line = subprocess.list2cmdline(command)
+    else:
+        # Without the shell in between a keyboard's parent is the server, whose end is then its own.
+        line = f"exec {shlex.join(command)}"
+    try:
+        _Server(line, HOST, port, title="fedkey", templates_path=PAGE).serve()
+    except OSError as error:
+        raise UserError(
+            f"Cannot serve on port {port} ({os.strerror(error.errno or 0)}); --port N names another."
+        ) from error
+
+
+class _Server(Server):
+    """Textual's server, less what it says and whom it lets in."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self._keyboards: set[asyncio.Task[object]] = set()
+        self._hosts = {f"{host}:{self.port}" for host in (HOST, "localhost")}
+
+    def initialize_logging(self) -> None:
+        """Says what went wrong, and nothing of each request."""
+        logging.basicConfig(level=logging.WARNING, format="fedkey: %(message)s")
+
+    async def on_startup(self, app: web.Application) -> None:
+        """Says where."""
+        print(
+            f"The keyboard is at {self.public_url} for this machine's browsers; Ctrl+C ends it.", flush=True
+        )
+
+    async def on_shutdown(self, app: web.Application) -> None:
+        """Closes the keyboards; the server would wait a minute for browsers to do so."""
+        for task in self._keyboards:
+            task.cancel()
+        if self._keyboards:
+            await asyncio.wait(self._keyboards, timeout=CLOSING_SECONDS)
+
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        """A browser window, until it is closed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._keyboards.add(task)
+        try:
+            return await super().handle_websocket(request)
+        finally:
+            self._keyboards.discard(task)
+
+    async def _make_app(self) -> web.Application:
+        app = await super()._make_app()
+        app.middlewares.append(self._refuse_strangers)
+        app.on_response_prepare.append(self._keep_to_this_machine)
+        return app
+
+    @web.middleware
+    async def _refuse_strangers(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if request.host not in self._hosts or (
+            origin is not None and origin.removeprefix("http://") not in self._hosts
+        ):
+            raise web.HTTPForbidden(text="This keyboard is for pages of its own.")
+        return await handler(request)
+
+    async def _keep_to_this_machine(self, request: web.Request, response: web.StreamResponse) -> None:
+        ours = " ".join(f"{scheme}://{host}" for host in sorted(self._hosts) for scheme in ("http", "ws"))
+        policy = f"default-src {ours} data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'"
+        response.headers["Content-Security-Policy"] = policy

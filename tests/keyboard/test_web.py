@@ -1,0 +1,211 @@
+"""The keyboard in a browser: the real server, its page, and the wire that the page's script would use."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+aiohttp = pytest.importorskip("aiohttp")
+pytest.importorskip("textual_serve")
+
+SECONDS = 60
+"""How long anything may take on a busy machine."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address that it told."""
+    command = [sys.executable, "-m", "fedkey", *map(str, arguments), "--web", "--port", str(free_port())]
+    # In a session of its own, as if from a desktop's menu: without a terminal, which it does not need.
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = process.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+", told)
+            assert address, told
+            yield process, address[0]
+        finally:
+            process.kill()
+
+
+def children(pid: int) -> set[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return set(map(int, found))
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Window:
+    """What the page's script does: asks for a keyboard, shows what comes, sends what is typed."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.painted = b""
+
+    async def wait_for(self, text: str) -> None:
+        async with asyncio.timeout(SECONDS):
+            while text.encode() not in self.painted:
+                message = await self.socket.receive()
+                assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), (
+                    text,
+                    self.painted,
+                )
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    self.painted += message.data
+
+    async def type(self, text: str) -> None:
+        await self.socket.send_json(["stdin", text])
+
+
+async def test_a_page_shows_a_keyboard_that_works_and_talks_to_nobody_else(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "a bundle; $HOME 'quoted'")
+    memory = tmp_path / 'my "words" & more.sqlite'
+    with served(bundle, "--memory", memory) as (process, address):
+        async with aiohttp.ClientSession() as session:
+            async with session.get(address) as response:
+                page = await response.text()
+                assert response.status == 200
+                assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+            assert set(re.findall(r"https?://[^/\"]+", page)) == {address}
+            for part in re.findall(r"(?:src|href)=\"(http[^\"]+)\"|url\(\"([^\"]+)\"\)", page):
+                async with session.get("".join(part)) as response:
+                    assert response.status == 200, part
+            (wire,) = re.findall(r'data-session-websocket-url="([^"]+)"', page)
+            async with session.ws_connect(f"{wire}?width=80&height=24") as connection:
+                window = Window(connection)
+                await window.wait_for(" space ")
+                await window.wait_for(" ms")
+                await window.type("zyzzy ")
+                await window.wait_for("zyzzy")
+                await window.type("\r")
+                (keyboard,) = children(process.pid)
+                # Ctrl+C, while the window is open.
+                process.send_signal(signal.SIGINT)
+                async with asyncio.timeout(SECONDS):
+                    while not connection.closed:
+                        await connection.receive()
+        started = time.monotonic()
+        assert process.wait(SECONDS) == 0
+        assert time.monotonic() - started < 10
+        assert not lives(keyboard)
+    assert memory.is_file()
+
+
+async def test_other_pages_and_other_names_are_refused(tiny_bundle: Path) -> None:
+    with served(tiny_bundle, "--private") as (process, address):
+        port = address.rpartition(":")[2]
+        async with aiohttp.ClientSession() as session:
+            for headers in (
+                {"Host": f"evil.example:{port}"},
+                {"Origin": "http://evil.example"},
+                {"Origin": f"http://127.0.0.1:{int(port) - 1}"},
+                {"Origin": "null"},
+            ):
+                async with session.get(address, headers=headers) as response:
+                    assert response.status == 403, headers
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await session.ws_connect(f"{address}/ws", headers=headers)
+            assert not children(process.pid)
+            for host in ("127.0.0.1", "localhost"):
+                headers = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
+                async with session.get(address, headers=headers) as response:
+                    assert response.status == 200
+
+
+async def test_a_keyboard_whose_server_was_killed_ends(tiny_bundle: Path) -> None:
+    with served(tiny_bundle, "--private") as (process, address):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{address}/ws?width=80&height=24") as connection,
+        ):
+            await Window(connection).wait_for(" space ")
+            (keyboard,) = children(process.pid)
+            process.kill()
+            process.wait()
+        deadline = time.monotonic() + SECONDS
+        while lives(keyboard):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
+def test_what_cannot_be_served_is_one_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
+    def told(*arguments: object) -> str:
+        command = [sys.executable, "-m", "fedkey", *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS
+        )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert "nothing" in told(tmp_path / "nothing", "--web")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert told(tiny_bundle, "--web", "--port", port) == (
+            f"fedkey: Cannot serve on port {port} (Address already in use); --port N names another.\n"
+        )
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_is_a_number(port: str) -> None:
+    command = [sys.executable, "-m", "fedkey", "--web", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(tiny_bundle: Path) -> None:
+    code = "import sys; sys.modules['textual_serve'] = None; from fedkey.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, str(tiny_bundle), "--web"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "install fedkey with its web extra" in done.stderr
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "headless_shell"))), None
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_opens_the_page_and_is_painted(tiny_bundle: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    with served(tiny_bundle, "--private") as (_, address):
+        quiet = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
+        command = [CHROMIUM, *quiet, "--virtual-time-budget=30000", "--dump-dom", address]
+        page = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    (body,) = re.findall(r"<body[^>]*>", page)
+    assert "-first-byte" in body
+    assert "-closed" not in body
+    assert "xterm-screen" in page

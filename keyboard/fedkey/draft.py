@@ -10,6 +10,10 @@ characters stand close to the word before them, so that writing follows the rule
 What was put in place of typed letters, because the writer took it or as a correction, can be taken back until
 something else is put or the text up to it is changed. Letters that were brought back are meant, and are not
 corrected again in this message.
+
+A message may have several lines. To the engine a line break is what stands between two messages, because the
+model was trained on nothing else that ends a line: the lines above are context, and a new one begins a
+sentence. It takes the place of the space after a word, and no space is owed behind it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ _QUOTE = '"'
 _JOINER = "\u200d"
 _GOES_ON = frozenset("@#/\\&=+*~^|")
 """Characters that end a word and yet make one thing with it: an address, a path, a formula."""
+
+_LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+"""Those of `str.splitlines`."""
 
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
@@ -74,7 +81,7 @@ class Draft:
     """An unfinished message.
 
     Attributes:
-        text: one line; no control characters.
+        text: no control characters but line feeds.
         caret: how many of its characters stand before the caret.
         accepted_end: where the accepted word ends whose following gap is still open: between it and the caret
             stands nothing but its space, or the punctuation that took the space's place. None if no gap is
@@ -164,7 +171,7 @@ class Draft:
 
 
 def insert(draft: Draft, characters: str) -> Draft:
-    """Types or pastes at the caret. Line ends and tabs become spaces; control characters are dropped."""
+    """Types at the caret. Tabs become spaces; control characters other than line ends are dropped."""
     after = _insert(draft, characters)
     swap = after.swap
     if swap is not None and swap.is_marked and draft.finished_word is not None and not after.typed:
@@ -173,7 +180,7 @@ def insert(draft: Draft, characters: str) -> Draft:
 
 
 def _insert(draft: Draft, characters: str) -> Draft:
-    characters = "".join(" " if each.isspace() else each for each in characters if _is_kept(each))
+    characters = "".join(_as_kept(each) for each in characters if _is_kept(each))
     while characters and draft.accepted_end is not None:
         draft, characters = _insert_in_open_gap(draft, characters[0]), characters[1:]
     if not characters:
@@ -193,10 +200,10 @@ def _insert(draft: Draft, characters: str) -> Draft:
 def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
     """Decides the space after an accepted word by the character that follows."""
     word, tail, rest = _around_gap(draft)
-    if character == " ":
-        # It is the space that was given, or the one that already follows.
+    if character.isspace():
+        # It is the space that was given, or the one that already follows, or comes in its place.
         is_dash = tail != "" and not default_gap("a", tail) and not default_gap(tail, "a")
-        settled = (f"{word} {tail}" if is_dash else _joined(word, tail)) + " "
+        settled = (f"{word} {tail}" if is_dash else _joined(word, tail)) + character
         return _rewritten(draft, settled + rest.removeprefix(" "), len(settled))
     # Only the units tell whether a letter begins a word or ends an emoticon (":D", "<3").
     unit, start = units_with_places(tail + character)[-1]
@@ -206,6 +213,11 @@ def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
     tail = tail[:start]
     settled = _joined(word, tail) + (" " if _is_gap(word + tail, unit) else "")
     return _insert(_rewritten(draft, settled + rest, len(settled)), unit)
+
+
+def paste(draft: Draft, text: str) -> Draft:
+    """Puts in a text as it is, with its line breaks. The word it ends with is meant literally."""
+    return keep(insert(draft, text.replace("\r\n", "\n")))
 
 
 def accept(draft: Draft, word: str) -> Draft:
@@ -245,13 +257,20 @@ def delete(draft: Draft) -> Draft:
 
 
 def delete_word(draft: Draft) -> Draft:
-    """Deletes from the caret back to the start of the word or punctuation before it."""
-    return _without(draft, word_left(draft).caret, draft.caret)
+    """Deletes from the caret back to the start of the word or punctuation before it; at the start of a line,
+    the break before it."""
+    return _without(draft, max(word_left(draft).caret, _deletable_line(draft)), draft.caret)
 
 
 def clear(draft: Draft) -> Draft:
-    """Deletes everything before the caret."""
-    return _without(draft, 0, draft.caret)
+    """Deletes everything before the caret on its line; at the start of a line, the break before it."""
+    return _without(draft, _deletable_line(draft), draft.caret)
+
+
+def _deletable_line(draft: Draft) -> int:
+    """How far one key may delete back: to the start of the line, or from there over the break before it."""
+    start = _line_start(draft)
+    return start if start < draft.caret else max(start - 1, 0)
 
 
 def _without(draft: Draft, start: int, end: int) -> Draft:
@@ -323,7 +342,7 @@ def undo(draft: Draft) -> Draft:
             return replace(swap.before, literals=literals)
     head, tail = draft.text[: swap.put.start], draft.text[swap.put.end :]
     caret = draft.caret - swap.put.end
-    if not swap.typed and tail[:1].isspace() and (not head or head[-1].isspace()):
+    if not swap.typed and tail[:1] == " " and (not head or head[-1].isspace()):
         # Of the spaces around what is gone, one is left.
         tail, caret = tail[1:], caret - 1
     text = head + swap.typed + tail
@@ -400,13 +419,28 @@ def word_right(draft: Draft) -> Draft:
 
 
 def home(draft: Draft) -> Draft:
+    """To the start of the line."""
+    return place(draft, _line_start(draft))
+
+
+def end(draft: Draft) -> Draft:
+    """To the end of the line."""
+    break_at = draft.text.find("\n", draft.caret)
+    return place(draft, len(draft.text) if break_at < 0 else break_at)
+
+
+def top(draft: Draft) -> Draft:
     """To the start of the text."""
     return place(draft, 0)
 
 
-def end(draft: Draft) -> Draft:
+def bottom(draft: Draft) -> Draft:
     """To the end of the text."""
     return place(draft, len(draft.text))
+
+
+def _line_start(draft: Draft) -> int:
+    return draft.text.rfind("\n", 0, draft.caret) + 1
 
 
 # --------------------------------------------------------------------------------------- sending
@@ -447,7 +481,7 @@ def _is_gap(before: str, after: str) -> bool:
     """
     last, first = units_with_places(_straight(before))[-1][0], units_with_places(_straight(after))[0][0]
     if _QUOTE in (first[0], last[0]):
-        return before.count(_QUOTE) % 2 == 0
+        return before[before.rfind("\n") + 1 :].count(_QUOTE) % 2 == 0
     return last != "'" and default_gap(last, first)
 
 
@@ -464,6 +498,12 @@ def _continues_word(character: str) -> bool:
     return _is_letter(character) or _straight(character) == "'"
 
 
+def _as_kept(character: str) -> str:
+    if character in _LINE_ENDS:
+        return "\n"
+    return " " if character.isspace() else character
+
+
 def _is_kept(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) not in ("Cc", "Cs")
 
@@ -472,6 +512,8 @@ def _continues_character(text: str, place: int) -> bool:
     """Whether the code point at `place` belongs to what people see as the character before it: accents, skin
     tones, joined emoji, the second letter of a flag."""
     character = text[place]
+    if "\n" in (character, text[place - 1]):
+        return False
     if ord(character) in _FLAG_LETTERS:
         flag_letters = text[:place][::-1]
         before = next((i for i, each in enumerate(flag_letters) if ord(each) not in _FLAG_LETTERS), place)

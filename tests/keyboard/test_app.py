@@ -1,161 +1,45 @@
-"""The keyboard on screen with the real engine: what is pressed, and what is seen.
-
-A `GatedEngine` is the real engine behind a gate: it answers when the test lets it, so that races are played
-out move by move instead of by luck. For letters that the test names it gives the test's answer instead of its
-own.
-"""
+"""The keyboard on screen with the real engine: what is pressed, and what is seen."""
 
 from __future__ import annotations
 
 import asyncio
-import html
 import re
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.cells import cell_len
+from at_screen import (
+    GatedEngine,
+    click_key,
+    screen_text,
+    settled,
+    tap,
+    text,
+    wait_for,
+    words,
+    words_for,
+)
 from textual import events
 from textual.message import Message
-from textual.pilot import Pilot
 from textual.style import Style
 from textual.widgets import Static
 
 from fedkey import BundleError, Engine, Suggestions, UserError
-from fedkey.bundle import open_bundle
 from fedkey.draft import Draft
 from fedkey.engine import Accepted
 from fedkey.layout import QWERTY, SHIFT
 from fedkey.settings import Settings
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Bubble, Conversation
-from fedkey.ui.draft import DraftView, line_starts
+from fedkey.ui.draft import DraftView
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.keypad import Keypad
 from fedkey.ui.messages import Kind, Noticed, Offer, OfferChosen
-from fedkey.ui.suggestions import NUM_WORDS, Choice, SuggestionStrip, offered
+from fedkey.ui.suggestions import Choice, SuggestionStrip, offered
 from fedkey.ui.typing import LOADING
 
 SIZES = [(40, 12), (44, 17), (60, 18), (63, 23), (80, 24), (99, 39), (120, 40), (200, 60)]
-
-RUN = re.compile(r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>')
-CELL_WIDTH = 12.2
-"""How screenshots write a run of characters, and how many pixels wide they draw one."""
-
-
-class GatedEngine(Engine):
-    """Waits at a gate before every answer, gives prepared answers, and remembers what it was asked and
-    told."""
-
-    def __init__(self, bundle: Path) -> None:
-        super().__init__(open_bundle(bundle))
-        self.gate = threading.Event()
-        self.gate.set()
-        self.asked: list[tuple[str, str]] = []
-        self.told: list[tuple[str, str, str]] = []
-        self.taken_back: list[Accepted] = []
-        self.privacy: set[bool] = set()
-        self.prepared: dict[str, Suggestions] = {}
-
-    def prepare(
-        self,
-        typed: str,
-        *words: str,
-        autocorrect: str | None = None,
-        phrase: str | None = None,
-        emoji: tuple[str, ...] = (),
-    ) -> None:
-        """Answers so wherever just these letters are typed."""
-        self.prepared[typed] = Suggestions(words, (0.0,) * len(words), autocorrect, 1.0, phrase, emoji)
-
-    def suggest(self, context: str, typed: str, k: int = 3, *, private: bool = False) -> Suggestions:  # type: ignore[override]
-        self.asked.append((context, typed))
-        self.privacy.add(private)
-        assert self.gate.wait(20)
-        if typed in self.prepared:
-            return self.prepared[typed]
-        return super().suggest(context, typed, k, private=private)
-
-    def accept(self, context: str, typed: str, word: str, *, private: bool = False) -> Accepted:
-        self.told.append((context, typed, word))
-        self.privacy.add(private)
-        return super().accept(context, typed, word, private=private)
-
-    def undo(self, accepted: Accepted) -> None:
-        self.taken_back.append(accepted)
-        super().undo(accepted)
-
-
-@pytest.fixture
-def engine(tiny_bundle: Path) -> GatedEngine:
-    return GatedEngine(tiny_bundle)
-
-
-@pytest.fixture
-def app(engine: GatedEngine) -> KeyboardApp:
-    return KeyboardApp(lambda: engine, QWERTY)
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
-
-
-async def settled(pilot: Pilot[str]) -> None:
-    """Waits until the answer for the draft as it stands is shown."""
-    typing = pilot.app.typing  # type: ignore[attr-defined]
-    await wait_for(
-        pilot, lambda: typing.shown is not None and typing.shown.question.revision == typing._revision
-    )
-    await pilot.pause()
-
-
-def words(app: KeyboardApp) -> tuple[str, ...]:
-    """The words on the strip, as its places show them."""
-    offers = [choice.offer for choice in app.typing.query(Choice) if choice.rank < NUM_WORDS]
-    return tuple(offer.text for offer in offers if offer is not None)
-
-
-def words_for(engine: Engine, context: str, typed: str) -> tuple[str, ...]:
-    """The words that the strip should show."""
-    offers = offered(engine.suggest(context, typed), typed, may_correct=True)[:NUM_WORDS]
-    return tuple(offer.text for offer in offers if offer is not None)
-
-
-def text(app: KeyboardApp) -> str:
-    draft = app.typing.draft
-    return f"{draft.text[: draft.caret]}|{draft.text[draft.caret :]}"
-
-
-def screen_text(app: KeyboardApp) -> str:
-    """The lines on screen, as the terminal would show them, without colours."""
-    lines: dict[float, str] = defaultdict(str)
-    for x, y, run in RUN.findall(app.export_screenshot()):
-        line = lines[float(y)]
-        gap = " " * (round(float(x) / CELL_WIDTH) - cell_len(line))
-        lines[float(y)] = line + gap + html.unescape(run).strip("\n").replace("\xa0", " ")
-    return "\n".join(lines[y] for y in sorted(lines))
-
-
-def tap(app: KeyboardApp, column: float, line: float) -> None:
-    """Presses the left button within the keypad, on fractions of cells if need be, and waits for nothing."""
-    left, top = app.typing.query_one(Keypad).region.offset
-    x, y = left + column, top + line
-    app.screen._forward_event(
-        events.MouseDown(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y)
-    )
-
-
-async def click_key(pilot: Pilot[str], name: str) -> None:
-    await pilot.click(Keypad, offset=pilot.app.query_one(Keypad).cell_of(name))
-
 
 # ----------------------------------------------------------------------------------- suggestions
 
@@ -864,13 +748,6 @@ async def test_keys_that_come_in_one_bundle_are_done_in_their_order(app: Keyboar
         assert app.typing.messages == ("acb",)
 
 
-async def test_pasted_text_comes_in_on_one_line(app: KeyboardApp) -> None:
-    async with app.run_test() as pilot:
-        app.post_message(events.Paste("so\n[we] are\x1b[31m"))
-        await wait_for(pilot, lambda: app.typing.draft.text)
-        assert text(app) == "so [we] are[31m|"
-
-
 async def test_a_click_puts_the_caret_into_the_text(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
         await pilot.press(*"see you")
@@ -897,22 +774,6 @@ async def test_a_long_draft_keeps_its_caret_in_view(app: KeyboardApp) -> None:
         assert "last" not in screen_text(app)
         view = app.typing.query_one(DraftView)
         assert view.region.contains(*app.cursor_position)
-
-
-@given(st.text(st.sampled_from("ab 好🙂é"), max_size=60), st.integers(3, 20))
-def test_wrapped_lines_hold_every_character_and_leave_room_for_the_caret(line: str, width: int) -> None:
-    starts = line_starts(line, width)
-    assert starts[0] == 0
-    assert starts == sorted(set(starts))
-    for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
-        assert cell_len(line[start:end]) < width
-
-
-@given(st.lists(st.sampled_from(["a", "bb", "ccc", "dddd"]), max_size=20), st.integers(6, 20))
-def test_lines_break_between_words(pieces: list[str], width: int) -> None:
-    line = " ".join(pieces)
-    for start in line_starts(line, width)[1:]:
-        assert line[start - 1] == " " or line[start] == " "
 
 
 # --------------------------------------------------------------------------------------- keys by mouse

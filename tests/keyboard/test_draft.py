@@ -20,6 +20,8 @@ KEYS: dict[str, Callable[[Draft], Draft]] = {
     "right": writing.right,
     "home": writing.home,
     "end": writing.end,
+    "top": writing.top,
+    "bottom": writing.bottom,
     "word left": writing.word_left,
     "word right": writing.word_right,
     "delete word": writing.delete_word,
@@ -149,8 +151,39 @@ GOLDEN = [
     ("well, {=then}", "well, then |"),
     ("(well{back}{back}{back}{back}{=so}", "(so |"),
     ("well-{=known}", "well-known |"),
-    # Nothing but characters that can be shown gets in.
-    ("a\tb\nc\x1b[0m", "a b c[0m|"),
+    # Nothing but characters that can be shown and line breaks gets in.
+    ("a\tb\nc\x1b[0m", "a b\nc[0m|"),
+    ("a\rb\u2028c", "a\nb\nc|"),
+    # A line break finishes a word, takes the place of the space behind it, and is followed by none.
+    ("hello\n\nyou", "hello\n\nyou|"),
+    ("hello \nyou", "hello \nyou|"),
+    ("tha{=thanks}\n", "thanks\n|"),
+    ("tha{=thanks},\nbut", "thanks,\nbut|"),
+    ("tha{=thanks}\n{=but}{=no}", "thanks\nbut no |"),
+    ("tha{=thanks}\n, no", "thanks\n, no|"),
+    ('he said "ye{=yes}\n{=and}"', 'he said "yes\nand "|'),
+    ("tha{=thanks}\n{back}", "thanks|"),
+    ("hello\n{back}{back}", "hell|"),
+    ("hello\n{delete word}", "hello|"),
+    ("hello\nyou{delete word}{delete word}{delete word}", "|"),
+    ("one\ntwo three{clear}", "one\n|"),
+    ("one\ntwo three{clear}{clear}", "one|"),
+    ("one\ntwo{home}{del}", "one\n|wo"),
+    ("one\ntwo{home}{left}{del}", "one|two"),
+    ("one\ntwo{home}{left}{home}{end}!", "one!|\ntwo"),
+    ("one\ntwo{top}{right}{bottom}", "one\ntwo|"),
+    ("one\ntwo{word left}{word left}", "|one\ntwo"),
+    ("thnks\nyou{top}{right}{=thanks}", "thanks|\nyou"),
+    ("thnks\nyou{top}{right}{=thanks}to", "thanks to|\nyou"),
+    ("thnks\nyou{top}{right}{=thanks}\n", "thanks\n|\nyou"),
+    ("thnks you{top}{right}{=thanks}\n", "thanks\n|you"),
+    ("one\nthree{home}{=two}", "one\ntwo| three"),
+    ("wrld\nhow{wrld>world}", "world\nhow|"),
+    ("wrld\n{wrld>world}{back}", "wrld|"),
+    ("wrld\nhow{wrld>world}{undo}", "wrld\nhow|"),
+    ("so\n{=well}then{undo}", "so\nthen|"),
+    ("so {=well}\n{undo}", "so \n|"),
+    ("so\nwe{=well}\nbut{undo}", "so\nwe\nbut|"),
     # A correction takes the word's place and keeps the caret where it is in the text behind.
     ("wrld {wrld>world}", "world |"),
     ("hi wrld,{wrld>world}", "hi world,|"),
@@ -234,6 +267,10 @@ def test_keys_give_the_text(keys: str, expected: str) -> None:
         ("we{=well}-", "well-", ""),
         ("(", "(", ""),
         ('"', '"', ""),
+        # A line break is the border of a message, and no space is owed behind it.
+        ("hello\n", "hello\n", ""),
+        ("hello,\nth", "hello,\n", "th"),
+        ('"so\n"', '"so\n"', ""),
         # The accepted word is finished; what is suggested follows it.
         ("wel{=well}", "well ", ""),
         ("wl you{home}{right}{=well}", "well ", ""),
@@ -313,6 +350,18 @@ def test_a_correction_is_marked_until_the_next_word_is_finished(keys: str, marke
         assert draft.text[draft.marked.start : draft.marked.end] == marked
 
 
+def test_a_message_may_have_several_lines() -> None:
+    messages, draft = send(("hello",), type_keys("\nhow are\n\nyou\n "))
+    assert messages == ("hello", "how are\n\nyou")
+    assert draft == Draft()
+
+
+def test_what_is_pasted_keeps_its_lines_and_is_meant_as_it_is() -> None:
+    draft = writing.paste(type_keys("so{=so}"), "one\r\ntwo\rthree\nwrld")
+    assert shown(draft) == "so one\ntwo\nthree\nwrld|"
+    assert draft.correctable is None
+
+
 def test_sending_moves_the_draft_to_the_conversation() -> None:
     messages, draft = send(("hello",), type_keys("how are you{=you}"))
     assert messages == ("hello", "how are you")
@@ -320,7 +369,7 @@ def test_sending_moves_the_draft_to_the_conversation() -> None:
     assert context(messages, type_keys("fine tha")) == "hello\nhow are you\nfine "
 
 
-@pytest.mark.parametrize("keys", ["", " ", "   "])
+@pytest.mark.parametrize("keys", ["", " ", "   ", "\n \n"])
 def test_there_is_no_empty_message(keys: str) -> None:
     draft = type_keys(keys)
     assert send((), draft) == ((), draft)
@@ -332,7 +381,7 @@ words = st.sampled_from(["thanks", "I'm", "well", "a", "Zürich", "2nd"])
 keys = st.one_of(
     st.sampled_from([f"{{{key}}}" for key in KEYS]),
     words.map(lambda word: f"{{={word}}}"),
-    st.sampled_from(list("abé1 ,.!?:;)(\"'-/<3DP🙂🏽\u0301\u200d🇩’\t")),
+    st.sampled_from(list("abé1 ,.!?:;)(\"'-/<3DP🙂🏽\u0301\u200d🇩’\t\n\n")),
 )
 drafts = st.lists(keys, max_size=25).map(lambda pressed: type_keys("".join(pressed)))
 
@@ -344,7 +393,7 @@ def test_the_caret_stays_within_the_text_whatever_is_pressed(pressed: list[str])
         draft = type_keys(key, draft)
         assert 0 <= draft.caret <= len(draft.text)
         assert draft.text[: draft.caret].endswith(draft.typed)
-        assert draft.text.isprintable() or "\u200d" in draft.text
+        assert draft.text.replace("\n", "").isprintable() or "\u200d" in draft.text
 
 
 @given(drafts, words)
@@ -372,7 +421,7 @@ def test_accepted_words_stay_words(draft: Draft, one: str, other: str) -> None:
     assert found[-2:] == [one, other]
 
 
-@given(drafts, st.sampled_from(list("aé1,.!)-🙂")))
+@given(drafts, st.sampled_from(list("aé1,.!)-🙂\n")))
 def test_backspace_undoes_insert(draft: Draft, character: str) -> None:
     plain = place(draft, draft.caret)
     assume(not plain.text[: plain.caret].endswith("\u200d"))  # it would join the character
@@ -421,9 +470,9 @@ def test_every_prefix_of_a_word_is_typed_as_the_simulated_typist_types_it(
 
 # ----------------------------------------------------------------------- properties of taking back
 
-finishing = st.sampled_from(list(" ,.!?)"))
+finishing = st.sampled_from(list(" ,.!?)\n"))
 corrections = st.sampled_from(["world", "a lot", "I'm", "Zürich"])
-later = st.lists(st.sampled_from(list("ab ,.")), max_size=8).map("".join)
+later = st.lists(st.sampled_from(list("ab ,.\n")), max_size=8).map("".join)
 
 
 def with_mistake(draft: Draft) -> Draft | None:

@@ -41,7 +41,7 @@ from fedkey.ui.messages import (
     Written,
 )
 from fedkey.ui.settings_screen import SettingsScreen
-from fedkey.ui.terminal import read_alt_digits_as_keys
+from fedkey.ui.terminal import read_alt_keys
 from fedkey.ui.themes import THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
 
@@ -98,7 +98,7 @@ class KeyboardApp(App[str]):
         super().__init__()
         self.set_reactive(KeyboardApp.settings, settings)
         self._settings_file = settings_file
-        read_alt_digits_as_keys()
+        read_alt_keys()
         self.typing = TypingScreen(layout)
         self.typing.settings = settings
         self.typing.is_private = is_private or settings.private

@@ -6,10 +6,8 @@ the mouse clicked. Next stop: `fedkey.ui.suggestions`.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.geometry import Offset, Size
@@ -17,31 +15,16 @@ from textual.reactive import reactive
 from textual.style import Style
 from textual.widget import Widget
 
+from fedkey import draft as writing
 from fedkey.draft import Draft
+from fedkey.ui.lines import Line, caret_line, column_of, lines_of, place_at
 from fedkey.ui.messages import CaretPlaced
-
-
-def line_starts(text: str, width: int) -> list[int]:
-    """Where the lines of a text begin when it is wrapped between words.
-
-    Every character belongs to a line, spaces too, and no line is wider than `width - 1` cells, so that the
-    caret has room behind the last character of any.
-    """
-    starts, after_space, cells = [0], 0, 0
-    for place, character in enumerate(text):
-        cells += cell_len(character)
-        # What is too wide moves to a new line from its word's start on, or alone if the word is wider still.
-        while cells >= width and place > starts[-1]:
-            starts.append(after_space if after_space > starts[-1] else place)
-            cells = cell_len(text[starts[-1] : place + 1])
-        if character.isspace():
-            after_space = place + 1
-    return starts
 
 
 class DraftView(Widget):
     """Shows the draft; grows with it up to the height its style allows, then scrolls with the caret."""
 
+    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--placeholder"}
 
     draft: reactive[Draft] = reactive(Draft())
@@ -51,10 +34,12 @@ class DraftView(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._num_lines = 1
+        # What the last move up or down made, and its column: a short line on the way does not change it.
+        self._moved: tuple[Draft, int] | None = None
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the text needs."""
-        self._num_lines = len(line_starts(self.draft.text, width))
+        self._num_lines = len(lines_of(self.draft.text, width))
         return self._num_lines
 
     def render(self) -> Content:
@@ -66,9 +51,12 @@ class DraftView(Widget):
             rest = (self.placeholder[1:], self.get_visual_style("draft--placeholder"))
             return Content.assemble((self.placeholder[:1], caret_style), rest)
         lines = []
-        for start, end in self._visible_lines():
-            has_caret = start <= caret < end or (caret == end == len(text))
-            line = Content(text[start:end] + (" " if has_caret and caret == end else ""))
+        visible = self._visible_lines()
+        with_caret = visible[caret_line(visible, caret)]
+        for start, end in visible:
+            has_caret = (start, end) == with_caret
+            shown = text[start:end].removesuffix("\n")
+            line = Content(shown + (" " if has_caret and caret - start == len(shown) else ""))
             marked = self.draft.marked
             if marked is not None and marked.start < end and marked.end > start:
                 span = max(marked.start - start, 0), min(marked.end, end) - start
@@ -91,29 +79,35 @@ class DraftView(Widget):
         if offset is None:
             return
         lines = self._visible_lines()
-        start, end = lines[min(offset.y, len(lines) - 1)]
-        while start < end and cell_len(self.draft.text[start]) <= offset.x:
-            offset -= Offset(cell_len(self.draft.text[start]), 0)
-            start += 1
-        is_before_wrap = start == end < len(self.draft.text)
-        self.post_message(CaretPlaced(start - 1 if is_before_wrap else start))
+        line = lines[min(offset.y, len(lines) - 1)]
+        self.post_message(CaretPlaced(place_at(self.draft.text, line, offset.x)))
 
-    def _visible_lines(self) -> list[tuple[int, int]]:
-        """First and last place of each line in view."""
+    def moved(self, lines: int) -> Draft:
+        """The draft with the caret so many lines further down, in the column from which it set out; beyond
+        the first and last line, at the start and end of the text."""
+        text, all_lines = self.draft.text, self._lines()
+        here = caret_line(all_lines, self.draft.caret)
+        column = column_of(text, all_lines[here], self.draft.caret)
+        if self._moved is not None and self._moved[0] is self.draft:
+            column = self._moved[1]
+        if 0 <= here + lines < len(all_lines):
+            draft = writing.place(self.draft, place_at(text, all_lines[here + lines], column))
+        else:
+            draft = (writing.top if lines < 0 else writing.bottom)(self.draft)
+        self._moved = draft, column
+        return draft
+
+    def _visible_lines(self) -> list[Line]:
         lines = self._lines()
         height = max(self.content_size.height, 1)
-        last = max(self._caret_line(lines) + 1, height)
+        last = max(caret_line(lines, self.draft.caret) + 1, height)
         return lines[last - height : last]
 
-    def _lines(self) -> list[tuple[int, int]]:
-        text = self.draft.text
-        return list(pairwise([*line_starts(text, max(self.content_size.width, 2)), len(text)]))
-
-    def _caret_line(self, lines: list[tuple[int, int]]) -> int:
-        return next((i for i, (_, end) in enumerate(lines) if self.draft.caret < end), len(lines) - 1)
+    def _lines(self) -> list[Line]:
+        return lines_of(self.draft.text, max(self.content_size.width, 2))
 
     def _place_terminal_cursor(self) -> None:
-        lines = self._visible_lines()
-        line = self._caret_line(lines)
-        column = cell_len(self.draft.text[lines[line][0] : self.draft.caret])
+        lines, caret = self._visible_lines(), self.draft.caret
+        line = caret_line(lines, caret)
+        column = column_of(self.draft.text, lines[line], caret)
         self.app.cursor_position = self.content_region.offset + Offset(column, line)

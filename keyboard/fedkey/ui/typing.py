@@ -65,6 +65,8 @@ EDITS: dict[str, Callable[[Draft], Draft]] = {
     "word_right": writing.word_right,
     "home": writing.home,
     "end": writing.end,
+    "top": writing.top,
+    "bottom": writing.bottom,
 }
 
 
@@ -102,8 +104,13 @@ class TypingScreen(Screen[None]):
         Binding("right", "edit('right')", show=False),
         Binding("ctrl+left,alt+left", "edit('word_left')", show=False),
         Binding("ctrl+right,alt+right", "edit('word_right')", show=False),
+        Binding("up", "move_lines(-1)", show=False),
+        Binding("down", "move_lines(1)", show=False),
         Binding("home,ctrl+a", "edit('home')", show=False),
         Binding("end,ctrl+e", "edit('end')", show=False),
+        Binding("ctrl+home", "edit('top')", show=False),
+        Binding("ctrl+end", "edit('bottom')", show=False),
+        Binding("ctrl+j,alt+enter,shift+enter", "break_line", show=False),
         Binding("pageup", "scroll_back(-1)", show=False),
         Binding("pagedown", "scroll_back(1)", show=False),
     ]
@@ -267,10 +274,16 @@ class TypingScreen(Screen[None]):
 
     def write(self, characters: str) -> None:
         """Puts in characters as they are; nothing is corrected."""
-        draft = writing.insert(self.draft, characters)
+        self._write(writing.insert(self.draft, characters))
+
+    def _write(self, draft: Draft) -> None:
         if not draft.typed and (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self._put(draft)
+
+    def action_break_line(self) -> None:
+        """Begins a new line, which finishes a word as a space does."""
+        self.press("\n")
 
     def show_correction(self, message: Corrected) -> None:
         """Makes a correction that came late, where that is still what the writer would expect."""
@@ -382,10 +395,9 @@ class TypingScreen(Screen[None]):
             await self.run_action(bound.binding.action)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Puts in what was pasted, on one line. It is meant as it is."""
+        """Puts in what was pasted."""
         event.stop()
-        self.write(event.text)
-        self.draft = writing.keep(self.draft)
+        self._write(writing.paste(self.draft, event.text))
 
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""
@@ -404,6 +416,10 @@ class TypingScreen(Screen[None]):
     def on_caret_placed(self, message: CaretPlaced) -> None:
         """Moves the caret to the click."""
         self._put(writing.place(self.draft, message.caret))
+
+    def action_move_lines(self, lines: int) -> None:
+        """Moves the caret up or down in the draft."""
+        self._put(self._view.moved(lines))
 
     def action_scroll_back(self, pages: int) -> None:
         """Looks at earlier or later messages."""

@@ -343,8 +343,20 @@ class EmojiFinder:
 @cache
 def _emoji_by_phrase() -> Mapping[str, tuple[str, ...]]:
     """Phrase in small letters -> emoji, best first."""
-    data: dict[str, list[str]] = json.loads(files("em").joinpath("emojis.json").read_text("utf-8"))
-    return {**_by_keyword(data), **_by_name(data), **_by_saying()}
+    data = emoji_terms()
+    return {**_by_keyword(data), **_by_name(data), **emoji_of_sayings()}
+
+
+@cache
+def emoji_terms() -> Mapping[str, list[str]]:
+    """Every emoji -> its name, with underscores for spaces, and its keywords; in Unicode's order."""
+    terms: dict[str, list[str]] = json.loads(files("em").joinpath("emojis.json").read_text("utf-8"))
+    return terms
+
+
+def spoken(name: str) -> str:
+    """A name of the data as people write it."""
+    return name.replace("_", " ").strip().replace("o clock", "o'clock")
 
 
 class _Word(NamedTuple):
@@ -401,7 +413,8 @@ def _ends_in_negation(words: list[_Word]) -> bool:
     return bool(texts) and (texts[-1] in _NEGATIONS or texts[-1].endswith("n't"))
 
 
-def _by_saying() -> dict[str, tuple[str, ...]]:
+def emoji_of_sayings() -> dict[str, tuple[str, ...]]:
+    """`SAYINGS` by phrase."""
     found: dict[str, tuple[str, ...]] = {}
     for line in SAYINGS.strip().splitlines():
         emoji, phrases = line.split(": ")
@@ -412,7 +425,7 @@ def _by_saying() -> dict[str, tuple[str, ...]]:
 def _by_name(data: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for emoji, (underscored, *_) in data.items():
-        name = underscored.replace("_", " ").replace("o clock", "o'clock")
+        name = spoken(underscored)
         for each in {name, name.removesuffix(" face"), name.removeprefix("flag ")} - UNSAID:
             found[each] = (*found.get(each, ()), emoji)
     return found

@@ -111,6 +111,12 @@ class Draft:
         return self.text[self._word_start : self.caret]
 
     @property
+    def word(self) -> str:
+        """All letters of the word at the caret, which are what a suggestion replaces: to mend a word is to go
+        back into it. Empty where `typed` is."""
+        return self.text[self._word_start : self._word_end]
+
+    @property
     def before(self) -> str:
         """The text before the word being typed, as the engine wants it: with the space that a word accepted
         here would get."""
@@ -131,6 +137,16 @@ class Draft:
         if typed != self.finished_word or self.is_in_front or typed in self.literals:
             return None
         return Place(self._word_start, typed)
+
+    @property
+    def may_be_completed(self) -> bool:
+        """Whether a word is being typed and nothing stands behind it on its line; what was meant literally is
+        complete."""
+        return (
+            self.typed != ""
+            and self.typed not in self.literals
+            and self.text[self.caret : self.caret + 1] in ("", "\n")
+        )
 
     @property
     def marked(self) -> Place | None:
@@ -236,6 +252,16 @@ def accept(draft: Draft, word: str) -> Draft:
     return Draft(head + space + rest, len(head), len(head), literals=draft.literals, swap=swap)
 
 
+def put_emoji(draft: Draft, emoji: str) -> Draft:
+    """Puts an emoji behind the word at the caret or, between words, where the caret is; apart from its
+    neighbours, as an accepted word would be."""
+    end = draft._word_end
+    behind = replace(draft, caret=end, accepted_end=end if draft.typed else draft.accepted_end)
+    accepted = accept(behind, emoji)
+    assert accepted.swap is not None
+    return replace(accepted, swap=replace(accepted.swap, before=_alone(draft)))
+
+
 def backspace(draft: Draft) -> Draft:
     """Deletes the character before the caret. Taking back the punctuation after an accepted word brings its
     space back; taking back the character that brought a correction brings back the letters, too."""
@@ -337,7 +363,8 @@ def undo(draft: Draft) -> Draft:
         return draft
     literals = draft.literals | {swap.typed} if swap.typed else draft.literals
     if not swap.is_correction and swap.before is not None:
-        accepted = accept(swap.before, swap.put.letters.removeprefix(" "))
+        put = put_emoji if swap.before.typed and not swap.typed else accept
+        accepted = put(swap.before, swap.put.letters.removeprefix(" "))
         if (accepted.text, accepted.caret) == (draft.text, draft.caret):
             return replace(swap.before, literals=literals)
     head, tail = draft.text[: swap.put.start], draft.text[swap.put.end :]

@@ -52,8 +52,13 @@ class GatedEngine(Engine):
         phrase: str | None = None,
         emoji: tuple[str, ...] = (),
     ) -> None:
-        """Answers so wherever just these letters are typed."""
+        """Answers so wherever just these letters are typed; the engine is as sure of each word."""
         self.prepared[typed] = Suggestions(words, (0.0,) * len(words), autocorrect, 1.0, phrase, emoji)
+
+    def prepare_sure(self, typed: str, *words: str, autocorrect: str | None = None) -> None:
+        """As `prepare`, but the first word is the one."""
+        log_probs = (-1.0, *(-9.0 for _ in words[1:]))
+        self.prepared[typed] = Suggestions(words, log_probs, autocorrect, 1.0)
 
     def suggest(self, context: str, typed: str, k: int = 3, *, private: bool = False) -> Suggestions:  # type: ignore[override]
         self.asked.append((context, typed))

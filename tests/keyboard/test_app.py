@@ -565,19 +565,21 @@ async def test_an_overtaken_answer_is_never_shown_and_old_words_stay_meanwhile(
         assert seen == [before, words_for(engine, "", "to")]
 
 
-async def test_taking_takes_what_is_shown_whatever_was_typed_of_the_word_since(
+async def test_what_is_shown_is_taken_with_the_letters_typed_since_unless_they_speak_against_it(
     app: KeyboardApp, engine: GatedEngine
 ) -> None:
+    engine.prepare("t", "the", "that", "ouch")
     async with app.run_test() as pilot:
         await pilot.press(*"see ", "t")
         await settled(pilot)
-        shown = words(app)
         engine.gate.clear()
-        await pilot.press("q", "tab")
-        assert text(app) == f"see {shown[0]} |"
+        await pilot.press("h", "a", "tab")
+        assert text(app) == "see tha|"
+        await pilot.press("alt+2")
+        assert text(app) == "see that |"
         engine.gate.set()
         await settled(pilot)
-        assert ("see ", "tq", shown[0]) in engine.told
+        assert ("see ", "tha", "that") in engine.told
 
 
 async def test_words_shown_for_another_place_are_not_taken(app: KeyboardApp, engine: GatedEngine) -> None:
@@ -756,7 +758,7 @@ async def test_a_click_puts_the_caret_into_the_text(app: KeyboardApp, engine: Ga
         await pilot.click(view, offset=(left + 2, top))
         assert text(app) == "se|e you"
         await settled(pilot)
-        assert engine.asked[-1] == ("", "se")
+        assert engine.asked[-1] == ("", "see")  # all of the word, for all of it would be replaced
         await pilot.click(view, offset=(left + 30, top))
         assert text(app) == "see you|"
         assert app.cursor_position - view.content_region.offset == (7, 0)
@@ -993,7 +995,15 @@ async def test_help_can_be_read_to_its_end_in_a_small_terminal(app: KeyboardApp)
 
 async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) -> None:
     names = [command.title for command in app.get_system_commands(app.typing)]
-    assert names == ["Help", "Settings", "Theme", "Private typing", "Clear conversation", "Quit"]
+    assert names == [
+        "Help",
+        "Settings",
+        "Theme",
+        "Private typing",
+        "Emoji",
+        "Clear conversation",
+        "Quit",
+    ]
     async with app.run_test() as pilot:
         await pilot.press(*"hello", "enter", *"dra")
         await pilot.press("ctrl+p")

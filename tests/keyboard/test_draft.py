@@ -28,6 +28,7 @@ KEYS: dict[str, Callable[[Draft], Draft]] = {
     "clear": writing.clear,
     "undo": undo,
     "keep": writing.keep,
+    "🙂": lambda draft: writing.put_emoji(draft, "🙂"),
 }
 
 
@@ -233,6 +234,25 @@ GOLDEN = [
     ("wrld {wrld>world}{left}s{undo}", "worlds| "),
     ("tha{=thanks}{back}giving{undo}", "thanksgiving|"),
     ("tha{=thanks}{back}{back}{undo}", "thank|"),
+    # An emoji that was looked for comes behind the word at the caret.
+    ("{🙂}", "🙂 |"),
+    ("hi{🙂}", "hi 🙂 |"),
+    ("hi {🙂}", "hi 🙂 |"),
+    ("hi{🙂}there", "hi 🙂 there|"),
+    ("hi{🙂}!", "hi 🙂!|"),
+    ("tha{=thanks}{🙂}", "thanks 🙂 |"),
+    ("tha{=thanks},{🙂}", "thanks, 🙂 |"),
+    ("hi{🙂}{🙂}", "hi 🙂 🙂 |"),
+    ("({🙂})", "(🙂)|"),
+    ("hi\n{🙂}", "hi\n🙂 |"),
+    ("hi\nyou{top}{right}{🙂}", "hi 🙂|\nyou"),
+    ("hi you{top}{right}{🙂}", "hi 🙂| you"),
+    ("hi you{word left}{🙂}", "hi 🙂| you"),
+    ("hi you{word left}th{🙂}", "hi th 🙂| you"),
+    ("hi{🙂}{undo}", "hi|"),
+    ("hi{🙂}so{undo}", "hi so|"),
+    ("hi you{top}{right}{🙂}{undo}", "h|i you"),
+    ("{🙂}{undo}", "|"),
     # Emoji and phrases are taken like words.
     ("tha{=thanks}{=🙂}", "thanks 🙂 |"),
     ("tha{=thanks}{=🙂}so", "thanks 🙂 so|"),
@@ -325,6 +345,23 @@ def test_only_a_word_typed_to_its_end_and_not_meant_literally_may_be_corrected(
     assert draft.correctable == expected
 
 
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ("tomorow{left}{left}", "tomorow"),
+        ("tomorow{home}", ""),
+        ("to you{left}{left}{left}{left}", "to"),
+        ("see you{word left}th", "th"),  # begun in front of another word
+        ("don't{left}{left}", "don't"),
+        ("tomorow, {left}{left}", "tomorow"),
+        ("tomo\nrow{home}{left}", "tomo"),
+        ("{=tomorrow}", ""),
+    ],
+)
+def test_suggestions_are_for_all_of_a_word_in_which_the_caret_stands(keys: str, word: str) -> None:
+    assert type_keys(keys).word == word
+
+
 def test_characters_that_go_on_bring_no_correction() -> None:
     assert all(map(writing.brings_correction, ' ,.!?:;)"-…🙂'))
     assert not any(map(writing.brings_correction, "@/\\#"))
@@ -411,6 +448,15 @@ def test_accepting_neither_doubles_nor_loses_a_space(draft: Draft, word: str) ->
         pytest.fail("the accepted word ran into the next one")
     if not rest:
         assert after.text == before + " "
+
+
+@given(drafts, words)
+def test_what_is_replaced_is_what_was_asked_about(draft: Draft, word: str) -> None:
+    after = accept(draft, word)
+    assert after.swap is not None
+    assert after.swap.typed == draft.word
+    assert draft.word.startswith(draft.typed)
+    assert (draft.word == "") == (draft.typed == "")
 
 
 @given(drafts, words, words)

@@ -23,6 +23,7 @@ from fedkey.errors import UserError
 from fedkey.layout import Layout
 from fedkey.releases import InUse
 from fedkey.settings import DEFAULTS, Settings, Value, changed, store
+from fedkey.ui.clipboard import copy_commands
 from fedkey.ui.following import Following
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
@@ -238,6 +239,8 @@ class KeyboardApp(App[str]):
                 else "Remember nothing of what follows",
                 self.action_toggle_private,
             )
+        yield SystemCommand("Emoji", "Find one by its name", self.typing.action_pick_emoji)
+        yield from copy_commands(self.typing)
         yield SystemCommand(
             "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.geometry import Offset, Size
@@ -25,11 +26,13 @@ class DraftView(Widget):
     """Shows the draft; grows with it up to the height its style allows, then scrolls with the caret."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--placeholder"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--ghost", "draft--placeholder"}
 
     draft: reactive[Draft] = reactive(Draft())
     placeholder: reactive[str] = reactive("Message")
     """Stands where the text will begin."""
+    ghost: reactive[str] = reactive("")
+    """The rest of a word, to be shown behind the caret where there is room."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +50,8 @@ class DraftView(Widget):
         text, caret = self.draft.text, self.draft.caret
         # Reversed, the caret is seen without colours, too; `get_visual_style` forgets that of a text style.
         caret_style = self.get_visual_style("draft--caret") + Style(reverse=True)
+        # Told from what is typed without colours, too.
+        ghost_style = self.get_visual_style("draft--ghost") + Style(italic=True)
         if not text:
             rest = (self.placeholder[1:], self.get_visual_style("draft--placeholder"))
             return Content.assemble((self.placeholder[:1], caret_style), rest)
@@ -62,9 +67,20 @@ class DraftView(Widget):
                 span = max(marked.start - start, 0), min(marked.end, end) - start
                 line = line.stylize(Style(underline=True), *span)
             if has_caret:
+                if ghost := self.ghost_in_view:
+                    line = Content.assemble(line[: caret - start], (ghost, ghost_style))
                 line = line.stylize(caret_style, caret - start, caret - start + 1)
             lines.append(line)
         return Content("\n").join(lines)
+
+    @property
+    def ghost_in_view(self) -> str:
+        """The rest of a word, if its line has room for all of it: it never moves the text. Each letter typed
+        makes it shorter, so that it does not come and go."""
+        lines = self._lines()
+        line = lines[caret_line(lines, self.draft.caret)]
+        needed = column_of(self.draft.text, line, self.draft.caret) + cell_len(self.ghost)
+        return self.ghost if needed <= self.content_size.width else ""
 
     def watch_draft(self) -> None:
         """Asks for more or fewer lines, and tells the terminal where the caret is: input methods open their

@@ -14,7 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 KEYS = (
-    ("Tab", "take the first suggestion"),
+    ("Tab", "take the first suggestion, or the grey rest"),
+    ("→", "at the end: take the grey rest of a word"),
     ("Alt+1 2 3", "take the first, second, third one"),
     ("Alt+4", "take the phrase behind them"),
     ("Alt+5 6", "take an emoji"),
@@ -25,6 +26,8 @@ KEYS = (
     ("Esc", "hide them, and leave the word as it is"),
     ("Enter", "send"),
     ("Ctrl+J", "new line; so do Alt+Enter and Shift+Enter"),
+    ("Ctrl+O", "find an emoji by its name"),
+    ("Ctrl+C", "copy what the mouse selected, or the draft"),
     ("Ctrl+W", "delete the word before the caret"),
     ("Ctrl+U", "delete the line before the caret"),
     ("Ctrl+← →", "jump over a word"),

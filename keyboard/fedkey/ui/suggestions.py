@@ -53,6 +53,21 @@ def offered(suggestions: Suggestions, typed: str, *, may_correct: bool, with_emo
     return (*_filled(words, NUM_WORDS), *_filled(phrase, 1), *_filled(emoji, NUM_EMOJI))
 
 
+def still_fits(offer: Offer, asked: str, typed: str) -> bool:
+    """Whether an offer that was shown for some letters may be taken for those that stand there now.
+
+    Not if it began with the letters and does no more: it is on screen for the few milliseconds only that the
+    next answer takes. A word shown for a mistake may be meant with any further letters, and an emoji follows
+    a word, so that there must be none.
+    """
+    if offer.kind is Kind.LITERAL:
+        return typed != ""
+    if offer.kind is Kind.EMOJI:
+        return typed == ""
+    text, asked, typed = offer.text.lower(), asked.lower(), typed.lower()
+    return text.startswith(typed) or not text.startswith(asked)
+
+
 def written(offer: Offer) -> str:
     """An offer as it stands in its place."""
     if offer.kind is Kind.CORRECTION:

@@ -4,9 +4,10 @@ In: what was pressed, and the engine's answers. Out: questions, and what became 
 the app. Next stop: `fedkey.ui.app`.
 
 Who types fast is ahead of the engine. What is shown therefore keeps the question it answers: an answer is
-shown only if nothing was asked since, and a shown word is taken only for the place in the text for which it
-was shown, whatever has been typed of the word by then. A correction is made at once if the answer for all of
-the word's letters is shown, and otherwise when it comes, if the word still stands where it stood.
+shown only if nothing was asked since, and stays until the next one, so that the strip is never empty between
+two keys. A shown word is taken only for the place in the text for which it was shown, and not if letters
+typed since speak against it. A correction is made at once if the answer for all of the word's letters is
+shown, and otherwise when it comes, if the word still stands where it stood.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from textual.widgets import Footer, Static
 
 from fedkey import draft as writing
 from fedkey.draft import Draft, Place
+from fedkey.ghost import Ghost, ghost_for
 from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
 from fedkey.releases import InUse
 from fedkey.settings import DEFAULTS, Settings
+from fedkey.ui.clipboard import copy
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
@@ -45,7 +48,7 @@ from fedkey.ui.messages import (
     Typable,
     Written,
 )
-from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered
+from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 """Below this the keyboard is not legible, and a sentence stands in its place."""
@@ -84,7 +87,7 @@ class TypingScreen(Screen[None]):
     """Conversation, draft, suggestions and keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "take(0)", "Take", key_display="Tab"),
+        Binding("tab", "complete", "Take", key_display="Tab"),
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
@@ -111,6 +114,8 @@ class TypingScreen(Screen[None]):
         Binding("ctrl+home", "edit('top')", show=False),
         Binding("ctrl+end", "edit('bottom')", show=False),
         Binding("ctrl+j,alt+enter,shift+enter", "break_line", show=False),
+        Binding("ctrl+o", "pick_emoji", show=False),
+        Binding("ctrl+v", "paste_copied", show=False),
         Binding("pageup", "scroll_back(-1)", show=False),
         Binding("pagedown", "scroll_back(1)", show=False),
     ]
@@ -134,6 +139,8 @@ class TypingScreen(Screen[None]):
         # What is put in place of letters is numbered, so that the engine knows what is taken back.
         self._swaps = 0
         self._last_swap = 0
+        self._ghost: Ghost | None = None
+        self._picked_emoji: tuple[str, ...] = ()
         # Words whose correction may still come, by the number it would have.
         self._finished: dict[int, Place] = {}
         # Held, not looked up: the engine's thread may answer while the screen is being built or taken down.
@@ -170,6 +177,7 @@ class TypingScreen(Screen[None]):
     def watch_draft(self, draft: Draft) -> None:
         """Shows the draft."""
         self._view.draft = draft
+        self._show_ghost()
 
     def watch_messages(self, messages: tuple[str, ...]) -> None:
         """Shows the conversation."""
@@ -183,7 +191,12 @@ class TypingScreen(Screen[None]):
         """Shows the words and how long they took."""
         if shown is None:
             self._strip.offers = NOTHING
+            self._ghost = None
+            self._show_ghost()
             return
+        asked = shown.question
+        self._ghost = ghost_for(shown.suggestions, asked.context, asked.typed, self._ghost)
+        self._show_ghost()
         self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms", layout=False)
         may_correct = self.settings.autocorrect and self.draft.correctable is not None
         self._strip.offers = offered(
@@ -196,6 +209,11 @@ class TypingScreen(Screen[None]):
     def watch_settings(self) -> None:
         """Shows the same answer as it is wanted now."""
         self.watch_shown(self.shown)
+
+    def _show_ghost(self) -> None:
+        is_wanted = self.settings.ghost_text and self.draft.may_be_completed
+        ghost = self._ghost if is_wanted else None
+        self._view.ghost = "" if ghost is None else ghost.rest(self._context_here, self.draft.typed)
 
     def watch_is_private(self, is_private: bool) -> None:
         """Says so, and asks again: what is remembered comes or goes."""
@@ -234,7 +252,7 @@ class TypingScreen(Screen[None]):
     def _ask(self) -> None:
         self._revision += 1
         self.post_message(
-            Asked(Question(self._revision, self._context_here, self.draft.typed, self.is_private))
+            Asked(Question(self._revision, self._context_here, self.draft.word, self.is_private))
         )
 
     @property
@@ -303,6 +321,8 @@ class TypingScreen(Screen[None]):
 
     def action_edit(self, name: str) -> None:
         """Deletes or moves; the names are those of `EDITS`."""
+        if name == "right" and self.draft.caret == len(self.draft.text) and self._take_ghost():
+            return
         draft = EDITS[name](self.draft)
         if name == "backspace" and self.draft.is_just_corrected:
             self._take_back(draft)
@@ -314,6 +334,17 @@ class TypingScreen(Screen[None]):
             self.post_message(TakenBack(self._last_swap))
             self._put(draft)
 
+    def action_complete(self) -> None:
+        """Takes the word whose rest stands behind the caret, otherwise the first on the strip."""
+        if not self._take_ghost():
+            self.action_take(0)
+
+    def _take_ghost(self) -> bool:
+        if not self._view.ghost_in_view or self._ghost is None:
+            return False
+        self._take(Offer(Kind.WORD, self._ghost.word))
+        return True
+
     def action_take(self, rank: int) -> None:
         """Takes what is shown in a place for this place in the text, the best word being 0."""
         self._take(self._strip.in_view[rank])
@@ -324,11 +355,9 @@ class TypingScreen(Screen[None]):
             self._take(message.offer)
 
     def _take(self, offer: Offer | None) -> None:
-        if offer is None or self._shown_for_here() is None:
+        shown, typed = self._shown_for_here(), self.draft.word
+        if offer is None or shown is None or not still_fits(offer, shown.question.typed, typed):
             return
-        typed = self.draft.typed
-        if offer.kind is Kind.EMOJI and typed:
-            return  # It was meant to follow the word before.
         # What was typed since the letters were shown belongs to them.
         text = typed if offer.kind is Kind.LITERAL else offer.text
         if not text:
@@ -398,6 +427,37 @@ class TypingScreen(Screen[None]):
         """Puts in what was pasted."""
         event.stop()
         self._write(writing.paste(self.draft, event.text))
+
+    def action_paste_copied(self) -> None:
+        """Puts in what was copied here, for terminals that leave Ctrl+V to the keyboard."""
+        self._write(writing.paste(self.draft, self.app.clipboard))
+
+    def action_copy_text(self) -> None:
+        """Copies what is selected in the conversation, otherwise the draft."""
+        text = self.get_selected_text() or self.draft.text
+        if text:
+            copy(self, text)
+        else:
+            self.app.action_help_quit()
+
+    def action_pick_emoji(self) -> None:
+        """Opens the page on which an emoji is looked for."""
+        # Its widgets are not imported before the first paint.
+        from fedkey.ui.emoji_picker import EmojiPicker
+
+        self.app.push_screen(EmojiPicker(self._picked_emoji), self._put_emoji)
+
+    def _put_emoji(self, emoji: str | None) -> None:
+        if emoji is None:
+            return
+        if not self.is_private:
+            self._picked_emoji = tuple(dict.fromkeys((emoji, *self._picked_emoji)))
+        if (word := self.draft.finished_word) is not None:
+            self._tell(word, word)
+        # The engine does not learn emoji, and knows of nothing by this number when it is taken back.
+        self._swaps += 1
+        self._last_swap = self._swaps
+        self._put(writing.put_emoji(self.draft, emoji))
 
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""

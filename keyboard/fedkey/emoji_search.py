@@ -9,7 +9,7 @@ in their names, or among their keywords; the likelier meant first. Next stop: `f
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -44,48 +44,47 @@ def search(query: str, *, k: int = MANY) -> list[NamedEmoji]:
         return named([query.strip()])[:k]
     phrase = " ".join(wanted)
     found = [
-        (costs, number, entry.named)
+        (cost, number, entry.named)
         for number, entry in enumerate(_entries())
-        if (costs := entry.costs(wanted, phrase)) is not None
+        if (cost := entry.cost(wanted, phrase)) is not None
     ]
     return [each for *_, each in sorted(found)][:k]
 
 
 class _Entry(NamedTuple):
-    """What an emoji may be looked for under; the entries of `SAYINGS` come first."""
+    """What an emoji may be looked for under. Words stand between spaces: `in` is all the search there is."""
 
     named: NamedEmoji
-    phrases: dict[str, int]
+    phrases: Mapping[str, int]
     """What people say where they use it, and whether it is the first or a later choice there."""
-    name: frozenset[str]
-    keywords: frozenset[str]
+    name: str
+    keywords: str
 
-    def costs(self, wanted: Sequence[str], phrase: str) -> int | None:
+    def cost(self, wanted: Sequence[str], phrase: str) -> int | None:
         """How far it is from what is wanted; None if some of that does not fit at all."""
         if not wanted:
             return 0
         if phrase in self.phrases:
-            return self.phrases[phrase] - NOWHERE
-        costs = [self._cost(word) for word in wanted]
-        if max(costs) == NOWHERE:
-            return None
-        # Of names that hold all of it, the one that holds little else.
-        return sum(costs) * 32 + min(len(self.name), 31)
-
-    def _cost(self, word: str) -> int:
-        if word in self.name:
-            return 0
-        places = (self.name, self.keywords)
-        begun = (i + 1 for i, words in enumerate(places) if any(each.startswith(word) for each in words))
-        return next(begun, NOWHERE)
+            return self.phrases[phrase] - _LAST
+        total = 0
+        for word in wanted:
+            if f" {word}" in self.name:
+                # Of names that have it, the one that has little else.
+                total += (0 if f" {word} " in self.name else _LAST) + min(len(self.name), _LAST - 1)
+            elif f" {word}" in self.keywords:
+                total += 2 * _LAST
+            else:
+                return None
+        return total
 
 
-NOWHERE = 9
-"""Costs more than any place in which a word may be found."""
+_LAST = 64
+"""Longer than most names, and more than a phrase has emoji."""
 
 
 @cache
 def _entries() -> tuple[_Entry, ...]:
+    # Those of `SAYINGS` come first.
     phrases: dict[str, dict[str, int]] = {}
     for phrase, choices in emoji_of_sayings().items():
         for rank, emoji in enumerate(choices):
@@ -96,9 +95,12 @@ def _entries() -> tuple[_Entry, ...]:
         underscored, *keywords = terms[emoji]
         name = spoken(underscored)
         said = phrases.get(emoji, {})
-        others = frozenset(word for term in (*keywords, *said) for word in _words(term))
-        entries.append(_Entry(NamedEmoji(emoji, name), said, frozenset(_words(name)), others))
+        entries.append(_Entry(NamedEmoji(emoji, name), said, _spaced([name]), _spaced([*keywords, *said])))
     return tuple(entries)
+
+
+def _spaced(terms: Sequence[str]) -> str:
+    return f" {' '.join(word for term in terms for word in _words(term))} "
 
 
 def _words(text: str) -> list[str]:

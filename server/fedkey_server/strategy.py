@@ -369,13 +369,15 @@ class SeededFedAvg(FedAvg):
             raise Unusable("malformed reply", f"{type(error).__name__}: {error}") from error
         if its_round != server_round:
             raise Unusable("late, from another round")
-        norm = rough_norm_of(update)  # infinite or none at all if one number of it is
-        if not all(map(math.isfinite, (num_targets, nll, num_steps, vote, norm))):
-            raise Unusable("not finite")
         if {name: tensor.shape for name, tensor in update.items()} != {
             name: tensor.shape for name, tensor in self.reference.items()
         }:
             raise Unusable("wrong shapes")
+        if any(tensor.dtype != torch.float32 for tensor in update.values()):
+            raise Unusable("wrong types")
+        norm = rough_norm_of(update)  # infinite or none at all if one number of it is
+        if not all(map(math.isfinite, (num_targets, nll, num_steps, vote, norm))):
+            raise Unusable("not finite")
         if num_targets < 1 and self.private is None:
             raise Unusable("nothing to train on")
         if self.update_norm and norm > self.update_norm * (1 + ROUGHNESS):

@@ -551,6 +551,12 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         changed_reply(lambda c: set_weights(c, lambda w: w.update({"model.norm.weight": torch.ones(3)}))),
         "wrong shapes",
     ),
+    "whole numbers, which have no norm": (
+        changed_reply(
+            lambda c: set_weights(c, lambda w: w.update({"model.norm.weight": w["model.norm.weight"].long()}))
+        ),
+        "wrong types",
+    ),
     "a negative weight in the average": (
         changed_reply(lambda c: c.metric_records[METRICS].update({"num-examples": -5})),
         "nothing to train on",

@@ -46,7 +46,7 @@ class LentArray(Array):
     @property
     def data(self) -> bytes:
         """What Flower would have written at once."""
-        written = Array(self.lent.numpy()).data
+        written = _bytes_of(self.lent)
         self.data = written
         return written
 
@@ -71,29 +71,44 @@ class LentArray(Array):
 
 def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """A copy: what happens to the tensors afterwards does not change it."""
-    return ArrayRecord(dict(tensors))
+    record = lend(tensors)
+    for array in record.values():
+        array.data  # noqa: B018 - to read it is to write it
+    return record
 
 
 def lend(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """Equal to `to_record`, but without the copy: nobody may write to the tensors any more."""
-    record = ArrayRecord()
+    arrays: dict[str, Array] = {}
     for name, tensor in tensors.items():
         numbers = tensor.detach().cpu().contiguous()
-        record[name] = LentArray(numbers) if numbers.dtype == torch.float32 else Array(numbers.numpy())
-    return record
+        arrays[name] = LentArray(numbers) if numbers.dtype == torch.float32 else Array(numbers.numpy())
+    return _record_of(arrays)
 
 
 def twin_of(record: ArrayRecord) -> ArrayRecord:
     """A record with arrays of its own over the same bytes: a change to either does not reach the other.
 
-    Copies of the objects take half the time of Flower's way to the same, `ArrayRecord(dict(record))`, which
-    checks and builds every array anew (0.14 against 0.32 ms for 29 arrays), and keep what Flower worked out
-    about the bytes, their hash.
+    Copies of the objects take a fifteenth of the time of Flower's way to the same,
+    `ArrayRecord(dict(record))`, which checks and builds every array anew (0.017 against 0.26 ms for 29
+    arrays), and keep what Flower worked out about the bytes, their hash.
     """
-    twin = record.copy()
-    for name, array in record.items():
-        twin[name] = copy(array)
+    return _record_of({name: _twin_of(array) for name, array in record.items()})
+
+
+def _twin_of(array: Array) -> Array:
+    if isinstance(array, LentArray):
+        return copy(array)  # it writes its bytes, and both have them
+    twin = Array.__new__(Array)
+    twin.__dict__.update(array.__dict__)
     return twin
+
+
+def _record_of(arrays: dict[str, Array]) -> ArrayRecord:
+    """`ArrayRecord(arrays)` without a look at each name and array."""
+    record = ArrayRecord()
+    record.__dict__["_data"] = arrays
+    return record
 
 
 def record_in(content: RecordDict, name: str, kind: type[Kind]) -> Kind:
@@ -132,6 +147,11 @@ def _from_array(array: Array) -> Tensor:
     if not is_plain or not data.startswith(header):
         return torch.from_numpy(array.numpy())
     return torch.frombuffer(data, dtype=torch.float32, offset=len(header)).reshape(shape)
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    """What Flower would write of a float32 tensor, copied once instead of three times on the way."""
+    return b"".join((_header(tuple(tensor.shape)), tensor.numpy().data))
 
 
 @lru_cache(maxsize=1024)

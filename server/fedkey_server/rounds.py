@@ -12,7 +12,7 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ from fedkey_server.train import gradient_step
 
 Weights = dict[str, Tensor]
 
-CHUNK = 1 << 15
-"""Numbers added up at once; 256 KB in float64."""
+CHUNK = 1 << 16
+"""Numbers added up at once; half a megabyte in float64, and as much of the sum."""
 
 
 @dataclass(frozen=True)
@@ -182,21 +182,15 @@ class Average:
 
     def add(self, update: Mapping[str, Tensor], weight: float) -> None:
         """Adds one update. Sums are kept in float64, so that their order costs no precision worth naming."""
-        self.add_all([(update, weight)])
-
-    def add_all(self, updates: Sequence[tuple[Mapping[str, Tensor], float]]) -> None:
-        """Adds updates of the same names and shapes in their order, to the same sum as one by one: some at a
-        time are faster, because the sum, which is the largest of what is moved, is moved once for all."""
-        if not updates:
-            return
-        for name, first in updates[0][0].items():
-            if name not in self.total:
-                self.total[name] = torch.zeros(first.shape, dtype=torch.float64)
-            parts = [(update[name].detach().reshape(-1), weight) for update, weight in updates]
-            _add_to(self.total[name].view(-1), parts)
-        for _, weight in updates:
-            self.weight += weight
-            self.num_reports += 1
+        for name, tensor in update.items():
+            numbers = tensor.detach()
+            if name in self.total:
+                _add_to(self.total[name].view(-1), numbers.reshape(-1), weight)
+            else:  # rather than to zeros, which would be written and read for nothing
+                total = torch.empty(numbers.shape, dtype=torch.float64)
+                self.total[name] = total.copy_(numbers).mul_(weight)
+        self.weight += weight
+        self.num_reports += 1
 
     def mean(self) -> Weights:
         """The weighted mean in float32."""
@@ -205,11 +199,10 @@ class Average:
         return {name: (tensor / self.weight).float() for name, tensor in self.total.items()}
 
 
-def _add_to(total: Tensor, updates: Sequence[tuple[Tensor, float]]) -> None:
-    """total += weight * numbers for each update, all flat, in float64; a core's cache at a time."""
+def _add_to(total: Tensor, numbers: Tensor, weight: float) -> None:
+    """total += weight * numbers, both flat, in float64; in parts that stay in a core's cache while they are
+    widened and added."""
     buffer = torch.empty(min(CHUNK, len(total)), dtype=torch.float64)
     for start in range(0, len(total), CHUNK):
         part = total[start : start + CHUNK]
-        wide = buffer[: len(part)]
-        for numbers, weight in updates:
-            part.add_(wide.copy_(numbers[start : start + CHUNK]), alpha=weight)
+        part.add_(buffer[: len(part)].copy_(numbers[start : start + CHUNK]), alpha=weight)

@@ -87,7 +87,10 @@ class ServerOptimizer:
         if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in update.items()}:
             raise ValueError("the update does not fit the weights")
         rate = self.config.learning_rate if learning_rate is None else learning_rate
-        return {name: weight + rate * self._direction(name, update[name]) for name, weight in weights.items()}
+        return {
+            name: torch.add(weight, self._direction(name, update[name]), alpha=rate)
+            for name, weight in weights.items()
+        }
 
     def _direction(self, name: str, update: Tensor) -> Tensor:
         config = self.config

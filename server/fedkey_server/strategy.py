@@ -194,6 +194,7 @@ class SeededFedAvg(FedAvg):
         def watched() -> Iterator[Message]:
             for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
                 yield reply
+                del reply  # see aggregate_train
                 on_reply(1)
                 if self.result.reports >= self.goal and self._waited_for:
                     self.result.lost["late"] += len(self._waited_for)
@@ -320,24 +321,29 @@ class SeededFedAvg(FedAvg):
         updates = _Updates(self.aggregation, weigh_alike=bool(self.update_norm))
         result = self.result
         for reply in replies:
-            node = reply.metadata.src_node_id
-            if node not in self._waited_for:  # a phone speaks once a round, and only when it is asked
-                result.besides["replayed or not asked for"] += 1
-                continue
-            self._waited_for.remove(node)
-            try:
-                report = self._read(server_round, reply)
-            except Unusable as fault:
-                result.refused[fault.reason] += 1
-                result.examples.setdefault(fault.reason, fault.detail)
-                continue
-            updates.add(report)
-            result.reports += 1
-            result.nll += report.nll
-            result.num_targets += report.num_targets
-            result.num_steps += report.num_steps
+            self._take(server_round, reply, updates)
+            del reply  # before the next phone works: its update gets this one's memory, still in the cache
         is_enough = result.reports >= self.least_reports
         return self._conclude(server_round, updates.gathered() if is_enough else None), MetricRecord()
+
+    def _take(self, server_round: int, reply: Message, updates: _Updates) -> None:
+        """Adds a reply to the round's, or counts why not."""
+        result, node = self.result, reply.metadata.src_node_id
+        if node not in self._waited_for:  # a phone speaks once a round, and only when it is asked
+            result.besides["replayed or not asked for"] += 1
+            return
+        self._waited_for.remove(node)
+        try:
+            report = self._read(server_round, reply)
+        except Unusable as fault:
+            result.refused[fault.reason] += 1
+            result.examples.setdefault(fault.reason, fault.detail)
+            return
+        updates.add(report)
+        result.reports += 1
+        result.nll += report.nll
+        result.num_targets += report.num_targets
+        result.num_steps += report.num_steps
 
     def _conclude(self, server_round: int, gathered: Gathered | None) -> ArrayRecord | None:
         """The server's step along what the phones found; none if that was too little."""
@@ -398,10 +404,6 @@ class Gathered(NamedTuple):
     """Sum of the phones' votes on the clip."""
 
 
-AT_ONCE = 4
-"""Updates that wait until they are added up together; the server holds no more of them."""
-
-
 class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
@@ -413,17 +415,14 @@ class _Updates:
         self.config = config
         self.weigh_alike = weigh_alike
         self._average = Average()
-        self._waiting: list[tuple[Weights, float]] = []
         self._updates: list[Weights] = []
         self._votes = 0.0
 
     def add(self, report: PhoneReport) -> None:
         """Adds one phone's."""
         if self.config.name == "mean":
-            self._waiting.append((report.update, 1 if self.weigh_alike else report.num_targets))
+            self._average.add(report.update, 1 if self.weigh_alike else report.num_targets)
             self._votes += report.vote
-            if len(self._waiting) == AT_ONCE:
-                self._add_up()
         else:
             self._updates.append(report.update)
 
@@ -436,9 +435,4 @@ class _Updates:
                 return Gathered(trimmed_mean(self._updates, self.config.trimmed_share), 1, 0.0)
             case "krum":
                 return Gathered(krum(self._updates, self.config.num_bad, self.config.num_kept), 1, 0.0)
-        self._add_up()
         return Gathered(self._average.total, self._average.weight, self._votes)
-
-    def _add_up(self) -> None:
-        self._average.add_all(self._waiting)
-        self._waiting = []

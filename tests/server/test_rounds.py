@@ -90,22 +90,20 @@ def test_the_average_is_numpys_weighted_mean(reports: list[tuple[list[float], in
     assert mean.dtype == torch.float32
 
 
-def test_updates_added_together_come_to_the_same_as_one_by_one() -> None:
+def test_long_tensors_are_added_in_parts_and_none_is_forgotten() -> None:
     generator = torch.Generator().manual_seed(1)
-    sizes = {"long": 2 * CHUNK + 3, "short": 5}
+    sizes = {"long": (2 * CHUNK + 3,), "wide": (3, 5), "one": ()}
     updates = [
         ({name: torch.randn(size, generator=generator) for name, size in sizes.items()}, weight)
         for weight in (1.0, 7.0, 300.0)
     ]
-    together, one_by_one = Average(), Average()
-    together.add_all([])
-    together.add_all(updates[:1])
-    together.add_all(updates[1:])
+    updates.append(({**updates[1][0], "wide": torch.randn(5, 3, generator=generator).double().T}, 2.0))
+    updates.reverse()  # one that lies scattered in memory, in another precision, may come first
+    average = Average()
     for update, weight in updates:
-        one_by_one.add(update, weight)
-    assert (together.weight, together.num_reports) == (one_by_one.weight, 3)
-    for name, total in one_by_one.total.items():
-        assert torch.equal(together.total[name], total)
+        average.add(update, weight)
+    assert (average.weight, average.num_reports) == (310.0, 4)
+    for name, total in average.total.items():
         expected = sum(update[name].double() * weight for update, weight in updates)
         torch.testing.assert_close(total, expected, rtol=1e-14, atol=1e-12)
 

@@ -136,6 +136,12 @@ def test_words_are_typed_and_taken_and_the_terminal_is_left_as_it_was(
     terminal.press("Enter")
     sent = f"see {first}, {second} q"
     terminal.wait_for(lambda: sent in terminal.text and "│ Message" in terminal.text)
+
+    # Escape and Enter in one: a new line, where Enter alone would send.
+    terminal.type("one")
+    terminal.press("M-Enter")
+    terminal.type("two")
+    terminal.wait_for(lambda: "│ one " in terminal.text and "│ two" in terminal.text)
     terminal.press("C-q")
     terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
     assert terminal.text == f"status 0\n{PROMPT}"

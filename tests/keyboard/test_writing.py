@@ -213,6 +213,27 @@ async def test_what_the_mouse_selects_is_copied_and_otherwise_the_draft(app: Key
         assert text(app) == "dra|"
 
 
+async def test_a_selection_may_span_messages(app: KeyboardApp) -> None:
+    async with app.run_test(size=(80, 36)) as pilot:
+        for message in ("one", "two", "three"):
+            await pilot.press(*message, "enter")
+        first, *_, last = [bubble.query_one(Static) for bubble in app.typing.query(Bubble)]
+        await wait_for(pilot, lambda: last.size.height and first.size.height)
+        left = first.content_region.offset - first.region.offset
+        await pilot.mouse_down(first, offset=left)
+        await pilot.hover(last, offset=left + Offset(5, 0))
+        await pilot.mouse_up(last, offset=left + Offset(5, 0))
+        await pilot.press("ctrl+c")
+        assert app.clipboard == "one\ntwo\nthree"
+
+
+async def test_a_long_draft_has_room_where_there_is_some(app: KeyboardApp) -> None:
+    async with app.run_test(size=(120, 44)) as pilot:
+        view = app.typing.query_one(DraftView)
+        app.typing.write("\n".join("abcdefgh"))
+        await wait_for(pilot, lambda: view.size.height == 8)
+
+
 async def test_what_was_copied_is_put_in_as_it_is(app: KeyboardApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*"one", "ctrl+j", *"two", "ctrl+c", "ctrl+j", "ctrl+v")

@@ -165,6 +165,14 @@ class ModelEntry:
             raise ValueError("its cache is too large")
 
     @property
+    def num_weights(self) -> int:
+        """Numbers that training set; words share one table on the way in and out."""
+        queries_and_output = 2 * self.width * self.width
+        keys_and_values = 2 * self.width * self.num_key_value_heads * self.head_size
+        layer = queries_and_output + keys_and_values + 3 * self.width * self.hidden_width + 2 * self.width
+        return self.vocab_size * self.width + self.num_layers * layer + self.width
+
+    @property
     def key_slots(self) -> int:
         """Length of the cache's time axis. Sliding attention has room for twice its span: what a position
         looks at, and as much to read on, or to go back, before older keys make room."""

@@ -988,7 +988,7 @@ async def test_help_can_be_read_to_its_end_in_a_small_terminal(app: KeyboardApp)
     async with app.run_test(size=(40, 12)) as pilot:
         await pilot.press("f1")
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
-        for _ in range(40):
+        for _ in range(80):
             await pilot.press("down")
         await wait_for(pilot, lambda: "remembered." in screen_text(app))
 

@@ -33,6 +33,7 @@ from fedkey.ui.messages import (
     Corrected,
     EngineFailed,
     EngineReady,
+    Explained,
     Finished,
     Noticed,
     Released,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from fedkey.engine import Engine
 
 
-WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (63, "-wide")]
+WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (63, "-wide"), (100, "-widest")]
 HEIGHTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (18, "-medium"), (24, "-high"), (40, "-highest")]
 """From so many cells on, the screen has this class; `app.tcss` says what that means."""
 
@@ -103,6 +104,7 @@ class KeyboardApp(App[str]):
         self.typing = TypingScreen(layout)
         self.typing.settings = settings
         self.typing.is_private = is_private or settings.private
+        self.typing.shows_glass_box = settings.glass_box
         self._stays_private = is_private
         self.typing.release = release
         self.inference = Inference(open_engine, self.post_message)
@@ -127,6 +129,8 @@ class KeyboardApp(App[str]):
         """Lets them take effect at once."""
         self.theme = new.theme
         self.typing.settings = new
+        if old.glass_box != new.glass_box:
+            self.typing.shows_glass_box = new.glass_box
         if old.private != new.private and not self._stays_private:
             self.typing.is_private = new.private
 
@@ -200,6 +204,10 @@ class KeyboardApp(App[str]):
         """Passes an answer to the screen."""
         self.typing.show_answer(message)
 
+    def on_explained(self, message: Explained) -> None:
+        """Passes it to the screen, which shows it in the glass box."""
+        self.typing.show_explanation(message)
+
     def on_corrected(self, message: Corrected) -> None:
         """Passes a correction to the screen."""
         self.typing.show_correction(message)
@@ -241,6 +249,13 @@ class KeyboardApp(App[str]):
             )
         yield SystemCommand("Emoji", "Find one by its name", self.typing.action_pick_emoji)
         yield from copy_commands(self.typing)
+        yield SystemCommand(
+            "Glass box",
+            "Hide how fast the keyboard is and what it weighs"
+            if self.typing.shows_glass_box
+            else "Show how fast the keyboard is, what it saves and what it weighs",
+            self.typing.action_toggle_glass_box,
+        )
         yield SystemCommand(
             "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
         )

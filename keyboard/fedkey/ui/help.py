@@ -33,6 +33,7 @@ KEYS = (
     ("Ctrl+← →", "jump over a word"),
     ("PgUp PgDn", "look back in the conversation"),
     ("F10", "settings, and what they mean"),
+    ("F9", "glass box: see the engine at work"),
     ("Ctrl+P", "commands: private typing, themes, more"),
     ("Ctrl+Q", "quit"),
 )

@@ -19,6 +19,7 @@ from fedkey.ui.messages import (
     Corrected,
     EngineFailed,
     EngineReady,
+    Explained,
     Finished,
     Noticed,
     Question,
@@ -124,6 +125,9 @@ class Inference:
                 answer = engine.suggest(work.context, work.typed, private=work.is_private)
                 self._post(Answered(work, answer))
                 self._answered = work
+                if work.is_explained and self._question is None:
+                    explanation = engine.explain(work.context, work.typed, private=work.is_private)
+                    self._post(Explained(work, explanation, engine.bundle.manifest))
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             else:

@@ -17,7 +17,9 @@ from fedkey.releases import InUse
 from fedkey.settings import Value
 
 if TYPE_CHECKING:
+    from fedkey.bundle import Manifest
     from fedkey.engine import Suggestions
+    from fedkey.explanation import Explanation
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Question:
         context: everything before the word being typed, see `Engine.suggest`.
         typed: its letters so far.
         is_private: whether nothing that was remembered may show.
+        is_explained: whether somebody wants to see what lies behind the answer.
     """
 
     revision: int
     context: str
     typed: str
     is_private: bool = False
+    is_explained: bool = False
 
 
 @dataclass
@@ -140,6 +144,19 @@ class Answered(Message):
     def can_replace(self, message: Message) -> bool:
         """Of several answers that wait to be shown, only the last matters."""
         return isinstance(message, Answered)
+
+
+@dataclass
+class Explained(Message):
+    """What lies behind the answer to a question, and the manifest of what answered."""
+
+    question: Question
+    explanation: Explanation
+    manifest: Manifest
+
+    def can_replace(self, message: Message) -> bool:
+        """Of several that wait to be shown, only the last matters."""
+        return isinstance(message, Explained)
 
 
 @dataclass

@@ -13,14 +13,16 @@ shown, and otherwise when it comes, if the word still stands where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
+from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.reactive import var
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from fedkey import draft as writing
@@ -38,6 +40,7 @@ from fedkey.ui.messages import (
     Asked,
     CaretPlaced,
     Corrected,
+    Explained,
     Finished,
     KeyTapped,
     Kind,
@@ -48,10 +51,16 @@ from fedkey.ui.messages import (
     Typable,
     Written,
 )
+from fedkey.ui.pulse import Pulse
 from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits
+
+if TYPE_CHECKING:
+    from fedkey.ui.glass_box import GlassBox
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 """Below this the keyboard is not legible, and a sentence stands in its place."""
+
+GLIMPSE_SECONDS = 0.05
 
 LOADING = "Loading the model …"
 
@@ -91,6 +100,7 @@ class TypingScreen(Screen[None]):
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
+        Binding("f9", "toggle_glass_box", show=False),
         Binding("f10", "app.settings", show=False),
         Binding("alt+1,f2", "take(0)", show=False),
         Binding("alt+2,f3", "take(1)", show=False),
@@ -132,6 +142,8 @@ class TypingScreen(Screen[None]):
     release: var[InUse | None] = var(None)
     """What is typed with, if its registry is followed."""
     settings: var[Settings] = var(DEFAULTS, init=False)
+    shows_glass_box: var[bool] = var(False)
+    """Whether the engine can be watched at work."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -152,6 +164,11 @@ class TypingScreen(Screen[None]):
         self._strip = SuggestionStrip()
         self._keypad = Keypad(layout)
         self._too_small = Static(id="too-small")
+        self._pulse = Pulse()
+        # Beside the keys, and in the conversation's place where there is no room; made when first wanted.
+        self._glass_boxes: tuple[GlassBox, ...] = ()
+        self._explained: Explained | None = None
+        self._glimpse_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """From the top: title, conversation, draft, suggestions, keys, footer."""
@@ -174,8 +191,9 @@ class TypingScreen(Screen[None]):
 
     # ---------------------------------------------------------------------------------- what is shown
 
-    def watch_draft(self, draft: Draft) -> None:
+    def watch_draft(self, old: Draft, draft: Draft) -> None:
         """Shows the draft."""
+        self._pulse.changed(old, draft, len(self.messages))
         self._view.draft = draft
         self._show_ghost()
 
@@ -230,10 +248,52 @@ class TypingScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Says what is missing where the keyboard has no room."""
+        self.call_after_refresh(self._show_glimpse)  # perhaps elsewhere now
         width, height = event.size
         self._too_small.update(
             f"fedkey needs {MIN_WIDTH} × {MIN_HEIGHT} characters; this terminal has {width} × {height}."
         )
+
+    # ------------------------------------------------------------------------------- the glass box
+
+    def action_toggle_glass_box(self) -> None:
+        """Lets the engine be seen at work, or not."""
+        self.shows_glass_box = not self.shows_glass_box
+
+    def watch_shows_glass_box(self, is_shown: bool) -> None:
+        """Makes room for it, and asks again: what is on screen was not explained."""
+        self.set_class(is_shown, "-glass")
+        if is_shown:
+            self.call_after_refresh(self._open_glass_box)
+
+    async def _open_glass_box(self) -> None:
+        if not self._glass_boxes:
+            from fedkey.ui.glass_box import GlassBox
+
+            beside, instead = GlassBox(id="glass-beside"), GlassBox(id="glass-instead")
+            self._glass_boxes = beside, instead
+            await self.mount(beside)
+            await self.query_one("#desk").mount(instead, after=self._conversation)
+        self._ask()
+
+    def show_explanation(self, message: Explained) -> None:
+        """Shows what lies behind an answer."""
+        self._explained = message
+        self._show_glimpse()
+
+    def _show_glimpse(self) -> None:
+        """A moment later: to watch must not slow down what is watched, and nobody reads faster."""
+        if self.shows_glass_box and self._glimpse_timer is None:
+            self._glimpse_timer = self.set_timer(GLIMPSE_SECONDS, self._draw_glimpse)
+
+    def _draw_glimpse(self) -> None:
+        from fedkey.ui.glass_box import Glimpse
+
+        self._glimpse_timer = None
+        glimpse = Glimpse(self._pulse.session, self.shown, self._explained, self.release)
+        for box in self._glass_boxes:
+            if box.display:
+                box.glimpse = glimpse
 
     # ------------------------------------------------------------------------- suggestions come and go
 
@@ -241,6 +301,13 @@ class TypingScreen(Screen[None]):
         """Shows an answer, unless something was asked since or the writer wants to see none."""
         if answer.question.revision == self._revision:
             self.shown = answer
+            pressed_at = self._pulse.answering()
+            if pressed_at is not None:
+                self.call_after_refresh(self._note_seen, pressed_at)
+
+    def _note_seen(self, pressed_at: float) -> None:
+        self._pulse.seen(pressed_at, get_time())
+        self._show_glimpse()
 
     def action_dismiss_suggestions(self) -> None:
         """Hides the suggestions, and those on their way, until the text changes. Nothing unseen is put in:
@@ -251,8 +318,17 @@ class TypingScreen(Screen[None]):
 
     def _ask(self) -> None:
         self._revision += 1
+        self._pulse.asked()
         self.post_message(
-            Asked(Question(self._revision, self._context_here, self.draft.word, self.is_private))
+            Asked(
+                Question(
+                    self._revision,
+                    self._context_here,
+                    self.draft.word,
+                    self.is_private,
+                    is_explained=self.shows_glass_box,
+                )
+            )
         )
 
     @property
@@ -351,6 +427,7 @@ class TypingScreen(Screen[None]):
 
     def on_offer_chosen(self, message: OfferChosen) -> None:
         """Takes what was clicked."""
+        self._pulse.pressed(message.time)
         if message.offer in self._strip.in_view:
             self._take(message.offer)
 
@@ -407,6 +484,7 @@ class TypingScreen(Screen[None]):
         Left to the app, what is bound would be done when letters that came after it, in the same bundle over
         a slow line, had been typed already.
         """
+        self._pulse.pressed(event.time)
         if event.key in (BACKSPACE, ENTER):
             self._keypad.light(event.key)
         if event.is_printable and event.character is not None and not event.key.startswith("alt+"):
@@ -461,6 +539,7 @@ class TypingScreen(Screen[None]):
 
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""
+        self._pulse.pressed(message.time)
         key, keypad = message.key, self._keypad
         keypad.light(key.name)
         if key.name == SHIFT:

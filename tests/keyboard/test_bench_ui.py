@@ -108,7 +108,9 @@ def test_a_program_on_a_terminal_is_typed_into_and_its_frames_are_timed() -> Non
         terminal.type("k")
         assert terminal.wait_for(lambda lines: lines[2].startswith("got k"), 20) > first
         if Path("/proc/self/stat").exists():
-            assert 0 < (terminal.processor_seconds() or 0) < 5
+            spent = terminal.processor_seconds()
+            assert spent is not None
+            assert 0 <= spent < 5
         terminal.type("q")
         with pytest.raises(UserError, match=r"it shows: .*whole got k no more"):
             terminal.wait_for(lambda lines: False, 20)
@@ -158,7 +160,8 @@ def test_the_keyboard_on_screen_is_measured(printed: Json) -> None:
     assert printed["keys"][MESSAGE]["count"] == 1
     every = printed["all_keys"]
     assert every["count"] >= len(first)
-    assert every["text_ms"]["count"] > 0.7 * every["count"]
+    # A letter that stood there as ghost text changes nothing.
+    assert every["text_ms"]["count"] > 0.4 * every["count"]
     assert 0 < every["text_ms"]["p50"] <= every["text_ms"]["p100"]
     assert 0 < every["suggestions_ms"]["count"] <= every["count"]
     paint = printed["first_paint"]

@@ -4,6 +4,7 @@ In: torch tensors. Out: torch tensors. Next stop: `fedkey_kernels.reference`, th
 """
 
 from fedkey_kernels.attention import attention, block_sparse_attention
+from fedkey_kernels.distillation import linear_distillation
 from fedkey_kernels.linear_attention import linear_attention
 from fedkey_kernels.lion import Lion
 from fedkey_kernels.loss import bartlett_loss, linear_cross_entropy
@@ -23,6 +24,7 @@ __all__ = [
     "length_mask",
     "linear_attention",
     "linear_cross_entropy",
+    "linear_distillation",
     "rms_norm",
     "rotary_table",
     "rotate",

@@ -101,6 +101,21 @@ def linear_cross_entropy(
     return (nll_n + z_penalty * log_z_n.square()).sum(), nll_n.sum().detach(), hits
 
 
+def linear_distillation(hidden_nd: Tensor, weight_vd: Tensor, ids_nk: Tensor, probs_nk: Tensor) -> Tensor:
+    """Sum over N of the cross entropy of softmax(hidden weight^T) against a teacher who named K pieces and
+    their probabilities; all others are one outcome (Hinton et al. 2015, 1503.02531, with temperature 1).
+
+    -sum_k p_k log q_k - (1 - sum_k p_k) log(1 - sum_k q_k); an id of -1 names nothing.
+    """
+    is_there_nk = ids_nk >= 0
+    log_q_nv = (hidden_nd @ weight_vd.T).log_softmax(dim=-1)
+    log_q_nk = log_q_nv.gather(1, ids_nk.clamp(min=0))
+    p_nk = probs_nk.to(log_q_nk.dtype) * is_there_nk
+    q_n = (log_q_nk.exp() * is_there_nk).sum(dim=-1)
+    p_n = p_nk.sum(dim=-1)
+    return -(p_nk * log_q_nk).sum() - ((1 - p_n) * torch.log1p(-q_n)).sum()
+
+
 def bartlett_loss(hidden_nd: Tensor, weight_vd: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Labels drawn from softmax(hidden weight^T), one for each of N rows, and the sum of their NLL
     (differentiable; the labels are constants).

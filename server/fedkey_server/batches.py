@@ -131,7 +131,7 @@ def _message_parts(message: Sequence[str], pieces: Pieces, window: int) -> Itera
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Rows of several documents each; all arrays are [R, T]."""
+    """Rows of several documents each; arrays are [R, T] unless they say otherwise."""
 
     tokens: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
@@ -140,6 +140,8 @@ class PackedRows:
     """Counted from 0 in each document."""
     document_ids: npt.NDArray[np.int32]
     """Number of the document in its row; -1 is padding."""
+    numbers: npt.NDArray[np.int64]
+    """[R] which row of the packing each is."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -147,7 +149,11 @@ class PackedRows:
     def take(self, rows: slice | npt.NDArray[np.int64]) -> PackedRows:
         """Some of the rows."""
         return PackedRows(
-            self.tokens[rows], self.targets[rows], self.positions[rows], self.document_ids[rows]
+            self.tokens[rows],
+            self.targets[rows],
+            self.positions[rows],
+            self.document_ids[rows],
+            self.numbers[rows],
         )
 
     @property
@@ -196,7 +202,7 @@ def pack(documents: Documents, row_length: int, tile: int, *, seed: int = 0) -> 
             positions[row, where] = np.arange(length)
             document_ids[row, where] = place * tile + order  # distinct within the row
             column += length
-    return PackedRows(tokens, targets, positions, document_ids)
+    return PackedRows(tokens, targets, positions, document_ids, np.arange(num_rows))
 
 
 def _fill_tiles(lengths: npt.NDArray[np.int64], tile: int, rng: np.random.Generator) -> list[list[int]]:

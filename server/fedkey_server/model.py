@@ -23,6 +23,7 @@ from fedkey_kernels import (
     document_mask,
     linear_attention,
     linear_cross_entropy,
+    linear_distillation,
     rms_norm,
     rotary_table,
     rotate,
@@ -259,14 +260,24 @@ class Model(nn.Module):
         positions_bt: Tensor,
         document_ids_bt: Tensor,
         z_penalty: float = 0.0,
+        taught: Taught | None = None,
+        lesson_weight: float = 0.0,
     ) -> Losses:
-        """Sums over the graded targets of a batch (those that are not `IGNORE`)."""
+        """Sums over the graded targets of a batch (those that are not `IGNORE`).
+
+        With lessons the total also holds, `lesson_weight` times, the cross entropy against what a teacher
+        expected at the taught places.
+        """
         hidden_btd = self(tokens_bt, positions_bt, document_ids_bt)
         graded_bt = targets_bt != IGNORE
         targets_n = targets_bt[graded_bt]
         total, nll, hits = linear_cross_entropy(
             hidden_btd[graded_bt], self.embedding_vd, targets_n, z_penalty
         )
+        if taught is not None:
+            hidden_nd = hidden_btd.flatten(0, 1)[taught.places_n]
+            lesson = linear_distillation(hidden_nd, self.embedding_vd, taught.ids_nk, taught.probs_nk)
+            total = total + lesson_weight * lesson
         return Losses(total, nll, hits, targets_n.numel())
 
     def bartlett_loss(
@@ -285,11 +296,22 @@ class Model(nn.Module):
         return nll
 
 
+class Taught(NamedTuple):
+    """What a teacher expected in a batch."""
+
+    places_n: Tensor
+    """[N] int64 in 0..B*T-1, row times row length plus column: after which piece."""
+    ids_nk: Tensor
+    """[N, K] int64, likely next pieces, or `fedkey_kernels.distillation.NO_PIECE`."""
+    probs_nk: Tensor
+    """[N, K] float32, their probabilities."""
+
+
 class Losses(NamedTuple):
     """Sums over graded targets; divide by `num_targets` for means."""
 
     total: Tensor
-    """NLL + z_penalty * logZ^2, differentiable."""
+    """NLL + z_penalty * logZ^2 and what lessons add, differentiable."""
     nll: Tensor
     """Negative log likelihood in nats."""
     hits: Tensor

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from fedkey_kernels import SophiaG
 from fedkey_server.batches import PackedRows
-from fedkey_server.model import IGNORE, Model
+from fedkey_server.lessons import Lessons
+from fedkey_server.model import IGNORE, Model, Taught
 from fedkey_server.parallel import ALONE, Processes, no_exchange
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -57,14 +58,18 @@ class Objective(nn.Module):
 
     Args:
         precision: see `precision`.
+        lesson_weight: of what a teacher expected, where a batch comes with it.
     """
 
-    def __init__(self, model: Model, precision: str = "auto") -> None:
+    def __init__(self, model: Model, precision: str = "auto", lesson_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.precision = precision
+        self.lesson_weight = lesson_weight
 
-    def forward(self, batch: Batch, z_penalty: float, label_seed: int | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: Batch, z_penalty: float, label_seed: int | None, taught: Taught | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sums over graded targets: what is to be differentiated, and the NLL.
 
         With a `label_seed` they are those of labels that the model draws itself, without the penalty.
@@ -73,7 +78,7 @@ class Objective(nn.Module):
             if label_seed is not None:
                 total = self.model.bartlett_loss(*batch, seed=label_seed)
                 return total, total.detach()
-            losses = self.model.loss(*batch, z_penalty=z_penalty)
+            losses = self.model.loss(*batch, z_penalty, taught, self.lesson_weight)
             return losses.total, losses.nll
 
 
@@ -88,15 +93,29 @@ class Share:
     num_targets: int
     """Graded targets of the whole step."""
     num_processes: int
+    taught: Sequence[Taught] = ()
+    """What a teacher expected of each part; empty without lessons."""
 
     @classmethod
-    def of(cls, rows: PackedRows, num_parts: int, processes: Processes = ALONE) -> Share:
+    def of(
+        cls,
+        rows: PackedRows,
+        num_parts: int,
+        processes: Processes = ALONE,
+        lessons: Lessons | None = None,
+    ) -> Share:
         """This process's share of the rows of a step, on its device."""
         taken = [(number, rows.take(part)) for number, part in processes.parts(len(rows), num_parts)]
         own_targets = sum(int((part.targets != IGNORE).sum()) for _, part in taken)
         num_targets = int((rows.targets != IGNORE).sum())
         parts = [(number, to_batch(part, processes.device)) for number, part in taken]
-        return cls(parts, own_targets, num_targets, processes.count)
+        length = rows.tokens.shape[1]
+        taught = (
+            []
+            if lessons is None
+            else [lessons.of(part.numbers, length, processes.device) for _, part in taken]
+        )
+        return cls(parts, own_targets, num_targets, processes.count, taught)
 
 
 def _backward(
@@ -110,7 +129,10 @@ def _backward(
     for i, (_, batch) in enumerate(share.parts):
         is_last = i == len(share.parts) - 1
         with nullcontext() if is_last else no_exchange(objective):
-            total, part_nll = objective(batch, z_penalty, None if label_seeds is None else label_seeds[i])
+            if label_seeds is not None:
+                total, part_nll = objective(batch, z_penalty, label_seeds[i])
+            else:
+                total, part_nll = objective(batch, z_penalty, None, share.taught[i] if share.taught else None)
             (total / divisor).backward()
         nll += part_nll
     return nll

@@ -29,6 +29,7 @@ from fedkey_kernels import SophiaG
 from fedkey_kernels.loss import linear_cross_entropy
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
+from fedkey_server.lessons import Lessons
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.parallel import ALONE, Processes
 from fedkey_server.phones import load_held_out
@@ -92,6 +93,8 @@ class TrainConfig:
     z_penalty: float = 1e-3
     """Weight of logZ^2. It keeps log Z steady, so that the phone can take one usual value off the logits; 0.1
     would bring it to zero, and cost 0.18 nats per piece after 200 steps of the tiny preset."""
+    lesson_weight: float = 1.0
+    """Weight of what a teacher expected beside what stands in the text, where there are lessons."""
     validate_every: int = 200
     validation_rows: int = 128
     """Rows of validation text looked at each time."""
@@ -125,7 +128,14 @@ class TrainConfig:
         for name in ("learning_rate", "rho"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"train.{name} must be more than 0, not {getattr(self, name)}")
-        for name in ("warmup_steps", "final_share", "weight_decay", "clip_norm", "z_penalty"):
+        for name in (
+            "warmup_steps",
+            "final_share",
+            "weight_decay",
+            "clip_norm",
+            "z_penalty",
+            "lesson_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must not be negative, but it is {getattr(self, name)}")
         for name in ("beta1", "beta2"):
@@ -233,15 +243,22 @@ class Trainer:
         model: on `processes.device`.
         stream: the text in steps.
         processes: those that share the rows of a step.
+        lessons: what a teacher expected of the text.
     """
 
     def __init__(
-        self, config: Config, model: Model, stream: BatchStream, processes: Processes = ALONE
+        self,
+        config: Config,
+        model: Model,
+        stream: BatchStream,
+        processes: Processes = ALONE,
+        lessons: Lessons | None = None,
     ) -> None:
         self.settings = settings = config.train
         self.model = model
         self.stream = stream
         self.processes = processes
+        self.lessons = lessons
         if settings.compile:
             model.compile()  # in place: whoever calls the model gets the compiled one, and names stay
         self.optimizer = optim.build(
@@ -253,7 +270,7 @@ class Trainer:
             beta2=settings.beta2,
             rho=settings.rho,
         )
-        self.objective = processes.wrap(Objective(model, settings.precision))
+        self.objective = processes.wrap(Objective(model, settings.precision, settings.lesson_weight))
 
     def learning_rate(self, step: int) -> float:
         """That of step `step`, counted from 0."""
@@ -268,7 +285,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         rows = self.stream.batch(step)
-        share = Share.of(rows, settings.accumulate, self.processes)
+        share = Share.of(rows, settings.accumulate, self.processes, self.lessons)
         if isinstance(self.optimizer, SophiaG) and step % settings.hessian_every == 0:
             curvature_step(self.objective, self.optimizer, share, (settings.seed, step))
         nll = optimizer_step(self.objective, self.optimizer, share, settings.z_penalty, settings.clip_norm)
@@ -284,6 +301,7 @@ def train(
     num_steps: int | None = None,
     profile: bool = False,
     processes: Processes = ALONE,
+    lessons: Path | None = None,
 ) -> dict[str, Any]:
     """Trains until `num_steps` and returns the final figures; goes on where an earlier process stopped.
 
@@ -295,15 +313,18 @@ def train(
         num_steps: overrides `config.train.num_steps`.
         profile: whether to write `RUN/trace.json` of a few of the first process's steps.
         processes: those that train together; each calls this with the same arguments.
+        lessons: file of what a teacher expected of `data`'s text, made by `fedkey-server teach`.
 
     Raises:
-        UserError: the folders do not fit the configuration or each other, a step has too few rows for the
-            processes, or there are too few steps left to profile.
+        UserError: the folders or the lessons do not fit the configuration or each other, a step has too few
+            rows for the processes, or there are too few steps left to profile.
     """
     settings = config.train
     processes.parts(settings.batch_rows, settings.accumulate)  # before a run folder is made for nothing
     num_steps = settings.num_steps if num_steps is None else num_steps
     described = _described(config, num_steps) | {"init": None if init is None else init.name}
+    if lessons is not None:
+        described |= {"lessons": checkpoint.sha256(lessons)}
     files = (SERVER_TEXT, VALIDATION_TEXT)
     processes.once(lambda: checkpoint.start_run(run, described, "train", data, files, init))
     if (run / "done.json").exists():
@@ -317,7 +338,8 @@ def train(
     model = initial_model(config, data, init).to(device)
     documents = Documents.load(data / SERVER_TEXT)
     stream = BatchStream(pack(documents, window, window), settings.batch_rows, settings.seed)
-    trainer = Trainer(replace(config, train=settings), model, stream, processes)
+    taught = None if lessons is None else _lessons_of(lessons, data)
+    trainer = Trainer(replace(config, train=settings), model, stream, processes, taught)
     start, nll_so_far, targets = _resume(run, trainer)
     if profile and num_steps - start <= SKIPPED_STEPS:
         raise UserError(
@@ -401,6 +423,13 @@ def _profiled(run: Path, is_wanted: bool, processes: Processes) -> AbstractConte
 
 def _mean(total: Tensor, count: int) -> float:
     return float(total) / max(1, count)
+
+
+def _lessons_of(path: Path, data: Path) -> Lessons:
+    lessons = Lessons.load(path)
+    if lessons.text != checkpoint.sha256(data / SERVER_TEXT):
+        raise UserError(f"The lessons {path} are of another text than {data}'s; make them for it.")
+    return lessons
 
 
 def initial_model(config: Config, data: Path, init: Path | None) -> Model:

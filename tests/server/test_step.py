@@ -108,7 +108,7 @@ def test_curvature_is_estimated_from_the_models_own_labels(config: Config, rows:
         model = Model(config.model)
         optimizer = sophia(model)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        share = Share.of(PackedRows(rows.tokens, targets, rows.positions, rows.document_ids), 2)
+        share = Share.of(PackedRows(rows.tokens, targets, rows.positions, rows.document_ids, rows.numbers), 2)
         curvature_step(Objective(model), optimizer, share, (seed, 5))
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         return optim.flat_state(model, optimizer)["model.norm.weight/hessian"]

@@ -54,7 +54,13 @@ def test_the_count_is_that_of_a_counter_in_torch(monkeypatch: pytest.MonkeyPatch
     targets = rng.integers(0, SHAPE.vocab_size, shape)
     targets[0, :5] = IGNORE
     positions = np.broadcast_to(np.arange(SHAPE.window), shape)
-    rows = PackedRows(rng.integers(0, SHAPE.vocab_size, shape), targets, positions, np.zeros(shape, np.int32))
+    rows = PackedRows(
+        rng.integers(0, SHAPE.vocab_size, shape),
+        targets,
+        positions,
+        np.zeros(shape, np.int32),
+        np.arange(shape[0]),
+    )
     model = Model(SHAPE)
     with FlopCounterMode(display=False) as counter:
         model.loss(*Share.of(rows, 1).parts[0][1]).total.backward()

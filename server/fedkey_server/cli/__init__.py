@@ -15,6 +15,9 @@ SUBCOMMANDS = {
     "train": Subcommand(
         "fedkey_server.cli.train", "Train a model centrally; resumes a run that was stopped."
     ),
+    "teach": Subcommand(
+        "fedkey_server.cli.teach", "Write down what a larger run expects, for a smaller one to learn from."
+    ),
     "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
     "watch": Subcommand("fedkey_server.cli.watch", "Watch a run on a screen, or draw its charts."),
     "evaluate": Subcommand("fedkey_server.cli.evaluate", "Compare bundles on authors no stage has seen."),

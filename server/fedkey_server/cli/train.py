@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder; an unfinished run goes on")
     parser.add_argument("--init", type=Path, help="start from the weights of this run or bundle")
     parser.add_argument(
+        "--lessons",
+        type=Path,
+        metavar="FILE",
+        help="learn from a teacher, too, by what 'fedkey-server teach' wrote of this data's text",
+    )
+    parser.add_argument(
         "--steps-of",
         type=Path,
         metavar="RUN",
@@ -54,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             num_steps=num_steps,
             profile=arguments.profile,
             processes=processes,
+            lessons=arguments.lessons,
         )
     if not processes.is_first:
         return 0

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from fedkey.bundle import BundleError
     from fedkey.engine import Accepted, Engine, Suggestions
     from fedkey.errors import UserError
+    from fedkey.shipped import shipped_bundle
 
-__all__ = ["Accepted", "BundleError", "Engine", "Suggestions", "UserError"]
+__all__ = ["Accepted", "BundleError", "Engine", "Suggestions", "UserError", "shipped_bundle"]
 __version__ = "0.1.0"
 
 _HOME = {
@@ -27,6 +28,7 @@ _HOME = {
     "Engine": "fedkey.engine",
     "Suggestions": "fedkey.engine",
     "UserError": "fedkey.errors",
+    "shipped_bundle": "fedkey.shipped",
 }
 
 

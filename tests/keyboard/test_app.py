@@ -1001,6 +1001,7 @@ async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) 
         "Theme",
         "Private typing",
         "Emoji",
+        "Glass box",
         "Clear conversation",
         "Quit",
     ]

@@ -158,6 +158,22 @@ async def test_it_shows_the_candidates_and_what_a_space_would_do(app: KeyboardAp
         assert f"{engine.bundle.manifest.model.num_weights / 1e6:.1f} M weights" in text(app)
 
 
+async def test_what_is_remembered_does_not_show_while_typing_privately(
+    app: KeyboardApp, engine: Watched
+) -> None:
+    for _ in range(3):
+        engine.accept("", "", "zorblax")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await typed(pilot, "zo")
+        await wait_for(pilot, lambda: "zorblax" in text(app))
+        app.action_toggle_private()
+        await wait_for(
+            pilot, lambda: (seen := box(app).glimpse.explained) is not None and seen.question.is_private
+        )
+        assert "zorblax" not in text(app)
+
+
 async def test_a_command_opens_it(app: KeyboardApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         (command,) = (each for each in app.get_system_commands(app.screen) if each.title == "Glass box")

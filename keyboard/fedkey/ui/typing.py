@@ -13,16 +13,13 @@ shown, and otherwise when it comes, if the word still stands where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
-from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.reactive import var
-from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from fedkey import draft as writing
@@ -40,7 +37,6 @@ from fedkey.ui.messages import (
     Asked,
     CaretPlaced,
     Corrected,
-    Explained,
     Finished,
     KeyTapped,
     Kind,
@@ -51,16 +47,11 @@ from fedkey.ui.messages import (
     Typable,
     Written,
 )
-from fedkey.ui.pulse import Pulse
 from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits
-
-if TYPE_CHECKING:
-    from fedkey.ui.glass_box import GlassBox
+from fedkey.ui.watched import WatchedScreen
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 """Below this the keyboard is not legible, and a sentence stands in its place."""
-
-GLIMPSE_SECONDS = 0.05
 
 LOADING = "Loading the model …"
 
@@ -92,7 +83,7 @@ class Keys(Footer):
             yield key
 
 
-class TypingScreen(Screen[None]):
+class TypingScreen(WatchedScreen):
     """Conversation, draft, suggestions and keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -100,7 +91,6 @@ class TypingScreen(Screen[None]):
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
-        Binding("f9", "toggle_glass_box", show=False),
         Binding("f10", "app.settings", show=False),
         Binding("alt+1,f2", "take(0)", show=False),
         Binding("alt+2,f3", "take(1)", show=False),
@@ -135,15 +125,9 @@ class TypingScreen(Screen[None]):
     messages: var[tuple[str, ...]] = var(())
     is_ready: var[bool] = var(False)
     """Whether the engine answers yet."""
-    shown: var[Answered | None] = var(None)
-    """The answer on the strip; None while it is empty."""
     is_private: var[bool] = var(False)
     """Whether nothing is remembered, and nothing that was remembered shows."""
-    release: var[InUse | None] = var(None)
-    """What is typed with, if its registry is followed."""
     settings: var[Settings] = var(DEFAULTS, init=False)
-    shows_glass_box: var[bool] = var(False)
-    """Whether the engine can be watched at work."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -164,11 +148,6 @@ class TypingScreen(Screen[None]):
         self._strip = SuggestionStrip()
         self._keypad = Keypad(layout)
         self._too_small = Static(id="too-small")
-        self._pulse = Pulse()
-        # Beside the keys, and in the conversation's place where there is no room; made when first wanted.
-        self._glass_boxes: tuple[GlassBox, ...] = ()
-        self._explained: Explained | None = None
-        self._glimpse_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """From the top: title, conversation, draft, suggestions, keys, footer."""
@@ -237,6 +216,7 @@ class TypingScreen(Screen[None]):
         """Says so, and asks again: what is remembered comes or goes."""
         self._title.update("fedkey · private" if is_private else "fedkey")
         self._view.placeholder = "Private message" if is_private else "Message"
+        self._explained = None
         if self.is_mounted:
             self.shown = None
             self._ask()
@@ -254,60 +234,13 @@ class TypingScreen(Screen[None]):
             f"fedkey needs {MIN_WIDTH} × {MIN_HEIGHT} characters; this terminal has {width} × {height}."
         )
 
-    # ------------------------------------------------------------------------------- the glass box
-
-    def action_toggle_glass_box(self) -> None:
-        """Lets the engine be seen at work, or not."""
-        self.shows_glass_box = not self.shows_glass_box
-
-    def watch_shows_glass_box(self, is_shown: bool) -> None:
-        """Makes room for it, and asks again: what is on screen was not explained."""
-        self.set_class(is_shown, "-glass")
-        if is_shown:
-            self.call_after_refresh(self._open_glass_box)
-
-    async def _open_glass_box(self) -> None:
-        if not self._glass_boxes:
-            from fedkey.ui.glass_box import GlassBox
-
-            beside, instead = GlassBox(id="glass-beside"), GlassBox(id="glass-instead")
-            self._glass_boxes = beside, instead
-            await self.mount(beside)
-            await self.query_one("#desk").mount(instead, after=self._conversation)
-        self._ask()
-
-    def show_explanation(self, message: Explained) -> None:
-        """Shows what lies behind an answer."""
-        self._explained = message
-        self._show_glimpse()
-
-    def _show_glimpse(self) -> None:
-        """A moment later: to watch must not slow down what is watched, and nobody reads faster."""
-        if self.shows_glass_box and self._glimpse_timer is None:
-            self._glimpse_timer = self.set_timer(GLIMPSE_SECONDS, self._draw_glimpse)
-
-    def _draw_glimpse(self) -> None:
-        from fedkey.ui.glass_box import Glimpse
-
-        self._glimpse_timer = None
-        glimpse = Glimpse(self._pulse.session, self.shown, self._explained, self.release)
-        for box in self._glass_boxes:
-            if box.display:
-                box.glimpse = glimpse
-
     # ------------------------------------------------------------------------- suggestions come and go
 
     def show_answer(self, answer: Answered) -> None:
         """Shows an answer, unless something was asked since or the writer wants to see none."""
         if answer.question.revision == self._revision:
             self.shown = answer
-            pressed_at = self._pulse.answering()
-            if pressed_at is not None:
-                self.call_after_refresh(self._note_seen, pressed_at)
-
-    def _note_seen(self, pressed_at: float) -> None:
-        self._pulse.seen(pressed_at, get_time())
-        self._show_glimpse()
+            self._note_drawing()
 
     def action_dismiss_suggestions(self) -> None:
         """Hides the suggestions, and those on their way, until the text changes. Nothing unseen is put in:

@@ -1020,8 +1020,10 @@ async def test_the_theme_is_chosen_from_the_palette(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
         assert app.theme == "fedkey-dark"
         await pilot.press("ctrl+p")
-        await wait_for(pilot, lambda: "Theme" in screen_text(app))
-        await pilot.press(*"theme", "enter")
+        await wait_for(pilot, lambda: "Search for commands" in screen_text(app))
+        await pilot.press(*"theme")
+        await wait_for(pilot, lambda: "Choose other colours" in screen_text(app))
+        await pilot.press("enter")
         await wait_for(pilot, lambda: "fedkey-light" in screen_text(app))
         await pilot.press(*"fedkey-light", "enter")
         await wait_for(pilot, lambda: app.theme == "fedkey-light")

@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fedkey.errors import UserError
-from fedkey.text import is_word, normalise, split
+from fedkey.text import normalise
 
 DIARY = "diary.jsonl"
 """File beside the personal memory."""
@@ -127,7 +127,7 @@ class Diary:
 
 
 def _num_words(entry: Entry) -> int:
-    return sum(map(is_word, split(entry.text)))
+    return entry.text.count(" ") + 1  # as a corpus counts them, and cheap enough for every message sent
 
 
 def _line(entry: Entry) -> bytes:

@@ -3,8 +3,9 @@
 In: the server's weights and settings in a message. Out: the phone's update and sums in the reply. Next stop:
 `fedkey_server.strategy`.
 
-The same app runs in the in-process Grid, on Ray and on real SuperNodes. A node is a phone, and its
-`partition-id` says which. In a simulation every node can reach every phone's text, and the message says which
+The same app runs in the in-process Grid, on Ray, on real SuperNodes and at a keyboard that joined
+(`fedkey_server.keyboard_phone`), whose text is its diary. A node is a phone, and its `partition-id` says
+which. In a simulation every node can reach every phone's text, and the message says which
 phone to be: Ray's node ids are random, and a seed shall draw the same phones on every engine.
 Hyperparameters come with the message too, so that phones need no configuration of their own.
 """
@@ -22,9 +23,11 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from fedkey.errors import UserError
+from fedkey_server.batches import Documents
 from fedkey_server.clipping import Clipped, clip
 from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
+from fedkey_server.own_text import own_documents
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.records import from_record, lend, record_in
 from fedkey_server.rounds import RoundsConfig, client_update
@@ -74,20 +77,15 @@ class Work(NamedTuple):
 def _work(message: Message, context: Context) -> Work:
     """Trains."""
     settings = record_in(message.content, CONFIG, ConfigRecord)
-    phones = _phones(str(context.run_config["data"]))
     phone = _phone(context, int(str(settings["phone"])))
-    owner = phone % len(phones) if context.run_config.get("resampled") else phone
-    if owner >= len(phones):
-        raise UserError(
-            f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
-        )
+    documents = _documents(phone, context, settings)
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
     model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
     report = client_update(
         model,
-        phones.documents(owner),
+        documents,
         rounds,
         float(str(settings["z-penalty"])),
         np.random.default_rng((rounds.seed, round_number, phone)),
@@ -97,6 +95,21 @@ def _work(message: Message, context: Context) -> Work:
     # A private run's noise covers the update and the vote, and nothing else may tell what was typed.
     told = (0, 0.0, 0) if settings["private"] else (report.num_targets, report.nll, report.num_steps)
     return Work(clipped, dict(zip(SUMS, told, strict=True)), round_number)
+
+
+def _documents(phone: int, context: Context, settings: ConfigRecord) -> Documents:
+    """What the phone holds: a keyboard's diary, or its part of the data folder."""
+    diary = context.node_config.get("diary")
+    if diary is not None:
+        bundle, window = Path(str(context.node_config["bundle"])), int(str(settings["model.window"]))
+        return own_documents(Path(str(diary)), bundle, str(settings.get("tokenizer")), window)
+    phones = _phones(str(context.run_config["data"]))
+    owner = phone % len(phones) if context.run_config.get("resampled") else phone
+    if owner >= len(phones):
+        raise UserError(
+            f"There is no phone {phone}: the data hold phones 0 to {len(phones) - 1}; start fewer nodes."
+        )
+    return phones.documents(owner)
 
 
 def _phone(context: Context, named: int) -> int:
@@ -110,7 +123,9 @@ def _identity(message: Message, context: Context) -> Identity:
         registry = simulated_registry(int(str(context.node_config["num-partitions"])))
         return Identity(phone, simulated_identity(phone), registry)
     identity = read_identity(Path(str(context.node_config["identity"])))
-    return Identity(phone, identity, read_registry(Path(str(context.run_config["registry"]))))
+    # A keyboard has a registry of its own and asks no server for one.
+    registry = read_registry(Path(str(context.node_config.get("registry") or context.run_config["registry"])))
+    return Identity(phone, identity, registry)
 
 
 @lru_cache(maxsize=4)

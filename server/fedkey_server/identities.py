@@ -55,6 +55,24 @@ def read_identity(path: Path) -> Ed25519PrivateKey:
         raise UserError(f"{path} is no identity: it must hold {KEY_BYTES} bytes.") from error
 
 
+def make_identity(path: Path) -> Ed25519PrivateKey:
+    """A real phone's key: the one that is there, or a new one, which only its owner may read.
+
+    Raises:
+        UserError: it can be neither read nor written.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(Ed25519PrivateKey.generate().private_bytes_raw())
+            os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"Cannot make the phone's identity {path}: {error.strerror}.") from error
+    return read_identity(path)
+
+
 @lru_cache(maxsize=4)
 def read_registry(path: Path) -> Registry:
     """Everybody's public keys.

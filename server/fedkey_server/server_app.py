@@ -108,7 +108,9 @@ def federate(
         config, selection, resumed.state, private, resumed.name, registry, simulation=simulation
     )
     settings = ConfigRecord(
-        flatten(rounds, "rounds") | flatten(config.model, "model") | {"z-penalty": config.train.z_penalty}
+        flatten(rounds, "rounds")
+        | flatten(config.model, "model")
+        | {"z-penalty": config.train.z_penalty, "tokenizer": checkpoint.sha256(data / "tokenizer.model")}
     )
     measured: dict[str, float] = {}
     if resumed.step == 0:

@@ -230,13 +230,11 @@ class SeededFedAvg(FedAvg):
         self.result = RoundResult(asked=asked.num_asked, lost=asked.lost, costs=asked.costs)
         self.reference = from_record(arrays)
         self.update_norm = self.config.update_norm if self.private is None else self.private.clip.norm
+        told: dict[str, Any] = {"private": self.private is not None}
+        if self.private is not None:  # phones show their owners what they spend
+            told["epsilon"] = self.private.accountant.epsilon(server_round)
         settings = ConfigRecord(
-            {
-                **config,
-                "server-round": server_round,
-                "rounds.update_norm": self.update_norm,
-                "private": self.private is not None,
-            }
+            {**config, "server-round": server_round, "rounds.update_norm": self.update_norm, **told}
         )
         return {phone: nodes[phone] for phone in chosen if phone < len(nodes)}, settings
 

@@ -86,7 +86,9 @@ def test_a_torn_line_costs_one_message(tmp_path: Path) -> None:
     assert [entry.text for entry in diary.messages()] == ["first", "third"]
 
 
-@pytest.mark.parametrize("junk", [b"\xff\xfe\n", b"[1]\n", b'{"conversation": 1, "text": "x"}\n', b"[" * 9999])
+@pytest.mark.parametrize(
+    "junk", [b"\xff\xfe\n", b"[1]\n", b'{"conversation": 1, "text": "x"}\n', b"[" * 9999]
+)
 def test_junk_in_the_file_is_no_message(tmp_path: Path, junk: bytes) -> None:
     path = tmp_path / "diary.jsonl"
     path.write_bytes(junk)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deployment import Deployment
 from forked import Forked
 
 UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
@@ -64,3 +65,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    here = Deployment(tmp_path)
+    try:
+        here.start()
+        yield here
+    finally:
+        here.stop()

@@ -20,7 +20,7 @@ from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.cli import SUBCOMMANDS
-from fedkey_server.client_app import ARRAYS, METRICS, app
+from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app
 from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
@@ -233,8 +233,10 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.min_reports=1", "rounds.num_rounds=6"]
     run = tmp_path / "run"
     told: list[MetricRecord] = []
+    heard = set()
 
     def listening(message: Message, context: Context) -> Message:
+        heard.add(message.content.config_records[CONFIG]["epsilon"])
         reply = app(message, context)
         told.append(reply.content.metric_records[METRICS])
         return reply
@@ -245,6 +247,8 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     assert len(spent) == 6
     assert spent == sorted(spent)
     assert 0 < spent[0] < spent[-1] == final["privacy"]["epsilon"]
+    assert heard
+    assert heard <= set(spent)  # phones are told, so that they can tell their owners
     assert final["privacy"]["epsilon_at_a_million"] < 0.1 < spent[0]
     assert {row["asked"] for row in rows} != {5}  # a coin for every phone
     assert all(row.keys().isdisjoint({"train_loss", "num_targets", "local_steps"}) for row in rows)

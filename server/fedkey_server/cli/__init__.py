@@ -19,6 +19,9 @@ SUBCOMMANDS = {
         "fedkey_server.cli.teach", "Write down what a larger run expects, for a smaller one to learn from."
     ),
     "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
+    "phone": Subcommand(
+        "fedkey_server.cli.phone", "Take part in a federation with what a keyboard wrote down."
+    ),
     "watch": Subcommand("fedkey_server.cli.watch", "Watch a run on a screen, or draw its charts."),
     "evaluate": Subcommand("fedkey_server.cli.evaluate", "Compare bundles on authors no stage has seen."),
     "audit": Subcommand(

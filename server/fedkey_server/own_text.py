@@ -1,0 +1,69 @@
+"""The text of a real phone: what its keyboard wrote down while it was joined.
+
+In: a keyboard's diary and the bundle it types with. Out: `Documents`, made as `fedkey_server.prepare` makes
+those of simulated phones. Next stop: `fedkey_server.client_app`.
+
+Pieces and the spelling of words come from the phone's bundle: nothing has to be fetched, and nobody learns
+which words were looked up. A federation that counts pieces by another tokenizer is refused, since its model
+would be taught noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from fedkey.bundle import open_bundle
+from fedkey.diary import Diary
+from fedkey.lexicon import Lexicon
+from fedkey.pieces import Pieces
+from fedkey.releases import bundle_at
+from fedkey.text import split, truecase_units
+from fedkey_server.batches import Documents, build_documents
+
+
+class Declined(Exception):
+    """A phone's reason not to take part in this round, in a few words that tell nothing of what was typed."""
+
+
+def own_documents(diary: Path, bundle: Path, tokenizer: str, window: int) -> Documents:
+    """What this phone may be taught with.
+
+    Args:
+        diary: file of `fedkey.diary`.
+        bundle: of the keyboard, or its registry.
+        tokenizer: SHA-256 of the federation's, in hexadecimal.
+        window: longest document, in pieces.
+
+    Raises:
+        Declined: the bundle's pieces are others than the federation's.
+        UserError: a file cannot be read.
+    """
+    language = _language(bundle_at(bundle))
+    if language.tokenizer != tokenizer:
+        raise Declined("another tokenizer")
+    return build_documents(
+        (
+            [(truecase_units(split(message), language.lexicon.forms), True) for message in conversation]
+            for conversation in Diary(diary).conversations()
+        ),
+        language.pieces,
+        window,
+    )
+
+
+class _Language:
+    """What of a bundle is needed to write text as its model reads it."""
+
+    def __init__(self, path: Path) -> None:
+        bundle = open_bundle(path)
+        model = bundle.tokenizer_bytes()
+        self.tokenizer = hashlib.sha256(model).hexdigest()
+        self.pieces = Pieces(model)
+        self.lexicon = Lexicon(bundle.lexicon_arrays(), bundle.manifest.model.vocab_size)
+
+
+@lru_cache(maxsize=1)
+def _language(path: Path) -> _Language:
+    return _Language(path)

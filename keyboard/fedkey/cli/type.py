@@ -17,13 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedkey.diary import DIARY
 from fedkey.errors import UserError
+from fedkey.joined import phone_command
 from fedkey.releases import release_at
 from fedkey.settings import memory_file, read, usual_file
 from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
     from fedkey.engine import Engine
+    from fedkey.ui.joining import Joining
 
 FRAMES_PER_SECOND = "120"
 """Drawn at most. With Textual's 60 a letter and the answer to it wait for each other's frames: half of the
@@ -55,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--incognito",
         action="store_true",
         help="remember nothing, and use nothing that was remembered",
+    )
+    parser.add_argument(
+        "--join",
+        metavar="HOST:PORT",
+        help="let the federation there learn from what you send; asks before anything is kept or leaves",
     )
     parser.add_argument("--theme", metavar="NAME", help="colours, as the command palette lists them")
     parser.add_argument(
@@ -104,6 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
         else arguments.memory or memory_file(settings, settings_file) or _usual_memory()
     )
 
+    if arguments.join is not None:
+        if memory is None:
+            raise UserError("A private keyboard keeps nothing to learn from; leave out --private or --join.")
+        phone_command(arguments.join, memory.with_name(DIARY), bundle.path)
+
     def open_engine() -> Engine:
         from fedkey.engine import Engine
 
@@ -116,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_file=settings_file,
         is_private=arguments.private,
         release=release,
+        joining=None if memory is None else _joining(memory, path, arguments.join or ""),
     )
     if is_served:
         _when_orphaned(lambda: app.call_from_thread(app.exit))
@@ -165,6 +179,13 @@ def _when_orphaned(end: Callable[[], object]) -> None:
         end()
 
     threading.Thread(target=watch, name="orphan", daemon=True).start()
+
+
+def _joining(memory: Path, bundle: str | Path, address: str) -> Joining:
+    from fedkey.ui.joining import Joining
+
+    diary = memory.with_name(DIARY)
+    return Joining(diary, lambda to: phone_command(to, diary, Path(bundle)), address)
 
 
 def _usual_memory() -> Path:

@@ -36,7 +36,10 @@ from fedkey.ui.messages import (
     Explained,
     Finished,
     Noticed,
+    PhoneEnded,
+    PhoneSpoke,
     Released,
+    Sent,
     SettingChanged,
     TakenBack,
     Typable,
@@ -49,6 +52,7 @@ from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
 
 if TYPE_CHECKING:
     from fedkey.engine import Engine
+    from fedkey.ui.joining import Joining
 
 
 WIDTHS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (63, "-wide"), (100, "-widest")]
@@ -86,6 +90,7 @@ class KeyboardApp(App[str]):
         settings_file: Path | None = None,
         is_private: bool = False,
         release: InUse | None = None,
+        joining: Joining | None = None,
     ) -> None:
         """Shows nothing yet.
 
@@ -96,6 +101,7 @@ class KeyboardApp(App[str]):
             settings_file: where changes of them are written down, if they are.
             is_private: whether typing is private from the first key to the last.
             release: what `open_engine` opens, if its registry is to be followed.
+            joining: how to take part in a federation, where that is possible.
         """
         super().__init__()
         self.set_reactive(KeyboardApp.settings, settings)
@@ -107,6 +113,7 @@ class KeyboardApp(App[str]):
         self.typing.shows_glass_box = settings.glass_box
         self._stays_private = is_private
         self.typing.release = release
+        self.joining = joining
         self.inference = Inference(open_engine, self.post_message)
         self._following = (
             None if release is None else Following(release, layout, self.inference.replace, self.post_message)
@@ -168,11 +175,15 @@ class KeyboardApp(App[str]):
         """Lets the threads end."""
         if self._following is not None:
             self._following.stop()
+        if self.joining is not None:
+            self.joining.stop()
         self.inference.stop()
 
     def on_typable(self, _: Typable) -> None:
         """Opens the engine in its thread; its imports would hold up the first paint if that began sooner."""
         self.run_worker(self.inference.run, name="engine", group="engine", thread=True)
+        if self.joining is not None:
+            self.joining.attach(self)
 
     def on_asked(self, message: Asked) -> None:
         """Passes a question to the engine."""
@@ -185,6 +196,21 @@ class KeyboardApp(App[str]):
     def on_finished(self, message: Finished) -> None:
         """Passes a word to the engine that has not answered for it yet."""
         self.inference.tell(message)
+
+    def on_sent(self, message: Sent) -> None:
+        """Passes a message to the diary of a keyboard that joined."""
+        if self.joining is not None:
+            self.joining.keep(message)
+
+    def on_phone_spoke(self, message: PhoneSpoke) -> None:
+        """Shows where the federation stands."""
+        if self.joining is not None:
+            self.joining.hear(message)
+
+    def on_phone_ended(self, message: PhoneEnded) -> None:
+        """Says why, unless it was left."""
+        if self.joining is not None:
+            self.joining.bury(message)
 
     def on_taken_back(self, message: TakenBack) -> None:
         """Passes a change of mind to the engine."""
@@ -259,6 +285,8 @@ class KeyboardApp(App[str]):
         yield SystemCommand(
             "Clear conversation", "Forget what was sent; the draft stays", self.typing.clear_conversation
         )
+        if self.joining is not None:
+            yield from self.joining.commands()
         if self._following is not None and self.typing.release is not None:
             yield from _release_commands(self._following, self.typing.release)
         yield SystemCommand("Quit", "Close the keyboard", self.action_quit)

@@ -40,8 +40,9 @@ KEYS = (
 
 MOUSE = "Keys, suggestions and the draft can be clicked, too."
 PRIVACY = (
-    "Nothing you type leaves this machine. Words that you use are remembered in a file that only you can "
-    "read; while you type privately, nothing is remembered."
+    "Nothing you type leaves this machine; a federation, if you join one, gets changes of a model. Words "
+    "that you use are remembered in a file that only you can read; while you type privately, nothing is "
+    "remembered."
 )
 
 

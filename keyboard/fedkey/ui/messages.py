@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedkey.bundle import Manifest
     from fedkey.engine import Suggestions
     from fedkey.explanation import Explanation
+    from fedkey.ui.joining import PhoneProcess
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,35 @@ class TakenBack(Message):
     """What was put in place of letters was taken back, and they stand."""
 
     swap: int
+
+
+@dataclass
+class Sent(Message):
+    """The draft was sent.
+
+    Attributes:
+        text: all of it.
+        is_private: whether it must not be remembered.
+    """
+
+    text: str
+    is_private: bool
+
+
+@dataclass
+class PhoneSpoke(Message):
+    """The phone of a federation said something; it is named, because another may have been started since."""
+
+    phone: PhoneProcess
+    line: str
+
+
+@dataclass
+class PhoneEnded(Message):
+    """The phone of a federation has ended; what it last said went to its stderr."""
+
+    phone: PhoneProcess
+    said: str
 
 
 @dataclass

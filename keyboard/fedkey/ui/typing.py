@@ -43,6 +43,7 @@ from fedkey.ui.messages import (
     Offer,
     OfferChosen,
     Question,
+    Sent,
     TakenBack,
     Typable,
     Written,
@@ -389,6 +390,7 @@ class TypingScreen(WatchedScreen):
         if (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self.messages = messages
+        self.post_message(Sent(messages[-1], self.is_private))
         self._put(draft)
 
     def clear_conversation(self) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import sentencepiece
 
 from fedkey.errors import UserError
 from fedkey.text import FLIP, PLACEHOLDERS, SPECIAL_UNITS, join, split
@@ -32,6 +31,9 @@ class Pieces:
 
     def __init__(self, model: bytes) -> None:
         """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey."""
+        # Here, because the keyboard is drawn before it needs any pieces, and this takes 15 ms.
+        import sentencepiece
+
         self.serialised = model
         try:
             # Of no bytes at all SentencePiece makes a processor that answers every call with a complaint.

@@ -173,24 +173,64 @@ def client_update(
 
 
 class Average:
-    """A running weighted sum of reports, so that memory does not grow with the cohort."""
+    """A running weighted sum of reports, so that memory does not grow with the cohort.
 
-    def __init__(self) -> None:
-        self.total: Weights = {}
+    Sums are kept in float64, so that their order costs no precision worth naming. That is slow: 3 ms for 3.4
+    million numbers, more than everything else the engine does for a phone. So some updates may first be added
+    up in float32, which takes 1 ms, and whose sum is off by at most `num_in_float32` * 2**-24 of the sum of
+    the absolute values that went into it.
+
+    Args:
+        num_in_float32: updates that are added up in float32 before float64 takes their sum; 1 for float64
+            alone, which is what all others are tested against and what private sums need.
+    """
+
+    def __init__(self, num_in_float32: int = 1) -> None:
         self.weight = 0.0
         self.num_reports = 0
+        self._total: Weights = {}
+        self._num_in_float32 = num_in_float32
+        self._part: Weights = {}
+        self._num_in_part = 0
 
     def add(self, update: Mapping[str, Tensor], weight: float) -> None:
-        """Adds one update. Sums are kept in float64, so that their order costs no precision worth naming."""
-        for name, tensor in update.items():
-            numbers = tensor.detach()
-            if name in self.total:
-                _add_to(self.total[name].view(-1), numbers.reshape(-1), weight)
-            else:  # rather than to zeros, which would be written and read for nothing
-                total = torch.empty(numbers.shape, dtype=torch.float64)
-                self.total[name] = total.copy_(numbers).mul_(weight)
+        """Adds one update."""
         self.weight += weight
         self.num_reports += 1
+        if self._num_in_float32 == 1:
+            self._add_in_float64(update, weight)
+            return
+        if not self._part:
+            self._part = {name: torch.mul(tensor.detach(), weight) for name, tensor in update.items()}
+        else:
+            for name, part in self._part.items():
+                if self._num_in_part:
+                    part.add_(update[name].detach(), alpha=weight)
+                else:
+                    torch.mul(update[name].detach(), weight, out=part)
+        self._num_in_part += 1
+        if self._num_in_part == self._num_in_float32:
+            self._settle()
+
+    @property
+    def total(self) -> Weights:
+        """The weighted sum in float64."""
+        self._settle()
+        return self._total
+
+    def _settle(self) -> None:
+        if self._num_in_part:
+            self._add_in_float64(self._part, 1.0)
+            self._num_in_part = 0
+
+    def _add_in_float64(self, update: Mapping[str, Tensor], weight: float) -> None:
+        for name, tensor in update.items():
+            numbers = tensor.detach()
+            if name in self._total:
+                _add_to(self._total[name].view(-1), numbers.reshape(-1), weight)
+            else:  # rather than to zeros, which would be written and read for nothing
+                total = torch.empty(numbers.shape, dtype=torch.float64)
+                self._total[name] = total.copy_(numbers).mul_(weight)
 
     def mean(self) -> Weights:
         """The weighted mean in float32."""

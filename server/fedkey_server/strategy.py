@@ -316,7 +316,9 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new weights, or None if too few usable replies came."""
-        updates = _Updates(self.aggregation, weigh_alike=bool(self.update_norm))
+        updates = _Updates(
+            self.aggregation, weigh_alike=bool(self.update_norm), is_private=self.private is not None
+        )
         result = self.result
         for reply in replies:
             self._take(server_round, reply, updates)
@@ -402,17 +404,23 @@ class Gathered(NamedTuple):
     """Sum of the phones' votes on the clip."""
 
 
+NUM_IN_FLOAT32 = 8
+"""Of `Average`. On a busy machine 8 at a time took 2.1 ms for a phone's 3.4 million numbers, 4 took 2.8, 16
+took 2.2, and float64 alone 5.4."""
+
+
 class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
     Where updates are bounded all phones weigh the same, or one could count for many by claiming to have
-    trained on much.
+    trained on much. What a phone moves a private sum by must not depend on how others round, so that one is
+    in float64 alone.
     """
 
-    def __init__(self, config: AggregationConfig, *, weigh_alike: bool) -> None:
+    def __init__(self, config: AggregationConfig, *, weigh_alike: bool, is_private: bool) -> None:
         self.config = config
         self.weigh_alike = weigh_alike
-        self._average = Average()
+        self._average = Average(1 if is_private else NUM_IN_FLOAT32)
         self._updates: list[Weights] = []
         self._votes = 0.0
 

@@ -10,8 +10,9 @@ In: nothing. Out: a table on standard output. Next stop: `server/EXPERIMENTS.md`
    is its own; what is left is the overhead. It holds whatever the server does with the replies.
 2. A phone of the phone preset that trains, through our engine and plainly.
 
-Processor time is that of the whole tree of processes. A round is one sample; the first, in which Ray starts
-its workers, does not count.
+Processor time is that of the whole tree of processes. A round is one sample; the first of a federation, in
+which Ray starts its workers, does not count. Ours is measured before, between and after Ray's, because a
+machine's speed wanders from minute to minute.
 """
 
 from __future__ import annotations
@@ -120,6 +121,12 @@ def play_flowers(grid: Grid, config: Config, num_rounds: int, tick: Tick) -> Non
 Play = Callable[[Grid, Config, int, Tick], None]
 
 
+RAYS: tuple[tuple[str, Client, Play], ...] = (
+    ("our strategy and records on Ray", idle, play),
+    ("Flower's FedAvg and records on Ray", flowers_idle, play_flowers),
+)
+
+
 def in_process(config: Config, num_rounds: int) -> list[float]:
     """Milliseconds a phone, of each round."""
     ticks: list[float] = []
@@ -133,7 +140,12 @@ def on_ray(client: Client, play: Play, config: Config, num_rounds: int) -> list[
     # A process of its own, which ends with everything that Ray started; forked, because Ray's workers get
     # this script's functions by value only if it is the main module.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as apart:
-        return _a_phone(apart.submit(_ticks_on_ray, client, play, config, num_rounds).result(), config)
+        try:
+            return _a_phone(apart.submit(_ticks_on_ray, client, play, config, num_rounds).result(), config)
+        except BaseException:  # interrupted, Flower's simulation waits for replies that nobody will send
+            for process in multiprocessing.active_children():
+                process.kill()  # Ray's end soon after it
+            raise
 
 
 def _a_phone(ticks: list[float], config: Config) -> list[float]:
@@ -233,18 +245,18 @@ def main() -> None:
     config = config_of(arguments.phones)
     num_parameters = sum(parameter.numel() for parameter in Model(config.model).parameters())
     print(f"{num_parameters:,} parameters, {arguments.phones} phones a round, {arguments.rounds} rounds")
-    rounds = in_process(config, arguments.rounds)
-    own = median(by_itself(config, arguments.phones))
+    rounds, works, on_rays = in_process(config, arguments.rounds), by_itself(config, arguments.phones), {}
+    for name, client, federation in () if arguments.no_ray else RAYS:
+        on_rays[name] = on_ray(client, federation, config, arguments.rounds)
+        rounds += in_process(config, arguments.rounds)
+        works += by_itself(config, arguments.phones)
+    own = median(works)
     print("processor time of a phone that trains nothing: median of the rounds (least), overhead")
-    print(f"  {'on plain tensors':44}{own:7.1f} ms", flush=True)
+    print(f"  {'on plain tensors':44}{own:7.1f} ms")
     ours = _show("ours, in process", rounds, own)
-    if not arguments.no_ray:
-        for name, client, federation in (
-            ("our strategy and records on Ray", idle, play),
-            ("Flower's FedAvg and records on Ray", flowers_idle, play_flowers),
-        ):
-            rays = _show(name, on_ray(client, federation, config, arguments.rounds), own)
-            print(f"  {'its overhead to ours in process':44}{rays / ours:7.1f}", flush=True)
+    for name, milliseconds in on_rays.items():
+        rays = _show(name, milliseconds, own)
+        print(f"  {'its overhead to ours in process':44}{rays / ours:7.1f}", flush=True)
     through, plain = training(8)
     print(f"a phone that trains, in process{1000 * through:22.0f} ms")
     print(f"its training alone{1000 * plain:35.0f} ms, ratio {through / plain:.2f}")

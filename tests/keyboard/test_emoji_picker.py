@@ -99,3 +99,13 @@ async def test_it_is_drawn_without_colours_too(
     async with app.run_test(size=(60, 18)) as pilot:
         await opened(pilot)
         assert "face with tears of joy" in screen_text(app)
+
+
+async def test_an_emoji_taken_from_the_strip_was_picked_too(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("", emoji=("🎂",))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("alt+5")
+        assert text(app) == "🎂 |"
+        found = await opened(pilot)
+        assert found.get_option_at_index(0).id == "🎂"

@@ -2,13 +2,15 @@
 
 In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedkey.simulate`.
 
-Five things can be measured, each a section: `words` (are the right words shown, and how many keys does that
+Six things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships), `learning` (what a memory of the author is worth, if
-the engine has one) and `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and
-those of the text where they stand). Gestures are measured when they are asked for, and need no text:
+the engine has one), `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and those
+of the text where they stand) and `completions` (the rest of a word behind the caret: is it right when it is
+shown?). The last two are measured when they are asked for, and gestures need no text:
 
     fedkey eval BUNDLE --gestures
+    fedkey eval BUNDLE --text FILE --section completions
 
 What keyboards used before, n-grams of a text, can be measured beside the engine, by this package's own counts
 or by presage:
@@ -36,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from fedkey.cli.tables import Follow, print_evaluation, progress
+from fedkey.completing import Completions, completions_summary, grade_completions
 from fedkey.drawing import (
     HANDS,
     NUM_FREQUENT,
@@ -91,8 +94,9 @@ WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "lear
 OF_TEXT = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 """What is measured unless it is said what."""
 
-GESTURES = "gestures"
-SECTIONS = (*OF_TEXT, GESTURES)
+GESTURES, COMPLETIONS = "gestures", "completions"
+SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS)
+ENGINE_ONLY = {GESTURES, COMPLETIONS}
 
 ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
@@ -148,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=SECTIONS,
         dest="sections",
-        help="measure only this; may be given several times (default: all but gestures)",
+        help="measure only this; may be given several times (default: all but gestures and completions)",
     )
     parser.add_argument(
         "--gestures",
@@ -224,7 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
         measured = {
             name: measuring.measure(name, sections)
             for name in ENGINES
-            if name in engines and (name == ENGINE or sections != (GESTURES,))
+            if name in engines and (name == ENGINE or not ENGINE_ONLY.issuperset(sections))
         }
     graded = {"stretches": len(chosen), "conversations": len(everything)}
     numbers = {name: each.as_numbers() for name, each in measured.items()}
@@ -294,6 +298,8 @@ class Measured:
     """By hand and word."""
     drawn_in_text: Mapping[str, Drawings] | None = None
     """By author; None without a text."""
+    completions: Mapping[str, Completions] | None = None
+    """By author."""
 
     def as_numbers(self) -> dict[str, Any]:
         """Ready for JSON; null where nothing could be measured."""
@@ -313,6 +319,8 @@ class Measured:
                 "alone": {hand: drawings_summary(words) for hand, words in self.drawn.items()},
                 "in_text": None if in_text is None else drawings_summary(in_text),
             }
+        if self.completions is not None:
+            numbers[COMPLETIONS] = completions_summary(self.completions)
         return numbers
 
 
@@ -352,6 +360,8 @@ class _Measuring:
         if GESTURES in sections and name == ENGINE:
             measured.drawn = self._draw()
             measured.drawn_in_text = self._draw_text() if self.everything else None
+        if COMPLETIONS in sections and name == ENGINE:
+            measured.completions = self._complete()
         return measured
 
     def _draw(self) -> dict[str, dict[str, Drawings]]:
@@ -384,6 +394,17 @@ class _Measuring:
                 in_chunks(chosen),
                 processes=self.processes,
                 on_progress=self.follow(f"{ENGINE}: {GESTURES} in the text", len(chosen), "stretches"),
+            )
+        )
+
+    def _complete(self) -> dict[str, Completions]:
+        return merged(
+            spread(
+                self.bundle,
+                _complete_chunk,
+                in_chunks(self.chosen),
+                processes=self.processes,
+                on_progress=self.follow(f"{ENGINE}: {COMPLETIONS}", len(self.chosen), "stretches"),
             )
         )
 
@@ -441,6 +462,13 @@ def _type_chunk(
     opened: OpenedBundle, conversations: Sequence[GradedConversation], name: str, source: str, seed: int
 ) -> dict[str, Typing]:
     return grade_typing(opened.predictor(name), conversations, opened.is_known, SOURCES[source], seed=seed)
+
+
+def _complete_chunk(
+    opened: OpenedBundle, conversations: Sequence[GradedConversation]
+) -> dict[str, Completions]:
+    opened.engine.reset()
+    return grade_completions(opened.engine, conversations)
 
 
 def _misspell_chunk(opened: OpenedBundle, placed: Sequence[Placed], name: str) -> Misspelt:

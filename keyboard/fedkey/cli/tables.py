@@ -29,6 +29,7 @@ def print_evaluation(measured: Mapping[str, Numbers], graded: Mapping[str, int])
         ("misspellings", _misspellings),
         ("learning", _learning),
         ("gestures", _gestures),
+        ("completions", _completions),
     )
     blocks: list[Table | str] = []
     for key, make in parts:
@@ -348,6 +349,22 @@ def _gestures(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
                 (title, *(f"{own['latency_ms'][f'p{percent}']:.1f}" for percent in LATENCY_PERCENTILES))
                 for title, own in both
             ),
+        )
+
+
+# ----------------------------------------------------------------------------------------------- completions
+
+
+def _completions(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
+    for numbers in measured.values():
+        own = numbers["completions"]
+        yield (
+            f"Completions behind the caret: {own['shown']:,} while {own['words']:,} words were typed; "
+            f"{own['vanished']:,} of them went though the letters agreed. [95 % interval over authors]"
+        )
+        yield table(
+            ("shown per 100 words", "right %", "keys saved by taking the right ones %"),
+            [tuple(_interval(own[key]) for key in ("shown_per_word", "right", "keys_saved"))],
         )
 
 

@@ -113,13 +113,13 @@ class DraftView(Widget):
         self._moved = draft, column
         return draft
 
-    def _visible_lines(self) -> list[Line]:
+    def _visible_lines(self) -> tuple[Line, ...]:
         lines = self._lines()
         height = max(self.content_size.height, 1)
         last = max(caret_line(lines, self.draft.caret) + 1, height)
         return lines[last - height : last]
 
-    def _lines(self) -> list[Line]:
+    def _lines(self) -> tuple[Line, ...]:
         return lines_of(self.draft.text, max(self.content_size.width, 2))
 
     def _place_terminal_cursor(self) -> None:

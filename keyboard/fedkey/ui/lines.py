@@ -6,6 +6,7 @@ In: a text and a width in cells. Out: lines, as first and last places. Next stop
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from rich.cells import cell_len
@@ -14,11 +15,12 @@ Line = tuple[int, int]
 """Where a line begins and ends in the text; its line feed, if it has one, is its last character."""
 
 
-def lines_of(text: str, width: int) -> list[Line]:
+@lru_cache(maxsize=4)
+def lines_of(text: str, width: int) -> tuple[Line, ...]:
     """The lines of a text that is wrapped between words; at least one, which may be empty.
 
     Every character belongs to a line, spaces and line feeds too, and no line is wider than `width - 1` cells,
-    so that the caret has room behind the last character of any.
+    so that the caret has room behind the last character of any. A key asks for the same lines several times.
     """
     starts, after_space, cells = [0], 0, 0
     for place, character in enumerate(text):
@@ -32,7 +34,7 @@ def lines_of(text: str, width: int) -> list[Line]:
             cells = 0
         if character.isspace():
             after_space = place + 1
-    return list(pairwise([*starts, len(text)]))
+    return tuple(pairwise([*starts, len(text)]))
 
 
 def caret_line(lines: Sequence[Line], caret: int) -> int:

@@ -373,6 +373,8 @@ class TypingScreen(WatchedScreen):
         text = typed if offer.kind is Kind.LITERAL else offer.text
         if not text:
             return
+        if offer.kind is Kind.EMOJI:
+            self._note_emoji(text)
         self._swaps += 1
         self._last_swap = self._swaps
         context, letters = self._context_here, typed
@@ -453,6 +455,11 @@ class TypingScreen(WatchedScreen):
         else:
             self.app.action_help_quit()
 
+    def _note_emoji(self, emoji: str) -> None:
+        """It will come first on the page, until the keyboard is closed."""
+        if not self.is_private:
+            self._picked_emoji = tuple(dict.fromkeys((emoji, *self._picked_emoji)))
+
     def action_pick_emoji(self) -> None:
         """Opens the page on which an emoji is looked for."""
         # Its widgets are not imported before the first paint.
@@ -463,8 +470,7 @@ class TypingScreen(WatchedScreen):
     def _put_emoji(self, emoji: str | None) -> None:
         if emoji is None:
             return
-        if not self.is_private:
-            self._picked_emoji = tuple(dict.fromkeys((emoji, *self._picked_emoji)))
+        self._note_emoji(emoji)
         if (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         # The engine does not learn emoji, and knows of nothing by this number when it is taken back.

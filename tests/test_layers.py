@@ -48,6 +48,21 @@ def test_the_engine_knows_no_screen() -> None:
     assert not any(name.startswith("fedkey.ui") for name in loaded)
 
 
+def test_the_keyboard_is_drawn_before_anything_heavy_is_loaded() -> None:
+    """A third of the time to the first paint was the import of numpy, which only the engine needs."""
+    loaded = modules_after(
+        "import fedkey.cli.type\n"
+        "from fedkey.bundle import open_bundle\n"
+        "from fedkey.layout import layout_named\n"
+        "from fedkey.shipped import shipped_bundle\n"
+        "from fedkey.ui.app import KeyboardApp\n"
+        "bundle = open_bundle(shipped_bundle())\n"
+        "KeyboardApp(lambda: None, layout_named(bundle.manifest.layout))"
+    )
+    assert "textual" in loaded
+    assert not loaded & {"numpy", "onnxruntime", "sentencepiece", "sqlite3"}
+
+
 def test_text_rules_load_neither_the_runtime_nor_the_engine() -> None:
     loaded = modules_after("import fedkey.text, fedkey.metrics, fedkey.layout")
     assert "onnxruntime" not in loaded

@@ -15,11 +15,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 ROW_HEIGHT = 1.5
 """A key on a phone held upright is about half as high again as it is wide."""
@@ -122,6 +124,9 @@ class Layout:
         nobody aims at the middle of a space bar.
         """
         if characters not in self._targets:
+            # Here, because keys are drawn before anybody aims at them; `tests/test_layers.py` holds to it.
+            import numpy as np
+
             points = []
             for character in characters:
                 key = self.key_for(character)

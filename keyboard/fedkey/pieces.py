@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
 from fedkey.text import FLIP, PLACEHOLDERS, SPECIAL_UNITS, join, split
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 PAD_ID, START_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
 """Padding, message start, message end; the unknown piece exists only because SentencePiece demands one."""
@@ -31,7 +33,8 @@ class Pieces:
 
     def __init__(self, model: bytes) -> None:
         """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey."""
-        # Here, because the keyboard is drawn before it needs any pieces, and this takes 15 ms.
+        # Here, because the keyboard is drawn before it needs any pieces.
+        import numpy as np
         import sentencepiece
 
         self.serialised = model

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from fedkey.layout import Key, Layout
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Thumbs:
         its key; a character that no key types is only ever itself. Infinite where nothing is known to lead
         from the character to the touch.
         """
+        import numpy as np
+
         tap = touch
         if isinstance(tap, str):
             key = layout.key_for(tap)

@@ -307,6 +307,26 @@ def lying_header(bundle: Path) -> bytes:
         lambda b: npy(np.zeros(4, dtype=np.uint8), version=(2, 0)),
         lambda b: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 0xFFFF,
         lying_header,
+        lambda b: npy(np.zeros(4, dtype=np.uint8))[:40],
+        *(
+            lambda b, header=header: (
+                b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"1234"
+            )
+            for header in (
+                b"[" * 900,
+                b"(4,)",
+                b"\x00",
+                b"{'descr': '|u1', 'fortran_order': False}",
+                b"{'descr': '|u1', 'fortran_order': 0, 'shape': (4,)}",
+                b"{'descr': '|u1', 'fortran_order': False, 'shape': (True,)}",
+                b"{'descr': ['|u1'], 'fortran_order': False, 'shape': (4,)}",
+                b"{'descr': '|u1', 'fortran_order': False, 'shape': 4}",
+                b"{'descr': '|u1', 'fortran_order': False, 'shape': (4,), 4: 4}",
+                b"{'descr': '|u1', 'fortran_order': False, 'shape': (4,)}".ljust(1001),
+                b"{['descr']: '|u1'}",
+                b"__import__('os')",
+            )
+        ),
     ],
 )
 def test_an_array_file_that_is_something_else(bundle: Path, content: Callable[[Path], bytes]) -> None:

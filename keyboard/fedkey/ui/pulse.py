@@ -6,22 +6,31 @@ Next stop: `fedkey.ui.glass_box`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fedkey.draft import Draft
-from fedkey.session import Session
+
+if TYPE_CHECKING:
+    from fedkey.session import Session
 
 
 class Pulse:
-    """Counts a key if it changed the text, and times it if it asked for suggestions.
-
-    Attributes:
-        session: all keys so far.
-    """
+    """Counts a key if it changed the text, and times it if it asked for suggestions."""
 
     def __init__(self) -> None:
-        self.session = Session()
+        self._session: Session | None = None
         self._key_at: float | None = None
         self._asked_at: float | None = None
         self._num_sent = 0
+
+    @property
+    def session(self) -> Session:
+        """All keys so far. Statistics need numpy, and come with the first key."""
+        if self._session is None:
+            from fedkey.session import Session
+
+            self._session = Session()
+        return self._session
 
     def pressed(self, at: float) -> None:
         """A key, a tap or a click begins to take effect; `at` is in seconds of Textual's clock."""
@@ -32,7 +41,7 @@ class Pulse:
         correction came late) and what was sent away is not counted."""
         is_sent, self._num_sent = num_sent != self._num_sent, num_sent
         if self._key_at is not None and not is_sent and old.text != new.text:
-            self.session = self.session.pressed(self._key_at, len(new.text) - len(old.text))
+            self._session = self.session.pressed(self._key_at, len(new.text) - len(old.text))
 
     def asked(self) -> None:
         """The engine is asked, because of the last key if it was not asked for that already."""
@@ -45,4 +54,4 @@ class Pulse:
 
     def seen(self, pressed_at: float, now: float) -> None:
         """The answer to a key is on screen."""
-        self.session = self.session.answered((now - pressed_at) * 1000)
+        self._session = self.session.answered((now - pressed_at) * 1000)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from textual.widgets import Button, Input, Static
 from fedkey import Engine, UserError
 from fedkey.bundle import open_bundle
 from fedkey.diary import DIARY, Diary
-from fedkey.joined import CONSENTS, Phase
+from fedkey.joined import CONSENTS, Phase, phone_command
 from fedkey.layout import QWERTY
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.joining import Joining, JoinScreen, LeftScreen
@@ -219,3 +220,30 @@ async def test_a_killed_phone_is_noticed_and_closing_the_keyboard_ends_it(
     while scene.told()[-1] != "end":
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.slow
+async def test_the_real_phone_answers_for_itself_and_is_gone_when_it_was_left(
+    tiny_bundle: Path, folder: Path
+) -> None:
+    from fedkey_server.identities import make_identity
+
+    folder.mkdir()
+    with socket.socket() as nobody:  # bound, but nobody answers
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        (folder / CONSENTS).write_text(json.dumps([address]))
+        key = make_identity(folder / "identity.key").public_key().public_bytes_raw()
+        (folder / "registry.json").write_text(json.dumps({"5": key.hex()}))
+        diary = folder / DIARY
+        joining = Joining(diary, lambda to: phone_command(to, diary, tiny_bundle), address)
+        app = KeyboardApp(lambda: Engine(open_bundle(tiny_bundle)), QWERTY, joining=joining)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await wait_for(pilot, lambda: joining.state and joining.state.phase is Phase.UNREACHABLE, 300)
+            assert joining.state is not None
+            assert f"{address} does not answer" in joining.state.reason
+            assert joining._phone is not None
+            phone = joining._phone
+            joining.leave()
+            await wait_for(pilot, lambda: phone.has_ended)
+    assert {path.name for path in folder.iterdir()} == {CONSENTS, "identity.key", "registry.json"}

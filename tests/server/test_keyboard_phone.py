@@ -329,7 +329,8 @@ def test_whom_the_registry_does_not_know_is_told_the_key_to_hand_in(diary: Path)
     phone.stdin.close()
     failed, left = events_of(diary.parent)
     key = Ed25519PrivateKey.from_private_bytes((diary.parent / "identity.key").read_bytes())
-    assert key.public_key().public_bytes_raw().hex() in failed["reason"]
+    assert str(diary.parent / "identity.pub") in failed["reason"]
+    assert (diary.parent / "identity.pub").read_text() == key.public_key().public_bytes_raw().hex() + "\n"
     assert (failed["event"], left["event"]) == ("failed", "left")
     assert (diary.parent / "identity.key").stat().st_mode & 0o77 == 0
 

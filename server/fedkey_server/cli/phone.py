@@ -112,9 +112,11 @@ def _membership(arguments: argparse.Namespace) -> Membership:
             {public: phone for phone, public in read_registry(registry).items()} if registry.exists() else {}
         )
         if key not in numbers:
+            public = identity.with_suffix(".pub")  # nobody can copy it out of a notice that passes
+            public.write_text(key.hex() + "\n", encoding="ascii")
             raise UserError(
-                f"This keyboard is not in {registry}; give its public key {key.hex()} to whoever runs the "
-                "federation, and put the registry that you get there."
+                f"This keyboard is not in {registry}; give its public key, which is in {public}, to whoever "
+                "runs the federation, and put the registry that you get there."
             )
         phone = numbers[key]
     return Membership(

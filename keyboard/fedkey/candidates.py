@@ -364,6 +364,12 @@ class CandidateBeam:
             np.array([cost for _, _, _, cost in best], dtype=np.float32),
         )
 
+    def use_layout(self, layout: Layout) -> None:
+        """Weighs touches by another layout from now on."""
+        self._layout, self._alphabet = layout, _Alphabet(self._lexicon, layout)
+        self._letter_costs.clear()
+        self._steps.clear()
+
     # ------------------------------------------------------------------------------ touch by touch
 
     def _advance(self, touches: Sequence[Touch]) -> None:

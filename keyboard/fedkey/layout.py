@@ -1,7 +1,8 @@
 """Where every key sits, in key widths; the one definition that drawing, tapping and mistyping share.
 
 In: rows of key names, as data. Out: keys with a place and a size, the key under a point, the keys around a
-key, and where thumbs aim. Next stop: `fedkey.taps`, then `fedkey.draft`.
+key, where thumbs aim, and the pages of signs behind the letters. Next stop: `fedkey.taps`, then
+`fedkey.draft`.
 
 The origin is the keyboard's upper left corner, x grows to the right and y downwards, and a letter key is one
 unit wide. Nothing here knows a screen: whoever draws scales the units to cells or pixels, and whoever models
@@ -13,7 +14,8 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,10 @@ ROW_HEIGHT = 1.5
 SPACE, SHIFT, BACKSPACE, ENTER = "space", "shift", "backspace", "enter"
 """Names of the keys that are not named by the character they type."""
 
-_TYPED_BY = {SPACE: " ", SHIFT: "", BACKSPACE: "", ENTER: ""}
+LETTERS, SYMBOLS, MORE = "letters", "symbols", "more"
+"""Names of the pages, and of the keys that turn to them."""
+
+_TYPED_BY = {SPACE: " "} | dict.fromkeys((SHIFT, BACKSPACE, ENTER, LETTERS, SYMBOLS, MORE), "")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Key:
     """One key: its name, what it types, and the rectangle it fills. Lengths are key widths."""
 
     name: str
-    """The character it types without shift, or one of `SPACE`, `SHIFT`, `BACKSPACE`, `ENTER`."""
+    """The character it types without shift, or the name of a key that is not named so."""
     typed: str
     """What it types; empty for keys that do something else."""
     shifted: str
@@ -70,9 +75,32 @@ class Key:
         )
 
 
+class Shift(Enum):
+    """What the shift key on screen holds."""
+
+    OFF = "off"
+    ONCE = "once"
+    """For the next character."""
+    LOCKED = "locked"
+    """For letters, until it is tapped again: nobody who locks capitals wants semicolons."""
+
+    def tapped(self) -> Shift:
+        """After a tap on the key. One tap is for one character, two taps lock."""
+        return {Shift.OFF: Shift.ONCE, Shift.ONCE: Shift.LOCKED, Shift.LOCKED: Shift.OFF}[self]
+
+    def after_character(self) -> Shift:
+        """After a character was typed."""
+        return Shift.OFF if self is Shift.ONCE else self
+
+    def typed_by(self, key: Key) -> str:
+        """What a key types meanwhile; empty for keys that do something else."""
+        is_shifted = self is Shift.ONCE or (self is Shift.LOCKED and key.typed.isalpha())
+        return key.shifted if is_shifted else key.typed
+
+
 @dataclass(frozen=True)
 class Layout:
-    """All keys of a keyboard, row by row from the upper left."""
+    """All keys of a keyboard, or of a page of it, row by row from the upper left."""
 
     name: str
     keys: tuple[Key, ...]
@@ -94,9 +122,23 @@ class Layout:
         return tuple(tuple(key for key in self.keys if key.top == top) for top in tops)
 
     @cached_property
+    def pages(self) -> Mapping[str, Layout]:
+        """What is drawn of it: the letters and two pages of signs, by the names of the keys that turn to
+        them. All are as wide and as high.
+
+        On the page of letters a key turns to the signs, for which the last row moves up to the space bar. The
+        layout itself, by which taps are weighed, knows nothing of it: the rows of letters are the same keys.
+        """
+        return {LETTERS: _with_page_key(self), **_sign_pages(self.width)}
+
+    @cached_property
     def letters(self) -> tuple[str, ...]:
         """The letters that have a key of their own, in lower case."""
         return tuple(key.name for key in self.keys if key.name not in _TYPED_BY and key.name.isalpha())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a key of that name."""
+        return name in self._by_name
 
     def __getitem__(self, name: str) -> Key:
         """The key of that name; `KeyError` if there is none."""
@@ -257,3 +299,58 @@ def layout_named(name: str) -> Layout:
         raise UserError(
             f"The bundle is made for the layout {name!r}, this keyboard has {known}: update the keyboard."
         ) from None
+
+
+# ------------------------------------------------------------------------------------------- pages
+
+PAGE_KEY_WIDTH = 1.5
+"""The key that turns the page is taken from the space bar, in the corner where phones have it."""
+
+SYMBOL_ROWS: Mapping[str, tuple[str, str, str]] = {
+    SYMBOLS: (
+        "1 2 3 4 5 6 7 8 9 0",
+        "@ # $ % & - + ( ) /",
+        'more:{wide} * " : ; ! _ = backspace:{wide}',
+    ),
+    MORE: (
+        "~ ` | ^ ° § × ÷ ± ¿",
+        "€ £ ¥ ¢ « » … – — ¡",
+        "symbols:{wide} [ ] {{ }} < > \\ backspace:{wide}",
+    ),
+}
+"""The rows above the last one of each page of signs, ten keys wide."""
+
+SYMBOLS_LAST_ROW = "letters:{page} ' , space:{space} . ? enter:1.5"
+
+
+def _sign_pages(width: float) -> Mapping[str, Layout]:
+    """The pages of signs for a keyboard of this width: what it has more than ten keys goes to the wide keys
+    and to both sides of the others."""
+    slack = width - 10
+    sizes = {"wide": 1.5 + slack / 2, "page": PAGE_KEY_WIDTH, "space": 4.5 - PAGE_KEY_WIDTH + slack}
+    lefts = (slack / 2, slack / 2, 0.0, 0.0)
+    return {
+        name: layout_from_rows(
+            name,
+            [(left, row.format(**sizes)) for left, row in zip(lefts, (*rows, SYMBOLS_LAST_ROW), strict=True)],
+            shifted={},
+        )
+        for name, rows in SYMBOL_ROWS.items()
+    }
+
+
+def _with_page_key(layout: Layout) -> Layout:
+    """The layout with a key for signs at the left of its last row, at the cost of the space bar."""
+    space, last = layout[SPACE], layout.rows[-1]
+    page_key = replace(last[0], name=SYMBOLS, typed="", shifted="", left=0.0, width=PAGE_KEY_WIDTH)
+    moved = {
+        key: replace(
+            key,
+            left=key.left + PAGE_KEY_WIDTH,
+            width=key.width - (PAGE_KEY_WIDTH if key is space else 0.0),
+        )
+        for key in last
+        if key.left <= space.left
+    }
+    rows = [key for row in layout.rows[:-1] for key in row]
+    return Layout(layout.name, (*rows, page_key, *(moved.get(key, key) for key in last)))

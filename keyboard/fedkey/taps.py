@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fedkey.layout import Key, Layout
@@ -33,12 +33,14 @@ class Tap:
         spread_x: standard deviation of what is not known of x; 0 for a touch screen, the extent of a cell
             divided by sqrt(12) where only cells are seen.
         spread_y: the same for y.
+        is_shifted: whether shift was held; it says what is typed there, nothing of the place.
     """
 
     x: float
     y: float
     spread_x: float = 0.0
     spread_y: float = 0.0
+    is_shifted: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.x) and math.isfinite(self.y)):
@@ -59,7 +61,12 @@ def key_press(key: Key) -> Tap:
 
 def literal(layout: Layout, touches: Iterable[Touch]) -> str:
     """What the touched keys type: of a tap the key it lands on, or the closest that types anything."""
-    return "".join(_key_hit(layout, each).typed if isinstance(each, Tap) else each for each in touches)
+    return "".join(_typed_at(layout, each) if isinstance(each, Tap) else each for each in touches)
+
+
+def _typed_at(layout: Layout, tap: Tap) -> str:
+    key = _key_hit(layout, tap)
+    return key.shifted if tap.is_shifted else key.typed
 
 
 def _key_hit(layout: Layout, tap: Tap) -> Key:
@@ -131,6 +138,20 @@ class Thumbs:
 
 
 DEFAULT_THUMBS = Thumbs()
+
+
+def clumsily(
+    layout: Layout, character: str, thumbs: Thumbs, rng: np.random.Generator
+) -> tuple[str, Tap | None]:
+    """What is typed by thumbs that aim at the key of a character, and where they land; the character itself
+    and None if no key of the layout types just that."""
+    key = layout.key_for(character)
+    if key is None or character not in (key.typed, key.shifted):
+        return character, None
+    [touch] = thumbs.sample(layout, character, rng)
+    assert isinstance(touch, Tap)
+    tap = replace(touch, is_shifted=character != key.typed)
+    return literal(layout, [tap]), tap
 
 
 def as_touches(typed: str | Sequence[Touch]) -> tuple[Touch, ...]:

@@ -122,12 +122,17 @@ def screen_text(app: KeyboardApp) -> str:
 
 
 def tap(app: KeyboardApp, column: float, line: float) -> None:
-    """Presses the left button within the keypad, on fractions of cells if need be, and waits for nothing."""
+    """Presses the left button within the keypad, on fractions of cells if need be, lets it go, and waits for
+    nothing."""
+    mouse(app, events.MouseDown, column, line)
+    mouse(app, events.MouseUp, column, line)
+
+
+def mouse(app: KeyboardApp, kind: type[events.MouseEvent], column: float, line: float) -> None:
+    """What the left button does at a place within the keypad."""
     left, top = app.typing.query_one(Keypad).region.offset
     x, y = left + column, top + line
-    app.screen._forward_event(
-        events.MouseDown(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y)
-    )
+    app.screen._forward_event(kind(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y))
 
 
 async def click_key(pilot: Pilot[str], name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import threading
 from itertools import pairwise
 
@@ -15,6 +17,8 @@ from fedkey import Engine
 from fedkey.candidates import CandidateFinder
 from fedkey.decoder import DOUBT, SHARE_WEIGHT, UNIGRAM_WEIGHT, Decoder
 from fedkey.errors import UserError
+from fedkey.layout import LAYOUTS
+from fedkey.taps import Tap
 from fedkey.text import PLACEHOLDERS, normalise
 
 CONTEXTS = (
@@ -383,6 +387,37 @@ def test_scores_are_nearly_the_exact_log_probabilities(engine: Engine, context: 
     ]
     assert np.abs(np.mean(errors)) < 0.3
     assert np.std(errors) < 0.5
+
+
+# -------------------------------------------------------------------------------------------------- layouts
+
+
+def test_another_layout_weighs_as_if_the_bundle_were_made_for_it(tiny_bundle, tmp_path) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "dvorak")
+    manifest = json.loads((tiny_bundle / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "dvorak" / "manifest.json").write_text(json.dumps({**manifest, "layout": "dvorak"}))
+    made_for_it, engine = Engine.open(tmp_path / "dvorak"), Engine.open(tiny_bundle)
+    words = ("tomprrow", "thr", "tje", "weekemd")
+    usual = [engine.suggest("see you ", word) for word in words]
+    engine.use_layout(LAYOUTS["dvorak"])
+    there = [engine.suggest("see you ", word) for word in words]
+    for word, mine in zip(words, there, strict=True):
+        assert_same(mine, made_for_it.suggest("see you ", word))
+    assert [each.log_probs for each in there] != [each.log_probs for each in usual]
+    # A tap is a letter of the keys that are there.
+    x, y = LAYOUTS["dvorak"]["h"].center
+    assert engine.suggest("", [Tap(x, y)]).literal == "h"
+    engine.use_layout(LAYOUTS["qwerty"])
+    for word, before in zip(words, usual, strict=True):
+        assert_same(engine.suggest("see you ", word), before)
+
+
+def test_an_engine_inherits_the_layout(tiny_bundle) -> None:
+    old, new = Engine.open(tiny_bundle), Engine.open(tiny_bundle)
+    old.use_layout(LAYOUTS["azerty"])
+    new.inherit(old)
+    assert new.layout is LAYOUTS["azerty"]
+    assert_same(new.suggest("", "tje"), old.suggest("", "tje"))
 
 
 # ------------------------------------------------------------------------------------------- whole messages

@@ -10,7 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
-from fedkey.layout import LAYOUTS, QWERTY, Key, Layout, layout_from_rows, layout_named
+from fedkey.layout import (
+    BACKSPACE,
+    ENTER,
+    LAYOUTS,
+    LETTERS,
+    MORE,
+    QWERTY,
+    SPACE,
+    SYMBOLS,
+    Key,
+    Layout,
+    Shift,
+    layout_from_rows,
+    layout_named,
+)
 
 anywhere = st.tuples(st.floats(-5, 15), st.floats(-5, 15))
 
@@ -173,3 +187,50 @@ def test_an_unknown_layout_is_refused_in_one_sentence() -> None:
     assert layout_named("qwerty") is QWERTY
     with pytest.raises(UserError, match=r"'colemak'.*update the keyboard"):
         layout_named("colemak")
+
+
+# ------------------------------------------------------------------------------------------- pages
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_pages_are_as_large_as_the_layout_and_turn_to_each_other(layout: Layout) -> None:
+    turns = {LETTERS: {SYMBOLS}, SYMBOLS: {LETTERS, MORE}, MORE: {LETTERS, SYMBOLS}}
+    assert set(layout.pages) == set(turns)
+    for name, page in layout.pages.items():
+        assert math.isclose(page.width, layout.width)
+        assert page.height == layout.height
+        assert len(page.rows) == len(layout.rows)
+        assert {key.name for key in page.keys} & set(turns) == turns[name]
+        for special in (SPACE, BACKSPACE, ENTER):
+            assert special in page
+        for key in page.keys:
+            assert 0 <= key.left < key.right <= page.width + 1e-9
+            assert page.nearest(*key.center) is key
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_page_of_letters_is_the_layout_but_for_the_last_row(layout: Layout) -> None:
+    """What weighs taps is the layout; letters that are drawn where it has them can be tapped as exactly."""
+    page = layout.pages[LETTERS]
+    assert page.rows[:-1] == layout.rows[:-1]
+    assert page.rows[-1][0].name == SYMBOLS
+    assert [key.name for key in page.rows[-1][1:]] == [key.name for key in layout.rows[-1]]
+    assert SYMBOLS not in layout
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_printable_character_of_a_usual_keyboard_is_on_some_page(layout: Layout) -> None:
+    typed = {each for page in layout.pages.values() for key in page.keys for each in (key.typed, key.shifted)}
+    assert {character for character in string.printable if character.isprintable()} <= typed
+
+
+def test_one_tap_on_shift_is_for_one_character_and_two_lock_letters() -> None:
+    letter, sign = QWERTY["q"], QWERTY["?"]
+    once = Shift.OFF.tapped()
+    assert [once.typed_by(letter), once.typed_by(sign)] == ["Q", "!"]
+    assert once.after_character().typed_by(letter) == "q"
+    locked = once.tapped().after_character()
+    assert [locked.typed_by(letter), locked.typed_by(sign)] == ["Q", "?"]
+    assert locked.tapped() is Shift.OFF
+    assert Shift.OFF.after_character() is Shift.OFF
+    assert once.typed_by(QWERTY["backspace"]) == ""

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.layout import LAYOUTS, QWERTY, Key, Layout
-from fedkey.taps import Tap, Thumbs, as_touches, key_press, literal
+from fedkey.layout import LETTERS as LETTERS_PAGE
+from fedkey.taps import DEFAULT_THUMBS, Tap, Thumbs, as_touches, clumsily, key_press, literal
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHARES = [8.2, 1.5, 2.8, 4.3, 12.7, 2.2, 2.0, 6.1, 7.0, 0.15, 0.77, 4.0, 2.4,
@@ -146,6 +147,36 @@ def test_the_literal_text_is_what_the_keys_type() -> None:
     assert literal(QWERTY, [Tap(5.1, 2), Tap(4.9, 2.9), "É", "7", Tap(3, 5)]) == "ggÉ7 "
     for name, nearby in (("shift", "az"), ("backspace", "lm"), ("enter", "?")):
         assert literal(QWERTY, [Tap(*QWERTY[name].center)]) in nearby
+
+
+def test_a_tap_with_shift_types_the_capital_and_says_the_same_of_the_place() -> None:
+    tap, shifted = Tap(5.1, 2), Tap(5.1, 2, is_shifted=True)
+    assert literal(QWERTY, [shifted, tap, Tap(8, 5.5, is_shifted=True)]) == "Gg!"
+    costs = (Thumbs().costs(QWERTY, each, LETTERS).tolist() for each in (tap, shifted))
+    assert next(costs) == next(costs)
+
+
+def test_clumsy_thumbs_type_what_they_hit() -> None:
+    """At the default, letters of the drawn page are missed as often as those of the layout."""
+    rng = np.random.default_rng(5)
+    page = QWERTY.pages[LETTERS_PAGE]
+    text = rng.choice(list(LETTERS), size=3000, p=np.array(SHARES) / sum(SHARES))
+    missed = 0
+    for letter in text:
+        hit, tap = clumsily(page, letter, DEFAULT_THUMBS, rng)
+        assert tap is not None
+        assert literal(page, [tap]) == hit
+        missed += hit != letter
+    assert 0.065 < missed / len(text) < 0.095
+
+
+def test_clumsy_thumbs_keep_shift_and_leave_what_has_no_key() -> None:
+    rng = np.random.default_rng(5)
+    hits = {clumsily(QWERTY, "H", DEFAULT_THUMBS, rng)[0] for _ in range(200)}
+    assert "H" in hits
+    assert all(hit.isupper() for hit in hits)
+    for character in ("7", "é", "ж", "🙂"):
+        assert clumsily(QWERTY, character, DEFAULT_THUMBS, rng) == (character, None)
 
 
 @given(st.text(max_size=5))

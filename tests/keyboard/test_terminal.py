@@ -59,6 +59,15 @@ class Terminal:
     def resize(self, width: int, height: int) -> None:
         self.tmux("resize-window", "-x", str(width), "-y", str(height))
 
+    def click(self, label: str) -> None:
+        """The left button on a key, as a terminal reports it: pressed, and let go."""
+        # The keys are below everything else, and of several labels the last is one.
+        lines = self.text.splitlines()
+        row = max(row for row, line in enumerate(lines) if label in line.split())
+        place = f"{f' {lines[row]} '.index(f' {label} ') + 1};{row + 1}"
+        self.type(f"\x1b[<0;{place}M")
+        self.type(f"\x1b[<0;{place}m")
+
     @property
     def text(self) -> str:
         """What is on screen, without the blank at its end."""
@@ -120,11 +129,7 @@ def test_words_are_typed_and_taken_and_the_terminal_is_left_as_it_was(
     terminal.press("M-2")
     terminal.wait_for(lambda: f"│ see {first}, {second} " in terminal.text)
 
-    # The mouse, as a terminal reports it: a press and a release on the key "q".
-    lines = terminal.text.splitlines()
-    row = next(row for row, line in enumerate(lines) if line.split() == list("qwertyuiop"))
-    place = f"{lines[row].index('q') + 1};{row + 1}"
-    terminal.type(f"\x1b[<0;{place}M\x1b[<0;{place}m")
+    terminal.click("q")
     terminal.wait_for(lambda: f"│ see {first}, {second} q " in terminal.text)
 
     terminal.resize(40, 12)
@@ -146,6 +151,29 @@ def test_words_are_typed_and_taken_and_the_terminal_is_left_as_it_was(
     terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
     assert terminal.text == f"status 0\n{PROMPT}"
     assert terminal.state == before
+
+
+def test_words_are_written_by_mouse_alone(terminal: Terminal, tiny_bundle: Path) -> None:
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: " space " in terminal.text and " ms" in terminal.text)
+    terminal.click("⇧")
+    terminal.wait_for(lambda: "  S  " in terminal.text)
+    terminal.click("S")
+    terminal.wait_for(lambda: "│ S " in terminal.text and "  s  " in terminal.text)
+    for label in "eex⌫":
+        terminal.click(label)
+    terminal.click("?123")
+    terminal.wait_for(lambda: "│ See " in terminal.text and "  abc  " in terminal.text)
+    for label in "@42":
+        terminal.click(label)
+    terminal.wait_for(lambda: "│ See@42 " in terminal.text)
+    terminal.click("space")
+    terminal.wait_for(lambda: "  ?123  " in terminal.text)
+    terminal.press("C-l")
+    terminal.wait_for(lambda: "   ü" in terminal.text)
+    for label in "zü⏎":
+        terminal.click(label)
+    terminal.wait_for(lambda: "See@42 zü" in terminal.text and "│ Message" in terminal.text)
 
 
 def test_a_refused_bundle_is_one_sentence_on_an_untouched_screen(terminal: Terminal, tmp_path: Path) -> None:

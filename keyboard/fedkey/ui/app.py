@@ -27,6 +27,7 @@ from fedkey.ui.clipboard import copy_commands
 from fedkey.ui.following import Following
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
+from fedkey.ui.keys import key_commands
 from fedkey.ui.messages import (
     Answered,
     Asked,
@@ -35,6 +36,7 @@ from fedkey.ui.messages import (
     EngineReady,
     Explained,
     Finished,
+    LayoutChosen,
     Noticed,
     PhoneEnded,
     PhoneSpoke,
@@ -116,7 +118,7 @@ class KeyboardApp(App[str]):
         self.joining = joining
         self.inference = Inference(open_engine, self.post_message)
         self._following = (
-            None if release is None else Following(release, layout, self.inference.replace, self.post_message)
+            None if release is None else Following(release, self.inference.replace, self.post_message)
         )
         for each in THEMES:
             self.register_theme(each)
@@ -216,6 +218,10 @@ class KeyboardApp(App[str]):
         """Passes a change of mind to the engine."""
         self.inference.tell(message)
 
+    def on_layout_chosen(self, message: LayoutChosen) -> None:
+        """Passes the keys to the engine."""
+        self.inference.tell(message)
+
     def on_engine_ready(self, _: EngineReady) -> None:
         """Ends the loading state; from now on newer releases are looked for."""
         self.typing.is_ready = True
@@ -273,6 +279,7 @@ class KeyboardApp(App[str]):
                 else "Remember nothing of what follows",
                 self.action_toggle_private,
             )
+        yield from key_commands(self.typing)
         yield SystemCommand("Emoji", "Find one by its name", self.typing.action_pick_emoji)
         yield from copy_commands(self.typing)
         yield SystemCommand(

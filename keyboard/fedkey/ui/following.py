@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from fedkey.errors import UserError
-from fedkey.layout import Layout
 from fedkey.releases import InUse, current_version, hold
 from fedkey.ui.messages import Noticed, Released
 
@@ -40,7 +39,6 @@ class Following:
     def __init__(
         self,
         release: InUse,
-        layout: Layout,
         replace_engine: Callable[[Engine, Message], None],
         post: Callable[[Message], object],
     ) -> None:
@@ -48,12 +46,10 @@ class Following:
 
         Args:
             release: the one that is in use.
-            layout: the keys on screen; a release for others is refused.
             replace_engine: see `Inference.replace`.
             post: takes a message from any thread.
         """
         self._release = release
-        self._layout = layout
         self._replace_engine = replace_engine
         self._post = post
         self._changed = threading.Condition()
@@ -139,12 +135,8 @@ class Following:
         from fedkey.bundle import open_bundle
         from fedkey.engine import Engine
 
-        bundle = open_bundle(release.bundle)
-        if bundle.manifest.layout != self._layout.name:
-            raise UserError(
-                f"It is made for the keys {bundle.manifest.layout!r}; open fedkey again to use it."
-            )
-        engine = Engine(bundle)
+        # It takes over the layout as it does the memory: no release changes the keys under somebody's hands.
+        engine = Engine(open_bundle(release.bundle))
         # The first answer takes longest, and shows that there are answers.
         engine.suggest("", "")
         return engine

@@ -34,6 +34,8 @@ KEYS = (
     ("PgUp PgDn", "look back in the conversation"),
     ("F10", "settings, and what they mean"),
     ("F9", "glass box: see the engine at work"),
+    ("Ctrl+L", "other keys: QWERTZ, AZERTY, Dvorak"),
+    ("Ctrl+T", "clumsy thumbs: see slips being repaired"),
     ("Ctrl+P", "commands: private typing, themes, more"),
     ("Ctrl+Q", "quit"),
 )

@@ -21,6 +21,7 @@ from fedkey.ui.messages import (
     EngineReady,
     Explained,
     Finished,
+    LayoutChosen,
     Noticed,
     Question,
     TakenBack,
@@ -30,8 +31,8 @@ from fedkey.ui.messages import (
 if TYPE_CHECKING:
     from fedkey.engine import Accepted, Engine
 
-Told = Written | Finished | TakenBack
-"""What the engine is told of the text. None of it is lost, and it is told in order."""
+Told = Written | Finished | TakenBack | LayoutChosen
+"""What the engine is told of the text and the keys. None of it is lost, and it is told in order."""
 
 
 class Successor(NamedTuple):
@@ -122,14 +123,16 @@ class Inference:
             if isinstance(work, Successor):
                 engine = self._hand_over(engine, work)
             elif isinstance(work, Question):
-                answer = engine.suggest(work.context, work.typed, private=work.is_private)
+                answer = engine.suggest(work.context, work.letters, private=work.is_private)
                 self._post(Answered(work, answer))
                 self._answered = work
                 if work.is_explained and self._question is None:
-                    explanation = engine.explain(work.context, work.typed, private=work.is_private)
+                    explanation = engine.explain(work.context, work.letters, private=work.is_private)
                     self._post(Explained(work, explanation, engine.bundle.manifest))
             elif isinstance(work, Finished):
                 self._judge(engine, work)
+            elif isinstance(work, LayoutChosen):
+                engine.use_layout(work.layout)
             else:
                 self._remember(engine, work)
             self._notice(engine.notice)
@@ -143,11 +146,11 @@ class Inference:
         if self._answered is not None:
             # Nobody waits now: the model reads the text, 25 ms of the phone-sized one, before the next key.
             question = self._answered
-            successor.engine.suggest(question.context, question.typed, private=question.is_private)
+            successor.engine.suggest(question.context, question.letters, private=question.is_private)
         return successor.engine
 
     def _judge(self, engine: Engine, word: Finished) -> None:
-        answer = engine.suggest(word.context, word.typed, private=word.is_private)
+        answer = engine.suggest(word.context, word.letters, private=word.is_private)
         if answer.autocorrect is None:
             self._remember(engine, Written(word.context, word.typed, word.typed, word.is_private))
         else:

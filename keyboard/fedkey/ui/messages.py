@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from fedkey.layout import Key
+from fedkey.layout import Key, Layout
 from fedkey.releases import InUse
 from fedkey.settings import Value
+from fedkey.taps import Tap, Touch
 
 if TYPE_CHECKING:
     from fedkey.bundle import Manifest
@@ -32,6 +33,7 @@ class Question:
         context: everything before the word being typed, see `Engine.suggest`.
         typed: its letters so far.
         is_private: whether nothing that was remembered may show.
+        touches: how the letters were typed, if any of them was tapped; see `fedkey.touched`.
         is_explained: whether somebody wants to see what lies behind the answer.
     """
 
@@ -39,7 +41,13 @@ class Question:
     context: str
     typed: str
     is_private: bool = False
+    touches: tuple[Touch, ...] = ()
     is_explained: bool = False
+
+    @property
+    def letters(self) -> str | tuple[Touch, ...]:
+        """The word as the engine takes it."""
+        return self.touches or self.typed
 
 
 @dataclass
@@ -79,12 +87,19 @@ class Finished(Message):
         typed: the word.
         is_private: whether it must not be remembered.
         swap: the number that its correction is to have.
+        touches: as in `Question`.
     """
 
     context: str
     typed: str
     is_private: bool
     swap: int
+    touches: tuple[Touch, ...] = ()
+
+    @property
+    def letters(self) -> str | tuple[Touch, ...]:
+        """The word as the engine takes it."""
+        return self.touches or self.typed
 
 
 @dataclass
@@ -130,6 +145,13 @@ class PhoneEnded(Message):
 
     phone: PhoneProcess
     said: str
+
+
+@dataclass
+class LayoutChosen(Message):
+    """The keys on screen, by which touches are to be weighed from now on."""
+
+    layout: Layout
 
 
 @dataclass
@@ -191,17 +213,15 @@ class Explained(Message):
 
 @dataclass
 class KeyTapped(Message):
-    """The mouse pressed a key on screen.
+    """The mouse pressed a key on screen and let it go.
 
     Attributes:
         key: the key that was hit.
-        x: where, in key widths from the keyboard's left edge.
-        y: where, in key widths from its upper edge.
+        tap: where it was pressed.
     """
 
     key: Key
-    x: float
-    y: float
+    tap: Tap
 
 
 class Kind(Enum):

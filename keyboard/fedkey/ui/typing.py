@@ -13,7 +13,9 @@ shown, and otherwise when it comes, if the word still stands where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -25,13 +27,16 @@ from textual.widgets import Footer, Static
 from fedkey import draft as writing
 from fedkey.draft import Draft, Place
 from fedkey.ghost import Ghost, ghost_for
-from fedkey.layout import BACKSPACE, ENTER, SHIFT, Layout
+from fedkey.layout import BACKSPACE, ENTER, LETTERS, QWERTY, SHIFT, Layout
 from fedkey.releases import InUse
 from fedkey.settings import DEFAULTS, Settings
+from fedkey.taps import Tap, Thumbs, clumsily
+from fedkey.touched import Touched, follow, touches
 from fedkey.ui.clipboard import copy
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
+from fedkey.ui.keys import DEFAULT_CLUMSINESS, next_layout
 from fedkey.ui.messages import (
     Answered,
     Asked,
@@ -40,6 +45,7 @@ from fedkey.ui.messages import (
     Finished,
     KeyTapped,
     Kind,
+    LayoutChosen,
     Offer,
     OfferChosen,
     Question,
@@ -50,6 +56,9 @@ from fedkey.ui.messages import (
 )
 from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits
 from fedkey.ui.watched import WatchedScreen
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 """Below this the keyboard is not legible, and a sentence stands in its place."""
@@ -119,6 +128,8 @@ class TypingScreen(WatchedScreen):
         Binding("ctrl+v", "paste_copied", show=False),
         Binding("pageup", "scroll_back(-1)", show=False),
         Binding("pagedown", "scroll_back(1)", show=False),
+        Binding("ctrl+l", "next_layout", show=False),
+        Binding("ctrl+t", "toggle_clumsiness", show=False),
     ]
 
     # No `reactive`s: that one changes would draw the whole screen anew.
@@ -129,9 +140,17 @@ class TypingScreen(WatchedScreen):
     is_private: var[bool] = var(False)
     """Whether nothing is remembered, and nothing that was remembered shows."""
     settings: var[Settings] = var(DEFAULTS, init=False)
+    key_layout: var[Layout] = var(QWERTY, init=False)
+    """The keys on screen, by which the engine weighs touches."""
+    clumsiness: var[float | None] = var[float | None](None)
+    """How far the thumbs scatter that press the keys in the writer's place, in key widths; None while there
+    are none."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
+        self.set_reactive(TypingScreen.key_layout, layout)
+        self.usual_clumsiness = DEFAULT_CLUMSINESS
+        self._touched = Touched()
         self._revision = 0
         # What is put in place of letters is numbered, so that the engine knows what is taken back.
         self._swaps = 0
@@ -150,6 +169,13 @@ class TypingScreen(WatchedScreen):
         self._keypad = Keypad(layout)
         self._too_small = Static(id="too-small")
 
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """What draws where clumsy thumbs land; may be set."""
+        import numpy as np  # nothing else before the first paint needs it
+
+        return np.random.default_rng()
+
     def compose(self) -> ComposeResult:
         """From the top: title, conversation, draft, suggestions, keys, footer."""
         with Vertical(id="desk"):
@@ -166,6 +192,7 @@ class TypingScreen(WatchedScreen):
 
     def on_mount(self) -> None:
         """Asks for the first words of the first message, once there is a screen to show them."""
+        self.post_message(LayoutChosen(self.key_layout))
         self._ask()
         self.call_after_refresh(self.post_message, Typable())
 
@@ -227,6 +254,17 @@ class TypingScreen(WatchedScreen):
         held = ", held" if release is not None and release.is_held else ""
         self._release.update("" if release is None else f"release {release.version}{held}")
 
+    def watch_key_layout(self, layout: Layout) -> None:
+        """Draws other keys, and asks again: other keys are neighbours now."""
+        self._keypad.keys = layout
+        if self.is_mounted:
+            self.post_message(LayoutChosen(layout))
+            self._ask()
+
+    def watch_clumsiness(self, clumsiness: float | None) -> None:
+        """Says so on the space bar, which is seen at every size."""
+        self._keypad.space_label = "space" if clumsiness is None else "clumsy"
+
     def on_resize(self, event: events.Resize) -> None:
         """Says what is missing where the keyboard has no room."""
         self.call_after_refresh(self._show_glimpse)  # perhaps elsewhere now
@@ -253,17 +291,15 @@ class TypingScreen(WatchedScreen):
     def _ask(self) -> None:
         self._revision += 1
         self._pulse.asked()
-        self.post_message(
-            Asked(
-                Question(
-                    self._revision,
-                    self._context_here,
-                    self.draft.word,
-                    self.is_private,
-                    is_explained=self.shows_glass_box,
-                )
-            )
+        question = Question(
+            self._revision,
+            self._context_here,
+            self.draft.word,
+            self.is_private,
+            touches(self._touched, self.key_layout),
+            is_explained=self.shows_glass_box,
         )
+        self.post_message(Asked(question))
 
     @property
     def _context_here(self) -> str:
@@ -276,19 +312,20 @@ class TypingScreen(WatchedScreen):
 
     # ------------------------------------------------------------------------------ the text changes
 
-    def press(self, character: str) -> None:
-        """Types at the caret. Whatever cannot continue a word finishes the one before it, and may bring its
-        correction."""
+    def press(self, character: str, tap: Tap | None = None) -> None:
+        """Types at the caret, perhaps by a tap. Whatever cannot continue a word finishes the one before it,
+        and may bring its correction."""
         old, new = self.draft, writing.insert(self.draft, character)
         place = old.correctable
         is_correctable = self.settings.autocorrect and writing.brings_correction(character)
         if new.typed or place is None or not is_correctable:
-            self.write(character)
+            self.write(character, tap)
             return
         answer = self._shown_for_here()
         self._swaps += 1
         if answer is None or answer.question.typed != place.letters:
-            self.post_message(Finished(self._context_here, place.letters, self.is_private, self._swaps))
+            letters, taps = place.letters, touches(self._touched, self.key_layout)
+            self.post_message(Finished(self._context_here, letters, self.is_private, self._swaps, taps))
             self._put(new)
             self._finished[self._swaps] = place
             return
@@ -300,14 +337,14 @@ class TypingScreen(WatchedScreen):
             self._tell(place.letters, word, swap=self._swaps)
         self._put(corrected)
 
-    def write(self, characters: str) -> None:
-        """Puts in characters as they are; nothing is corrected."""
-        self._write(writing.insert(self.draft, characters))
+    def write(self, characters: str, tap: Tap | None = None) -> None:
+        """Puts in characters as they are, the last perhaps by a tap; nothing is corrected."""
+        self._write(writing.insert(self.draft, characters), tap)
 
-    def _write(self, draft: Draft) -> None:
+    def _write(self, draft: Draft, tap: Tap | None = None) -> None:
         if not draft.typed and (word := self.draft.finished_word) is not None:
             self._tell(word, word)
-        self._put(draft)
+        self._put(draft, tap)
 
     def action_break_line(self) -> None:
         """Begins a new line, which finishes a word as a space does."""
@@ -400,11 +437,12 @@ class TypingScreen(WatchedScreen):
         self.messages = ()
         self._ask()
 
-    def _put(self, draft: Draft) -> None:
+    def _put(self, draft: Draft, tap: Tap | None = None) -> None:
         followed = (
             (swap, writing.follow(self.draft, draft, place)) for swap, place in self._finished.items()
         )
         self._finished = {swap: place for swap, place in followed if place is not None}
+        self._touched = follow(self._touched, draft, tap)
         self.draft = draft
         self._ask()
 
@@ -426,17 +464,27 @@ class TypingScreen(WatchedScreen):
             self._keypad.light(event.key)
         if event.is_printable and event.character is not None and not event.key.startswith("alt+"):
             event.stop()
-            key = self._keypad.keys.key_for(event.character)
-            if key is not None:
-                self._keypad.light(key.name)
-                if event.character == key.shifted != key.typed:
-                    self._keypad.light(SHIFT)
-            self.press(event.character)
+            self._press_key(event.character)
             return
         bound = self.active_bindings.get(event.key)
         if bound is not None and bound.node is self:
             event.stop()
             await self.run_action(bound.binding.action)
+
+    def _press_key(self, character: str) -> None:
+        """Types what a key of the writer's own keyboard says, or what clumsy thumbs make of it."""
+        keypad, tap = self._keypad, None
+        if self.clumsiness is not None:
+            page, thumbs = self.key_layout.pages[LETTERS], Thumbs(self.clumsiness, self.clumsiness)
+            character, tap = clumsily(page, character, thumbs, self.rng)
+            if tap is not None and keypad.page == LETTERS:
+                keypad.mark(tap)
+        key = keypad.drawn.key_for(character)
+        if key is not None:
+            keypad.light(key.name)
+            if character == key.shifted != key.typed:
+                keypad.light(SHIFT)
+        self.press(character, tap)
 
     def on_paste(self, event: events.Paste) -> None:
         """Puts in what was pasted."""
@@ -481,17 +529,26 @@ class TypingScreen(WatchedScreen):
     def on_key_tapped(self, message: KeyTapped) -> None:
         """Does what the key says."""
         self._pulse.pressed(message.time)
-        key, keypad = message.key, self._keypad
+        key, tap, keypad = message.key, message.tap, self._keypad
         keypad.light(key.name)
-        if key.name == SHIFT:
-            keypad.is_shifted = not keypad.is_shifted
-        elif key.name == BACKSPACE:
+        if self.clumsiness is not None:
+            keypad.mark(tap)
+        character = keypad.shift.typed_by(key)
+        keypad.tapped(key)
+        if key.name == BACKSPACE:
             self.action_edit("backspace")
         elif key.name == ENTER:
             self.action_send()
-        else:
-            self.press(key.shifted if keypad.is_shifted else key.typed)
-            keypad.is_shifted = False
+        elif character:
+            self.press(character, replace(tap, is_shifted=character != key.typed))
+
+    def action_next_layout(self) -> None:
+        """Draws the keys of the next layout."""
+        self.key_layout = next_layout(self.key_layout)
+
+    def action_toggle_clumsiness(self) -> None:
+        """Lets clumsy thumbs press the keys, or the writer again."""
+        self.clumsiness = self.usual_clumsiness if self.clumsiness is None else None
 
     def on_caret_placed(self, message: CaretPlaced) -> None:
         """Moves the caret to the click."""

@@ -84,6 +84,10 @@ class Deployment:
             copy = self.folder / "fedkey" / path
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(CHECKOUT / path, copy)
+        self.start_superlink()
+
+    def start_superlink(self) -> None:
+        """Again, if it has been killed."""
         self._launch(
             "superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self.port),
             "--database", str(self.database), "--disable-runtime-dependency-installation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -415,3 +416,25 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
     assert len(left_behind) > 10
     assert [path for path in left_behind if SECRET.encode() in path.read_bytes()] == []
     assert all(list((folder / "tmp").iterdir()) == [] for folder in folders)
+
+
+@pytest.mark.slow
+@NEEDS_PROC
+def test_a_phone_whose_server_was_killed_says_so_once_and_finds_it_again(
+    deployment: Deployment, diary: Path
+) -> None:
+    folder = diary.parent
+    (folder / "registry.json").write_text(json.dumps({"0": make_identity(folder / "identity.key")}))
+    phone = start_phone(folder, f"127.0.0.1:{deployment.port}", "--insecure")
+    try:
+        wait_for(lambda: events_of(folder), "connection", 200)
+        deployment.signal("superlink", signal.SIGKILL)
+        wait_for(lambda: len(events_of(folder)) == 2, "notice", 200)
+        deployment.start_superlink()
+        wait_for(lambda: len(events_of(folder)) == 3, "connection", 200)
+        phone.communicate(timeout=60)
+    finally:
+        phone.kill()
+        phone.communicate()
+    events = [event["event"] for event in events_of(folder)]
+    assert events == ["connected", "unreachable", "connected", "left"]

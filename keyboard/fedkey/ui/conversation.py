@@ -37,8 +37,12 @@ class Conversation(VerticalScroll, can_focus=False):
         """Keeps the newest message in view."""
         self.anchor()
 
-    async def watch_messages(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+    def watch_messages(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
         """Adds what is new, or begins again."""
+        # No coroutine itself: if the app ended before it began, Python would warn of it.
+        self.call_next(self._show, old, new)
+
+    async def _show(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
         if new[: len(old)] != old:
             await self.query(Bubble).remove()
             old = ()

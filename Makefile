@@ -154,8 +154,8 @@ bench: $(VENV)/installed ## check and time the kernels against torch's, goals la
 benchmark: $(VENV)/installed ## every keyboard on the same words, into BENCHMARKS.md (BENCHMARK="--only unigram --words 600")
 	$(BIN)/python server/bench/benchmark.py --data $(MODEL)/data $(BENCHMARK)
 
-picture: $(VENV)/installed ## redraw keyboard/picture.svg from the real keyboard on the demo's bundle
-	$(BIN)/python keyboard/picture.py $(DEMO)/federated.bundle keyboard/picture.svg
+picture: $(VENV)/installed ## redraw keyboard/picture.svg: the real keyboard, on which keyboard/picture.txt is written
+	$(BIN)/fedkey --play keyboard/picture.txt --record keyboard/picture.svg --size 71x27 --pace 400 --settings /dev/null
 
 clean: ## remove what tools left behind; runs and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,10 @@ from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
     from fedkey.engine import Engine
+    from fedkey.layout import Layout
+    from fedkey.ui.app import KeyboardApp
     from fedkey.ui.joining import Joining
+    from fedkey.ui.replaying import Recording
 
 FRAMES_PER_SECOND = "120"
 """Drawn at most. With Textual's 60 a letter and the answer to it wait for each other's frames: half of the
@@ -34,6 +38,8 @@ answers were on screen after 35 ms, with 120 after 21, for the same processor ti
 2026-11-27)."""
 
 
+PACE, SLOWEST, FASTEST = 45, 1, 1000
+"""Words a minute, of five keys each: a quick phone writer's, and what counts as a pace."""
 WEB_PORT = 8770
 WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 """What textual-serve tells a keyboard to draw on, which has a page then instead of a terminal."""
@@ -71,6 +77,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where your settings are (default: settings.toml in your configuration folder)",
     )
+    playing = parser.add_argument_group("writing by itself")
+    playing.add_argument(
+        "--play", metavar="FILE", type=Path, help="write the lines of a text as a person would"
+    )
+    playing.add_argument(
+        "--pace", metavar="N", type=_pace, default=PACE, help=f"words a minute (default: {PACE})"
+    )
+    playing.add_argument("--seed", metavar="N", type=int, default=1, help="of slips and rhythm (default: 1)")
+    playing.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="keep the last screen (.svg) or the session (.cast); with --play it needs no terminal",
+    )
+    playing.add_argument(
+        "--size", metavar="WxH", type=_size, help="record with --play unseen, on a terminal of that size"
+    )
     parser.add_argument(
         "--web",
         action="store_true",
@@ -85,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Opens the keyboard and waits until it is closed."""
     path = arguments.bundle or shipped_bundle()
     is_served = os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER
-    if not (is_served or arguments.web):
+    is_unseen = _is_unseen(arguments)
+    if not (is_served or arguments.web or is_unseen):
         _check_terminal()
     settings_file = arguments.settings or usual_file()
     settings = read(settings_file)
@@ -100,15 +124,18 @@ def run(arguments: argparse.Namespace) -> int:
     layout = layout_named(bundle.manifest.layout)
     os.environ.setdefault("TEXTUAL_FPS", FRAMES_PER_SECOND)  # which Textual reads when it is imported
 
-    from fedkey.ui.app import KeyboardApp
+    if is_unseen:
+        os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")
+
     from fedkey.ui.themes import check_theme
 
     check_theme(settings.theme, f"{settings_file}: " if arguments.theme is None else "")
     if arguments.web and not is_served:
         return _serve(arguments.port or WEB_PORT)
+    # What is played is nobody's own, unless a file is named for it.
     memory = (
         None
-        if arguments.private
+        if arguments.private or (arguments.play is not None and arguments.memory is None)
         else arguments.memory or memory_file(settings, settings_file) or _usual_memory()
     )
 
@@ -122,7 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         return Engine(bundle, memory)
 
-    app = KeyboardApp(
+    kind, recording = _kind_of_keyboard(arguments, layout, is_unseen=is_unseen)
+    app = kind(
         open_engine,
         layout,
         settings,
@@ -133,10 +161,61 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if is_served:
         _when_orphaned(lambda: app.call_from_thread(app.exit))
-    refusal = app.run()
+    refusal = app.run(size=arguments.size)
     if refusal is not None:
         raise UserError(refusal)
+    if recording is not None:
+        recording.save()
     return app.return_code or 0
+
+
+def _is_unseen(arguments: argparse.Namespace) -> bool:
+    """Whether the keyboard draws for its recording alone."""
+    if arguments.web and arguments.record is not None:
+        raise UserError("--record keeps what a terminal shows, and --web has none; leave out one of them.")
+    if arguments.size is not None and (arguments.play is None or arguments.record is None):
+        raise UserError("--size is for recordings that nobody watches; add --play FILE and --record FILE.")
+    has_terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    is_recorded = arguments.play is not None and arguments.record is not None
+    return is_recorded and (arguments.size is not None or not has_terminal)
+
+
+def _kind_of_keyboard(
+    arguments: argparse.Namespace, layout: Layout, *, is_unseen: bool
+) -> tuple[Callable[..., KeyboardApp], Recording | None]:
+    """The keyboard's class, and what is to be saved when it is closed."""
+    if arguments.play is None and arguments.record is None:
+        from fedkey.ui.app import KeyboardApp
+
+        return KeyboardApp, None
+    import numpy as np
+
+    from fedkey.replay import Writer, read_script
+    from fedkey.ui.replaying import PlayedKeyboard, Recording
+
+    recording = None if arguments.record is None else Recording(arguments.record)
+    writer = None
+    if arguments.play is not None:
+        script, rng = read_script(arguments.play), np.random.default_rng(arguments.seed)
+        writer = Writer(script, layout, rng, words_per_minute=arguments.pace)
+    return partial(PlayedKeyboard, writer=writer, recording=recording, is_seen=not is_unseen), recording
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not SLOWEST <= pace <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{SLOWEST} to {FASTEST} words a minute, not {text!r}")
+    return pace
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 1000 and 0 < int(height) <= 1000):
+        raise argparse.ArgumentTypeError(f"columns x lines, such as 80x24, not {text!r}")
+    return int(width), int(height)
 
 
 def _check_terminal() -> None:

@@ -310,6 +310,16 @@ class TypingScreen(WatchedScreen):
         shown = self.shown
         return shown if shown is not None and shown.question.context == self._context_here else None
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether what is shown is for the text as it stands."""
+        return self.shown is not None and self.shown.question.revision == self._revision
+
+    @property
+    def offers_in_view(self) -> Offers:
+        """What can be seen and taken."""
+        return self._strip.in_view
+
     # ------------------------------------------------------------------------------ the text changes
 
     def press(self, character: str, tap: Tap | None = None) -> None:

@@ -79,7 +79,8 @@ class Settings:
     )
     join: str = _setting(
         "",
-        "The federation that this keyboard takes part in, as HOST:PORT. Empty: none; nothing is ever sent.",
+        "The federation that this keyboard takes part in from its next start on, as HOST:PORT, once you have "
+        "agreed. Empty: none; nothing is ever sent.",
     )
     memory: str = _setting(
         "",

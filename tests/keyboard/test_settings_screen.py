@@ -173,6 +173,19 @@ async def test_typing_starts_privately_if_that_is_set_and_can_end(
         assert asked_for_on_the_command_line.typing.is_private
 
 
+async def test_keys_and_thumbs_are_those_that_are_set(keyboard: Callable[..., KeyboardApp]) -> None:
+    app = keyboard(Settings(layout="dvorak", clumsy_thumbs=0.2))
+    async with app.run_test():
+        assert (app.typing.key_layout.name, app.typing.clumsiness) == ("dvorak", 0.2)
+        app.change_setting("layout", "")
+        app.change_setting("clumsy_thumbs", 0.0)
+        assert (app.typing.key_layout, app.typing.clumsiness) == (QWERTY, None)
+        app.typing.action_toggle_clumsiness()
+        app.change_setting("layout", "azerty")
+        assert app.typing.key_layout.name == "azerty"
+        assert app.typing.clumsiness is not None
+
+
 @pytest.mark.parametrize("theme", ["fedkey-light", "ansi-dark"])
 async def test_the_page_is_drawn_without_colours(
     keyboard: Callable[..., KeyboardApp], monkeypatch: pytest.MonkeyPatch, theme: str

@@ -95,6 +95,10 @@ def test_settings_that_are_wrong_name_their_file_and_an_option_goes_before_them(
     )
     status, written = run_in_terminal(*arguments, "--theme", "nrod")
     assert (status, written) == (2, "fedkey: There is no theme 'nrod'; do you mean 'nord'?\r\n")
+    settings.write_text('layout = "colemak"\n')
+    status, written = run_in_terminal(*arguments)
+    assert status == 2
+    assert "layout must be one of qwerty" in written.replace("\r\n", "")
     settings.write_text("emojis = false\n")
     status, written = run_in_terminal(*arguments)
     assert status == 2

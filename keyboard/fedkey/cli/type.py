@@ -117,11 +117,14 @@ def run(arguments: argparse.Namespace) -> int:
         settings = replace(settings, theme=arguments.theme)
     # Imported late: the sentences above should not wait for a second of imports.
     from fedkey.bundle import open_bundle
-    from fedkey.layout import layout_named
+    from fedkey.layout import LAYOUTS, layout_named
 
     release = release_at(path)
     bundle = open_bundle(path if release is None else release.bundle)
     layout = layout_named(bundle.manifest.layout)
+    if settings.layout not in ("", *LAYOUTS):
+        known = ", ".join(LAYOUTS)
+        raise UserError(f"{settings_file}: layout must be one of {known}, or empty, not {settings.layout!r}.")
     os.environ.setdefault("TEXTUAL_FPS", FRAMES_PER_SECOND)  # which Textual reads when it is imported
 
     if is_unseen:
@@ -157,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_file=settings_file,
         is_private=arguments.private,
         release=release,
-        joining=None if memory is None else _joining(memory, path, arguments.join or ""),
+        joining=None if memory is None else _joining(memory, path, arguments.join or settings.join),
     )
     if is_served:
         _when_orphaned(lambda: app.call_from_thread(app.exit))

@@ -20,14 +20,14 @@ from textual.reactive import var
 from textual.screen import Screen
 
 from fedkey.errors import UserError
-from fedkey.layout import Layout
+from fedkey.layout import LAYOUTS, Layout
 from fedkey.releases import InUse
 from fedkey.settings import DEFAULTS, Settings, Value, changed, store
 from fedkey.ui.clipboard import copy_commands
 from fedkey.ui.following import Following
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.inference import Inference
-from fedkey.ui.keys import key_commands
+from fedkey.ui.keys import DEFAULT_CLUMSINESS, key_commands
 from fedkey.ui.messages import (
     Answered,
     Asked,
@@ -98,8 +98,8 @@ class KeyboardApp(App[str]):
 
         Args:
             open_engine: called once, in another thread; what it raises closes the app.
-            layout: the keys.
-            settings: what to begin with; the theme is known.
+            layout: the keys, unless the settings name others.
+            settings: what to begin with; their theme and layout are known.
             settings_file: where changes of them are written down, if they are.
             is_private: whether typing is private from the first key to the last.
             release: what `open_engine` opens, if its registry is to be followed.
@@ -109,7 +109,10 @@ class KeyboardApp(App[str]):
         self.set_reactive(KeyboardApp.settings, settings)
         self._settings_file = settings_file
         read_alt_keys()
+        self._model_layout = layout
         self.typing = TypingScreen(layout)
+        self._set_layout(settings)
+        self._set_thumbs(settings)
         self.typing.settings = settings
         self.typing.is_private = is_private or settings.private
         self.typing.shows_glass_box = settings.glass_box
@@ -138,10 +141,21 @@ class KeyboardApp(App[str]):
         """Lets them take effect at once."""
         self.theme = new.theme
         self.typing.settings = new
+        if old.layout != new.layout:
+            self._set_layout(new)
+        if old.clumsy_thumbs != new.clumsy_thumbs:
+            self._set_thumbs(new)
         if old.glass_box != new.glass_box:
             self.typing.shows_glass_box = new.glass_box
         if old.private != new.private and not self._stays_private:
             self.typing.is_private = new.private
+
+    def _set_layout(self, settings: Settings) -> None:
+        self.typing.key_layout = LAYOUTS[settings.layout] if settings.layout else self._model_layout
+
+    def _set_thumbs(self, settings: Settings) -> None:
+        self.typing.clumsiness = settings.clumsy_thumbs or None
+        self.typing.usual_clumsiness = settings.clumsy_thumbs or DEFAULT_CLUMSINESS
 
     def on_setting_changed(self, message: SettingChanged) -> None:
         """Does what was chosen."""

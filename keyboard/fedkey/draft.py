@@ -90,7 +90,8 @@ class Draft:
             no part of it.
         literals: letters that are meant as they were typed, whatever a correction would make of them.
         swap: what was put last in place of letters, as long as it can be taken back.
-        is_just_corrected: whether nothing was pressed since the character that brought the correction.
+        is_just_corrected: whether nothing was pressed since the character that brought the correction, or
+            since the word was drawn.
     """
 
     text: str = ""
@@ -260,6 +261,12 @@ def put_emoji(draft: Draft, emoji: str) -> Draft:
     accepted = accept(behind, emoji)
     assert accepted.swap is not None
     return replace(accepted, swap=replace(accepted.swap, before=_alone(draft)))
+
+
+def draw(draft: Draft, word: str) -> Draft:
+    """Puts in a word that was drawn across the keys, as `accept` does. No letter of it was typed, so
+    Backspace right after it takes back all of it."""
+    return replace(accept(draft, word), is_just_corrected=True)
 
 
 def backspace(draft: Draft) -> Draft:

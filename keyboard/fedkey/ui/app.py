@@ -36,10 +36,12 @@ from fedkey.ui.messages import (
     EngineReady,
     Explained,
     Finished,
+    Gesture,
     LayoutChosen,
     Noticed,
     PhoneEnded,
     PhoneSpoke,
+    Recognised,
     Released,
     Sent,
     SettingChanged,
@@ -235,6 +237,14 @@ class KeyboardApp(App[str]):
     def on_layout_chosen(self, message: LayoutChosen) -> None:
         """Passes the keys to the engine."""
         self.inference.tell(message)
+
+    def on_gesture(self, message: Gesture) -> None:
+        """Passes a line across the keys to the engine."""
+        self.inference.tell(message)
+
+    def on_recognised(self, message: Recognised) -> None:
+        """Passes what it means to the screen."""
+        self.typing.drawn_words.show(message)
 
     def on_engine_ready(self, _: EngineReady) -> None:
         """Ends the loading state; from now on newer releases are looked for."""

@@ -32,6 +32,7 @@ KEYS = (
     ("Ctrl+U", "delete the line before the caret"),
     ("Ctrl+← →", "jump over a word"),
     ("PgUp PgDn", "look back in the conversation"),
+    ("Drag", "from letter to letter: draw a word at once"),
     ("F10", "settings, and what they mean"),
     ("F9", "glass box: see the engine at work"),
     ("Ctrl+L", "other keys: QWERTZ, AZERTY, Dvorak"),

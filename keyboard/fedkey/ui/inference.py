@@ -21,9 +21,11 @@ from fedkey.ui.messages import (
     EngineReady,
     Explained,
     Finished,
+    Gesture,
     LayoutChosen,
     Noticed,
     Question,
+    Recognised,
     TakenBack,
     Written,
 )
@@ -31,7 +33,7 @@ from fedkey.ui.messages import (
 if TYPE_CHECKING:
     from fedkey.engine import Accepted, Engine
 
-Told = Written | Finished | TakenBack | LayoutChosen
+Told = Written | Finished | TakenBack | LayoutChosen | Gesture
 """What the engine is told of the text and the keys. None of it is lost, and it is told in order."""
 
 
@@ -131,6 +133,9 @@ class Inference:
                     self._post(Explained(work, explanation, engine.bundle.manifest))
             elif isinstance(work, Finished):
                 self._judge(engine, work)
+            elif isinstance(work, Gesture):
+                answer = engine.trace(work.context, work.path, private=work.is_private)
+                self._post(Recognised(work, answer))
             elif isinstance(work, LayoutChosen):
                 engine.use_layout(work.layout)
             else:

@@ -8,13 +8,14 @@ and labels in the middle of their keys. A row is one to four lines; of several, 
 and half a line of gap.
 
 A key is hit where the mouse was pressed, once it is let go on the same key or hardly farther on: what leaves
-the key in between is no tap.
+the key in between is no tap. From letter to letter it draws a line, which may be a word.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -43,7 +44,8 @@ from fedkey.layout import (
     Shift,
 )
 from fedkey.taps import Tap
-from fedkey.ui.messages import KeyTapped
+from fedkey.ui.messages import KeyTapped, LineDrawn
+from fedkey.ui.trail import FADE_SECONDS, Cell, Trail
 
 LIGHT_SECONDS = 0.15
 """How long a pressed key stays lit: long enough to be seen, short enough to follow fast typing."""
@@ -148,6 +150,7 @@ class Keypad(Widget):
         self._marks: list[Mark] = []
         self._pressed: KeyTapped | None = None
         self._sees_fractions = False
+        self._trail = Trail(len(MARKS))
 
     @property
     def drawn(self) -> Layout:
@@ -248,21 +251,50 @@ class Keypad(Widget):
         event.stop()
         self.capture_mouse()
         tap = self.place_of(event)
+        self._trail.begin((tap.x, tap.y), self._fit.cell(tap))
         self._pressed = KeyTapped(self.drawn.nearest(tap.x, tap.y), tap)
         self.light(self._pressed.key.name)
 
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Draws the line on that the press began, across letters."""
+        if self._pressed is None or self.page != LETTERS:
+            return
+        event.stop()
+        tap, was_seen = self.place_of(event), self._trail.is_seen
+        self._refresh_cells(self._trail.draw_to((tap.x, tap.y), self._fit.cell(tap), time.monotonic()))
+        if self._trail.is_seen and not was_seen:
+            self.set_timer(FADE_SECONDS, self._fade_trail)
+
+    def _fade_trail(self) -> None:
+        self._refresh_cells(self._trail.fade(time.monotonic()))
+        if self._trail.is_seen:
+            self.set_timer(FADE_SECONDS, self._fade_trail)
+
+    def _refresh_cells(self, cells: Iterable[Cell]) -> None:
+        for column, line in cells:
+            self.refresh(Region(column, line, 1, 1))
+
     def on_mouse_up(self, event: events.MouseUp) -> None:
-        """Turns the press into a tap, unless the mouse has left the key."""
+        """Turns the press into a tap or, where it was drawn to other letters, into a line; nothing comes of
+        one that left its key otherwise."""
         pressed = self._pressed
         if pressed is None or event.button != 1:
             return
         event.stop()
         self.release_mouse()
         self._pressed = None
+        if pressed.key.name in self.keys.letters and self.page == LETTERS and self._is_line_drawn():
+            self.post_message(LineDrawn(self._trail.path, self.shift))
+            return
         lifted = self.place_of(event)
         is_same_place = math.dist((lifted.x, lifted.y), (pressed.tap.x, pressed.tap.y)) <= SAME_PLACE
         if is_same_place or pressed.key.distance(lifted.x, lifted.y) == 0:
             self.post_message(pressed)
+
+    def _is_line_drawn(self) -> bool:
+        from fedkey.gestures import as_path, is_gesture  # not before the first paint
+
+        return is_gesture(self.keys, as_path(self._trail.path))
 
     # -------------------------------------------------------------------------------------- drawing
 
@@ -277,12 +309,16 @@ class Keypad(Widget):
         return self._marked(Strip(segments).adjust_cell_length(fit.width, ground), y, fit)
 
     def _marked(self, strip: Strip, y: int, fit: Fit) -> Strip:
+        shades = self._trail.on_line(y, time.monotonic()) if self._trail.is_seen else {}
         for mark in self._marks:
             column, line = fit.cell(mark.tap)
-            if line == y and 0 <= column < fit.width:
+            if line == y:
+                shades[column] = mark.age
+        for column, shade in shades.items():
+            if 0 <= column < fit.width:
                 [under] = strip.crop(column, column + 1)
                 before, after = strip.crop(0, column), strip.crop(column + 1)
-                strip = Strip.join([before, Strip([self._mark_on(under, mark.age)]), after])
+                strip = Strip.join([before, Strip([self._mark_on(under, shade)]), after])
         return strip
 
     def _mark_on(self, under: Segment, age: int) -> Segment:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from fedkey.layout import Key, Layout
+from fedkey.layout import Key, Layout, Shift
 from fedkey.releases import InUse
 from fedkey.settings import Value
 from fedkey.taps import Tap, Touch
@@ -212,6 +212,42 @@ class Explained(Message):
 
 
 @dataclass
+class LineDrawn(Message):
+    """The mouse was drawn across the letters on screen and let go.
+
+    Attributes:
+        path: where, points (x, y) in key widths.
+        shift: what shift held.
+    """
+
+    path: tuple[tuple[float, float], ...]
+    shift: Shift
+
+
+@dataclass
+class Gesture(Message):
+    """Which word is meant by a line across the keys?
+
+    Attributes:
+        context: the text before the word.
+        path: as in `LineDrawn`.
+        is_private: whether nothing that was remembered may show.
+    """
+
+    context: str
+    path: tuple[tuple[float, float], ...]
+    is_private: bool
+
+
+@dataclass
+class Recognised(Message):
+    """The engine's answer to a gesture."""
+
+    gesture: Gesture
+    suggestions: Suggestions
+
+
+@dataclass
 class KeyTapped(Message):
     """The mouse pressed a key on screen and let it go.
 
@@ -232,6 +268,8 @@ class Kind(Enum):
     """The word that a space would put in place of the letters."""
     LITERAL = "literal"
     """The letters themselves."""
+    INSTEAD = "instead"
+    """Another word for the one that was drawn."""
     PHRASE = "phrase"
     EMOJI = "emoji"
 

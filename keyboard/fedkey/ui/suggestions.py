@@ -26,6 +26,9 @@ NUM_WORDS, NUM_EMOJI = 3, 2
 PHRASE_PLACE, EMOJI_PLACE = NUM_WORDS, NUM_WORDS + 1
 NUM_PLACES = EMOJI_PLACE + NUM_EMOJI
 
+INSTEAD_MARK = "⇄"
+"""Stands before a word that would take the place of the one that was drawn."""
+
 SPACE_MARK = "␣"
 """Stands behind the word that a space would put in, where colours and underlines may be missing."""
 
@@ -68,8 +71,16 @@ def still_fits(offer: Offer, asked: str, typed: str) -> bool:
     return text.startswith(typed) or not text.startswith(asked)
 
 
+def with_others(offers: Offers, others: Sequence[str]) -> Offers:
+    """The offers for what comes next, and in the last places of the words what else was drawn perhaps."""
+    instead = [Offer(Kind.INSTEAD, word) for word in others[: NUM_WORDS - 1]]
+    return (*offers[: NUM_WORDS - len(instead)], *instead, *offers[NUM_WORDS:])
+
+
 def written(offer: Offer) -> str:
     """An offer as it stands in its place."""
+    if offer.kind is Kind.INSTEAD:
+        return f"{INSTEAD_MARK} {offer.text}"
     if offer.kind is Kind.CORRECTION:
         return f"{offer.text} {SPACE_MARK}"
     return f"“{offer.text}”" if offer.kind is Kind.LITERAL else offer.text

@@ -35,6 +35,7 @@ from fedkey.touched import Touched, follow, touches
 from fedkey.ui.clipboard import copy
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.draft import DraftView
+from fedkey.ui.drawn_words import DrawnWords
 from fedkey.ui.keypad import Keypad
 from fedkey.ui.keys import DEFAULT_CLUMSINESS, next_layout
 from fedkey.ui.messages import (
@@ -46,6 +47,7 @@ from fedkey.ui.messages import (
     KeyTapped,
     Kind,
     LayoutChosen,
+    LineDrawn,
     Offer,
     OfferChosen,
     Question,
@@ -54,7 +56,7 @@ from fedkey.ui.messages import (
     Typable,
     Written,
 )
-from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits
+from fedkey.ui.suggestions import NUM_PLACES, Offers, SuggestionStrip, offered, still_fits, with_others
 from fedkey.ui.watched import WatchedScreen
 
 if TYPE_CHECKING:
@@ -151,6 +153,7 @@ class TypingScreen(WatchedScreen):
         self.set_reactive(TypingScreen.key_layout, layout)
         self.usual_clumsiness = DEFAULT_CLUMSINESS
         self._touched = Touched()
+        self.drawn_words = DrawnWords(self)
         self._revision = 0
         # What is put in place of letters is numbered, so that the engine knows what is taken back.
         self._swaps = 0
@@ -224,12 +227,13 @@ class TypingScreen(WatchedScreen):
         self._show_ghost()
         self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms", layout=False)
         may_correct = self.settings.autocorrect and self.draft.correctable is not None
-        self._strip.offers = offered(
+        offers = offered(
             shown.suggestions,
             shown.question.typed,
             may_correct=may_correct,
             with_emoji=self.settings.emoji,
         )
+        self._strip.offers = with_others(offers, self.drawn_words.others)
 
     def watch_settings(self) -> None:
         """Shows the same answer as it is wanted now."""
@@ -416,6 +420,9 @@ class TypingScreen(WatchedScreen):
         shown, typed = self._shown_for_here(), self.draft.word
         if offer is None or shown is None or not still_fits(offer, shown.question.typed, typed):
             return
+        if offer.kind is Kind.INSTEAD:
+            self.drawn_words.put_instead(offer.text)
+            return
         # What was typed since the letters were shown belongs to them.
         text = typed if offer.kind is Kind.LITERAL else offer.text
         if not text:
@@ -430,6 +437,12 @@ class TypingScreen(WatchedScreen):
             context, letters = f"{context}{word} ", ""
         kept = writing.keep(self.draft) if offer.kind is Kind.LITERAL else self.draft
         self._put(writing.accept(kept, text))
+
+    def put_drawn(self, word: str) -> None:
+        """Puts in a word that was drawn."""
+        self._swaps += 1
+        self._tell(self.draft.word, word, swap=self._swaps)
+        self._put(writing.draw(self.draft, word))
 
     def action_send(self) -> None:
         """Moves the draft to the conversation, as it stands: the writer would not see a correction."""
@@ -559,6 +572,12 @@ class TypingScreen(WatchedScreen):
     def action_toggle_clumsiness(self) -> None:
         """Lets clumsy thumbs press the keys, or the writer again."""
         self.clumsiness = self.usual_clumsiness if self.clumsiness is None else None
+
+    def on_line_drawn(self, message: LineDrawn) -> None:
+        """Has it read as a word."""
+        self._pulse.pressed(message.time)
+        self._keypad.shift = self._keypad.shift.after_character()
+        self.drawn_words.draw(message)
 
     def on_caret_placed(self, message: CaretPlaced) -> None:
         """Moves the caret to the click."""

@@ -327,7 +327,8 @@ def test_a_profile_is_written_and_changes_nothing(
     shares = [float(line.split()[1].rstrip("%")) for line in lines[top + 1 : top + 11]]
     assert shares == sorted(shares, reverse=True)
     assert 50 < sum(shares) <= 100.5
-    assert any(line.endswith("aten::mm") for line in lines[top + 1 : top + 6])
+    # Anywhere among them: on a busy machine whatever was kept waiting climbs.
+    assert any(line.endswith("aten::mm") for line in lines[top + 1 : top + 11])
     assert lines[top + 11].startswith(f"{run / 'trace.json'}: open it at https://ui.perfetto.dev")
     assert "GFLOP/s" in lines[-1]
 

@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fedkey.errors import UserError
-from fedkey.text import normalise
+from fedkey.text import normalise, split
 
 DIARY = "diary.jsonl"
 """File beside the personal memory."""
@@ -89,6 +89,20 @@ class Diary:
         """Words of all messages."""
         return sum(map(_num_words, self.messages()))
 
+    def forget(self, word: str) -> None:
+        """Deletes every message in which a word stands, whatever its case.
+
+        Raises:
+            UserError: the file cannot be read or written.
+        """
+        entries, key = self.messages(), normalise(word).lower()
+        kept = [entry for entry in entries if key not in map(str.lower, split(entry.text))]
+        if len(kept) < len(entries):
+            try:
+                self._replace(kept)
+            except OSError as error:
+                raise UserError(f"The diary {self.path} cannot be written: {error.strerror}.") from error
+
     def erase(self) -> None:
         """Deletes the file, and what a kill may have left beside it.
 
@@ -119,6 +133,9 @@ class Diary:
             return
         while len(kept) > 1 and num_words > self.max_words:
             num_words -= _num_words(kept.pop(0))
+        self._replace(kept)
+
+    def _replace(self, kept: list[Entry]) -> None:
         self._beside.unlink(missing_ok=True)  # what a killed keyboard left there
         file = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "wb") as beside:

@@ -226,6 +226,11 @@ class Engine:
         """How mistakes and new words are weighed; fixed, since what finds and what weighs them share it."""
         return self._corrections
 
+    @property
+    def has_file(self) -> bool:
+        """Whether the owner's words outlive the engine."""
+        return self._personal.path is not None
+
     def close(self) -> None:
         """Closes the memory's file; nothing is pending in it."""
         with self._lock:
@@ -480,6 +485,13 @@ class Engine:
         """All words that are remembered, the most used first; `search` is letters they must contain."""
         with self._lock:
             return self._personal.words(search)
+
+    @contextmanager
+    def memory(self) -> Iterator[Personal]:
+        """The owner's memory, to be read and changed inside; answers wait meanwhile, and know of every change
+        afterwards."""
+        with self._lock, self._changing_memory():
+            yield self._personal
 
     def reset(self) -> None:
         """Forgets the text that was read last. Answers do not change, only the next one takes longer."""

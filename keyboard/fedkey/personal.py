@@ -16,12 +16,13 @@ and becomes known again by the same rules.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -52,7 +53,7 @@ from fedkey.personal_rules import (
     spelling_shown,
     with_vote,
 )
-from fedkey.personal_store import Before, PersonalStore, State, WordRow
+from fedkey.personal_store import Before, Ngram, PersonalStore, State, WordRow
 from fedkey.text import normalise
 
 MAX_WORDS = 20_000
@@ -91,7 +92,7 @@ class UnknownWord:
     num_edits: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LearnedWord:
     """A line of the list that the owner sees.
 
@@ -102,6 +103,8 @@ class LearnedWord:
         is_known: whether it is given back; a word typed once is not, yet.
         is_new: whether the lexicon does not offer it.
         is_pinned: whether it was learned explicitly, or restored after a correction and typed again.
+        worth: how often it came, by what that is worth today; it is less with every word that comes, and so
+            not compared.
     """
 
     word: str
@@ -110,6 +113,7 @@ class LearnedWord:
     is_known: bool
     is_new: bool
     is_pinned: bool
+    worth: float = field(compare=False)
 
 
 class Personal:
@@ -140,6 +144,16 @@ class Personal:
     def close(self) -> None:
         """Closes the file. Nothing is pending: every word was written when it was observed."""
         self._store.close()
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None in memory only."""
+        return self._store.path
+
+    @property
+    def files_set_aside(self) -> list[Path]:
+        """Damaged files that were set aside, in which words may stand still; `erase_all` deletes them."""
+        return self._store.files_set_aside()
 
     @property
     def notice(self) -> str | None:
@@ -371,12 +385,49 @@ class Personal:
         Args:
             search: letters that a word must contain, any case.
         """
-        rows = [row for _, row in self._store.words(normalise(search).lower())]
-        rows.sort(key=lambda row: (-row.typed, row.key))
+        now = strength_now(self._store.state().words_seen)
         return [
-            LearnedWord(row.surface, row.typed, row.last_used, row.is_known, row.is_new, row.is_pinned)
-            for row in rows
+            LearnedWord(word, count, last, known != 0, new != 0, pinned != 0, 2.0 ** (strength - now))
+            for word, count, last, known, new, pinned, strength in self._store.listed(
+                normalise(search).lower()
+            )
         ]
+
+    def remembered(self, word: str) -> Contents | None:
+        """All that is remembered of one word, as an export has it: its row, and after which words it came and
+        before which; None if there is no such word."""
+        found = self._store.find(normalise(word).lower())
+        if found is None:
+            return None
+        number, row = found
+        mentions = self._store.mentions(number)
+        keys = self._store.keys({each for ngram, _ in mentions for each in ngram})
+        spellings = {row.key: self._store.spellings(number)}
+        return Contents(self._store.state().words_seen, {row.key: row}, spellings, _named(mentions, keys), {})
+
+    def bring_back(self, remembered: Contents) -> None:
+        """Takes back `forget`, or as much of it as can be: words that were forgotten with it stay so, and
+        where the word came again meanwhile, the larger count stays.
+
+        Args:
+            remembered: what was `remembered` of the word when it was forgotten.
+        """
+        with self._changing():
+            numbers = {SENTENCE_START: _START, OTHER_WORD: _OTHER}
+            for key, row in remembered.words.items():
+                numbers[key] = self._merge_word(row, remembered.spellings[key])
+            for before, key in remembered.ngrams:
+                for each in (*before, key):
+                    number = numbers.get(each) or self._store.number(each)
+                    if number is not None:
+                        numbers[each] = number
+            there = {
+                (before, key): strength
+                for (before, key), strength in remembered.ngrams.items()
+                if {*before, key} <= numbers.keys()
+            }
+            self._merge_ngrams(there, numbers, 0.0)
+            self._recount()
 
     def learn(self, word: str) -> None:
         """Makes a word known, written as it is given, and keeps it until it is forgotten.
@@ -444,11 +495,23 @@ class Personal:
         self._store.delete_files_set_aside()
         self._store.scrub()
 
-    def export_to(self, path: Path) -> None:
+    def export_to(self, path: Path, *, replaces: bool = True) -> None:
         """Writes everything as JSON lines, see `fedkey.personal_lines`, to a file that its owner alone may
-        read."""
+        read.
+
+        Args:
+            path: the file.
+            replaces: whether another file of that name gives way; the memory itself never does.
+
+        Raises:
+            UserError: it cannot be written.
+        """
         text = "".join(f"{line}\n" for line in to_lines(self._contents()))
         try:
+            if self._is_mine(path):
+                raise UserError(f"{path} belongs to the memory itself; choose another name.")
+            if not replaces and path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             try:
                 with open(handle, "w", encoding="utf-8") as file:
@@ -479,6 +542,15 @@ class Personal:
         with self._changing():
             self._merge(contents)
             self._recount()
+
+    def _is_mine(self, path: Path) -> bool:
+        """Whether a path is that of the memory, of its log, or of what was set aside."""
+        mine = self._store.path
+        return (
+            mine is not None
+            and path.parent.resolve() == mine.parent.resolve()
+            and path.name.startswith(mine.name)
+        )
 
     # ------------------------------------------------------------------------------------------ rows
 
@@ -593,16 +665,11 @@ class Personal:
     # ------------------------------------------------------------------------------- export and import
 
     def _contents(self) -> Contents:
-        words, spellings = {}, {}
-        keys = {_START: SENTENCE_START, _OTHER: OTHER_WORD}
+        words, spellings, keys = {}, {}, {}
         for number, row in self._store.words():
             keys[number] = row.key
             words[row.key], spellings[row.key] = row, self._store.spellings(number)
-        ngrams: dict[tuple[tuple[str, ...], str], float] = {}
-        for (second, first, word), strength in self._store.ngrams():
-            before = (first,) if second == _ANY else (second, first)
-            if {*before, word} <= keys.keys():
-                ngrams[tuple(keys[each] for each in before), keys[word]] = strength
+        ngrams = _named(self._store.ngrams(), keys)
         return Contents(self._store.state().words_seen, words, spellings, ngrams, self._store.trusts())
 
     def _merge(self, contents: Contents) -> None:
@@ -616,8 +683,17 @@ class Personal:
         for key, row in contents.words.items():
             row = row._replace(strength=row.strength + later)
             numbers[key] = self._merge_word(row, contents.spellings[key])
+        self._merge_ngrams(contents.ngrams, numbers, later)
+        mine = self._store.trusts()
+        for place, evidence in contents.trusts.items():
+            if place not in mine:
+                self._store.put("trusts", place, evidence)
+
+    def _merge_ngrams(
+        self, ngrams: Mapping[tuple[tuple[str, ...], str], float], numbers: Mapping[str, int], later: float
+    ) -> None:
         contexts = set()
-        for (before, key), strength in contents.ngrams.items():
+        for (before, key), strength in ngrams.items():
             *_, second, first = _ANY, *(numbers[each] for each in before)
             ngram = (second, first, numbers[key])
             strongest = max(strength + later, self._store.ngram_strength(ngram))
@@ -627,10 +703,6 @@ class Personal:
             followers = sorted(self._store.followers(second, first), key=lambda each: -each.strength)
             for each in followers[MAX_FOLLOWERS:]:
                 self._store.put("ngrams", (second, first, each.number), None)
-        mine = self._store.trusts()
-        for place, evidence in contents.trusts.items():
-            if place not in mine:
-                self._store.put("trusts", place, evidence)
 
     def _merge_word(self, row: WordRow, votes: Mapping[str, int]) -> int:
         found = self._store.find(row.key)
@@ -657,6 +729,19 @@ def _shares(levels: Sequence[Level], found: tuple[int, WordRow] | None) -> list[
         return [0.0] * len(levels)
     number, row = found
     return [share(level, number, row.strength) for level in levels]
+
+
+def _named(
+    ngrams: Sequence[tuple[Ngram, float]], keys: Mapping[int, str]
+) -> dict[tuple[tuple[str, ...], str], float]:
+    """N-grams by the words that they are made of; those of which one is a word no more are left out."""
+    names = {_START: SENTENCE_START, _OTHER: OTHER_WORD, **keys}
+    named: dict[tuple[tuple[str, ...], str], float] = {}
+    for (second, first, word), strength in ngrams:
+        before = (first,) if second == _ANY else (second, first)
+        if {*before, word} <= names.keys():
+            named[tuple(names[each] for each in before), names[word]] = strength
+    return named
 
 
 def _row_of(votes: int | None) -> tuple[int] | None:

@@ -16,7 +16,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,9 @@ SCHEMA_VERSION = 1
 
 BUSY_SECONDS = 2.0
 """How long a write waits for another process's; the longest, importing the largest memory, takes 1.5 s."""
+
+BUSY_AGAIN_SECONDS = 0.02
+"""How long the writes after one that waited in vain wait, until one succeeds."""
 
 SCHEMA = """
 CREATE TABLE words (
@@ -101,6 +104,10 @@ _STRENGTHS = f"SELECT key, strength FROM words WHERE is_known AND key IN ({', '.
 _SURFACES = "SELECT surface, strength FROM words WHERE is_known"
 _NEW_WORDS = """
 SELECT key, surface, strength FROM words WHERE is_new AND is_known AND key >= ? AND key < ?
+"""
+_LISTED = """
+SELECT surface, typed, last_used, is_known, is_new, is_pinned, strength FROM words WHERE instr(key, ?)
+ORDER BY typed DESC, key
 """
 _FOLLOWERS = """
 SELECT ngrams.word, words.key, words.surface, words.is_known, words.strength, ngrams.strength
@@ -204,6 +211,7 @@ class PersonalStore:
         """`PersonalStore.open` is the way in."""
         self._connection = connection
         self._before: list[Before] = []
+        self._is_hurried = False
         self.path = path
         self.notice = notice
 
@@ -233,7 +241,8 @@ class PersonalStore:
                     return cls(_fresh_in_memory(), None, notice)
                 aside = _set_aside(path)
                 notice = (
-                    f"The personal memory {path} was damaged; it is now {aside.name}, and a new one begins."
+                    f"The personal memory {path} was damaged; it is kept as {aside.name}, and a new one "
+                    "begins: import what you last exported if you want your words back."
                 )
                 return cls(_connect(path, read_only), path, notice)
 
@@ -258,10 +267,20 @@ class PersonalStore:
         rows = self._rows("SELECT id FROM words WHERE key = ?", key)
         return rows[0][0] if rows else None
 
+    def keys(self, numbers: Collection[int]) -> dict[int, str]:
+        """The words, in lower case, of those among some numbers that still are words'."""
+        rows = ((number, self._rows("SELECT key FROM words WHERE id = ?", number)) for number in numbers)
+        return {number: found[0][0] for number, found in rows if found}
+
     def words(self, search: str = "") -> list[tuple[int, WordRow]]:
         """All words that contain some lower-case letters, with their numbers, in the order of their keys."""
         rows = self._rows(f"SELECT id, {_WORD} FROM words WHERE instr(key, ?) ORDER BY key", search)
         return [(number, _word_row(row)) for number, *row in rows]
+
+    def listed(self, search: str) -> list[tuple[str, int, str, int, int, int, float]]:
+        """Surface, typed, last_used, is_known, is_new, is_pinned and strength of all words that contain some
+        lower-case letters, those first that were typed most; not as rows, which take four times as long."""
+        return self._rows(_LISTED, search)
 
     def strengths(self, keys: Sequence[str]) -> dict[str, float]:
         """The strengths of those of some lower-case words that are known."""
@@ -351,7 +370,7 @@ class PersonalStore:
             What is being replaced, oldest first, for `restore`; complete when the transaction is.
         """
         with _told(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 yield self._before
                 self._connection.execute("COMMIT")
@@ -360,6 +379,22 @@ class PersonalStore:
                 raise
             finally:
                 self._before = []
+
+    def _begin(self) -> None:
+        """Waits for other writers, but only once for one that does not end: a writer who had to wait for
+        every word would have no suggestions."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._wait(BUSY_AGAIN_SECONDS)
+            self._is_hurried = True
+            raise
+        if self._is_hurried:
+            self._wait(BUSY_SECONDS)
+            self._is_hurried = False
+
+    def _wait(self, seconds: float) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def put(self, table: str, key: tuple[Any, ...], row: tuple[Any, ...] | None) -> None:
         """Writes the row of `key`, or deletes it (None); only inside `writing`."""
@@ -407,12 +442,18 @@ class PersonalStore:
                 "reads it; close the other keyboard and forget them once more."
             )
 
+    def files_set_aside(self) -> list[Path]:
+        """What `open` has ever set aside beside this file, logs included."""
+        if self.path is None:
+            return []
+        with _told(self.path):
+            return _files_set_aside(self.path)
+
     def delete_files_set_aside(self) -> None:
         """Deletes what `open` has ever set aside beside this file."""
-        if self.path is not None:
-            with _told(self.path):
-                for path in _files_set_aside(self.path):
-                    path.unlink(missing_ok=True)
+        with _told(self.path):
+            for path in self.files_set_aside():
+                path.unlink(missing_ok=True)
 
 
 def _word_row(values: Sequence[Any]) -> WordRow:
@@ -541,7 +582,7 @@ def _set_aside(path: Path) -> Path:
 
 def _files_set_aside(path: Path) -> list[Path]:
     beginning = f"{path.name}.damaged-"
-    return [each for each in path.parent.iterdir() if each.name.startswith(beginning)]
+    return sorted(each for each in path.parent.iterdir() if each.name.startswith(beginning))
 
 
 @contextmanager

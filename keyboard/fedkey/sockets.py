@@ -101,20 +101,18 @@ def _links(process: int) -> list[str]:
 
 
 def _sockets(process: int, links: list[str]) -> Iterator[OpenSocket]:
-    numbers = [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
-    if not numbers:
-        return
     net = PROC / str(process) / "net"
-    local = {number for name, column in _LOCAL.items() for number, _ in _rows(net / name, column)}
-    listed = {
-        number: (name, row) for name, column in _NETWORK.items() for number, row in _rows(net / name, column)
-    }
-    for number in numbers:
-        if number in listed:
-            name, row = listed[number]
-            yield OpenSocket(process, name, _address(row[1]), _address(row[2]))
-        elif number not in local:
-            yield OpenSocket(process, "unconnected", "", "")
+    numbers = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    for name, column in _LOCAL.items() if numbers else ():
+        numbers.difference_update(number for number, _ in _rows(net / name, column))
+    # Mostly nothing is left; the lists of the network are long on a machine with many connections.
+    for name, column in _NETWORK.items() if numbers else ():
+        for number, row in _rows(net / name, column):
+            if number in numbers:
+                numbers.remove(number)
+                yield OpenSocket(process, name, _address(row[1]), _address(row[2]))
+    for _ in numbers:
+        yield OpenSocket(process, "unconnected", "", "")
 
 
 def _rows(path: Path, column: int) -> Iterator[tuple[str, list[str]]]:

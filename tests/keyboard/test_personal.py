@@ -224,7 +224,9 @@ def test_a_restored_word_typed_again_is_never_corrected_again(
 def test_restored_once_and_typed_once_is_typed_twice(memory: Personal) -> None:
     memory.keep_literal("teh")
     memory.observe((), "teh")
-    assert memory.words() == [LearnedWord("teh", 2, memory.words()[0].last_used, True, True, True)]
+    (word,) = memory.words()
+    assert word == LearnedWord("teh", 2, word.last_used, True, True, True, word.worth)
+    assert 1.99 < word.worth < 2
 
 
 # -------------------------------------------------------------------------------------- the owner's list

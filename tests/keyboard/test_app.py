@@ -974,6 +974,7 @@ async def test_the_palette_offers_what_concerns_the_whole_app(app: KeyboardApp) 
     assert names == [
         "Help",
         "Settings",
+        "Privacy",
         "Theme",
         "Private typing",
         *KEY_COMMANDS,

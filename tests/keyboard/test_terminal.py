@@ -6,11 +6,13 @@ import os
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -249,3 +251,81 @@ def test_typing_privately_leaves_no_file(terminal: Terminal, tiny_bundle: Path, 
     terminal.press("C-q")
     terminal.wait_for(lambda: terminal.text.endswith(PROMPT))
     assert not data_folder.exists()
+
+
+# ------------------------------------------------------------------- memories that cannot be used
+
+
+def is_typable(terminal: Terminal) -> bool:
+    return " space " in terminal.text and " ms" in terminal.text
+
+
+def test_a_damaged_memory_is_set_aside_in_sight_and_typing_goes_on(
+    terminal: Terminal, tiny_bundle: Path, data_folder: Path
+) -> None:
+    memory = data_folder / "fedkey" / "personal.sqlite"
+    memory.parent.mkdir(parents=True)
+    memory.write_bytes(b"these are no pages\n" * 300)
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: "damaged-1" in terminal.text and "import" in terminal.text)
+    terminal.type("zyzzy ")
+    terminal.wait_for(lambda: "│ zyzzy " in terminal.text)
+    # It stays in sight where everything that is kept is.
+    terminal.press("F8")
+    terminal.wait_for(lambda: "Words 1 " in terminal.text)
+    terminal.press("BTab")
+    terminal.wait_for(lambda: "Set aside, as it was damaged: personal.sqlite.damaged-1" in terminal.text)
+    terminal.press("Escape")
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(f"status 0\n{PROMPT}"))
+    assert memory.with_name("personal.sqlite.damaged-1").read_bytes() == b"these are no pages\n" * 300
+    assert [each.word for each in Engine.open(tiny_bundle, memory=memory).words_learned()] == ["zyzzy"]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_place_that_cannot_be_written_is_told_and_typing_goes_on(
+    terminal: Terminal, tiny_bundle: Path, data_folder: Path, is_full: bool
+) -> None:
+    # Neither a file in place of the folder nor a limit on files stops for root, as rights would not.
+    if is_full:
+        terminal.type("ulimit -f 0")
+        terminal.press("Enter")
+    else:
+        data_folder.mkdir()
+        (data_folder / "fedkey").touch()
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: "no memory" in terminal.text and "quit." in terminal.text)
+    assert "Cannot use the personal memory" in " ".join(terminal.text.split())
+    terminal.type("zyzzy zyzzy zy")
+    terminal.wait_for(lambda: "1 zyzzy" in terminal.text)  # remembered as long as it is open
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(f"status 0\n{PROMPT}"))
+    if not is_full:
+        assert (data_folder / "fedkey").read_bytes() == b""
+
+
+def test_a_memory_that_another_program_holds_is_told_of_and_keeps_nobody_waiting(
+    terminal: Terminal, tiny_bundle: Path, data_folder: Path
+) -> None:
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: is_typable(terminal))
+    memory = data_folder / "fedkey" / "personal.sqlite"
+    with closing(sqlite3.connect(memory, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        terminal.type("quagmire ")
+        terminal.wait_for(lambda: "busy;" in terminal.text)
+        started = time.monotonic()
+        terminal.type("zilch flumm brabble ")
+        terminal.wait_for(lambda: "brabble " in terminal.text)
+        # Questions wait for what was written, so the answer comes after all of these words.
+        terminal.type("tomorro")
+        terminal.wait_for(lambda: "1 tomorrow" in terminal.text)
+        # Waiting for each of the words as for the first would take six seconds.
+        assert time.monotonic() - started < 5.5
+        other.execute("ROLLBACK")
+    terminal.press("C-u")
+    terminal.type("zyzzy ")
+    terminal.wait_for(lambda: "│ zyzzy " in terminal.text)
+    terminal.press("C-q")
+    terminal.wait_for(lambda: terminal.text.endswith(f"status 0\n{PROMPT}"))
+    assert [each.word for each in Engine.open(tiny_bundle, memory=memory).words_learned()] == ["zyzzy"]

@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.theme is not None:
         settings = replace(settings, theme=arguments.theme)
     # Imported late: the sentences above should not wait for a second of imports.
-    from fedkey.bundle import open_bundle
+    from fedkey.bundle import BundleError, open_bundle
     from fedkey.layout import LAYOUTS, layout_named
 
     release = release_at(path)
@@ -150,7 +150,17 @@ def run(arguments: argparse.Namespace) -> int:
     def open_engine() -> Engine:
         from fedkey.engine import Engine
 
-        return Engine(bundle, memory)
+        try:
+            return Engine(bundle, memory)
+        except BundleError:
+            raise
+        except UserError as error:
+            # Who named a file wants that one. Everybody else wants to type.
+            if arguments.memory is not None:
+                raise
+            engine = Engine(bundle)
+            engine.notice = f"{str(error).rstrip('.')}; until then your words are forgotten when you quit."
+            return engine
 
     kind, recording = _kind_of_keyboard(arguments, layout, is_unseen=is_unseen)
     app = kind(

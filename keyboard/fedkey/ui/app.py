@@ -246,8 +246,9 @@ class KeyboardApp(App[str]):
         """Passes what it means to the screen."""
         self.typing.drawn_words.show(message)
 
-    def on_engine_ready(self, _: EngineReady) -> None:
+    def on_engine_ready(self, message: EngineReady) -> None:
         """Ends the loading state; from now on newer releases are looked for."""
+        self.typing.keeps_words = message.keeps_words
         self.typing.is_ready = True
         if self._following is not None:
             self.run_worker(self._following.run, name="following", group="following", thread=True)
@@ -279,8 +280,19 @@ class KeyboardApp(App[str]):
             self.notify(f"Release {message.release.version} is in use now.", timeout=NOTICE_SECONDS)
 
     def action_toggle_private(self) -> None:
-        """Begins or ends private typing."""
+        """Begins or ends private typing, unless the keyboard was opened for nothing else."""
+        if self._stays_private:
+            self.notify("This keyboard was opened privately, and stays so.")
+            return
         self.typing.is_private = not self.typing.is_private
+
+    def action_privacy(self) -> None:
+        """Shows what is remembered, and what left the machine."""
+        from fedkey.ui.privacy import PrivacyScreen  # not needed for the first paint
+
+        screen = PrivacyScreen(self.inference.tell)
+        self.watch(self.typing, "is_private", lambda is_private: setattr(screen, "is_private", is_private))
+        self.push_screen(screen)
 
     def action_help(self) -> None:
         """Shows the help page."""
@@ -294,6 +306,7 @@ class KeyboardApp(App[str]):
         """What the command palette offers."""
         yield SystemCommand("Help", "What every key does", self.action_help)
         yield SystemCommand("Settings", "Read and change them; they are kept", self.action_settings)
+        yield SystemCommand("Privacy", "What is remembered, and what left this machine", self.action_privacy)
         yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
         if not self._stays_private:
             yield SystemCommand(

@@ -33,11 +33,13 @@ KEYS = (
     ("Ctrl+← →", "jump over a word"),
     ("PgUp PgDn", "look back in the conversation"),
     ("Drag", "from letter to letter: draw a word at once"),
-    ("F10", "settings, and what they mean"),
+    ("Ctrl+R", "type privately, or no longer"),
+    ("F8", "what is remembered, and what left"),
     ("F9", "glass box: see the engine at work"),
+    ("F10", "settings, and what they mean"),
     ("Ctrl+L", "other keys: QWERTZ, AZERTY, Dvorak"),
     ("Ctrl+T", "clumsy thumbs: see slips being repaired"),
-    ("Ctrl+P", "commands: private typing, themes, more"),
+    ("Ctrl+P", "commands: themes and more"),
     ("Ctrl+Q", "quit"),
 )
 

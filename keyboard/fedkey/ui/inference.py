@@ -22,19 +22,22 @@ from fedkey.ui.messages import (
     Explained,
     Finished,
     Gesture,
+    Granted,
     LayoutChosen,
     Noticed,
     Question,
     Recognised,
     TakenBack,
+    Wished,
     Written,
 )
 
 if TYPE_CHECKING:
     from fedkey.engine import Accepted, Engine
 
-Told = Written | Finished | TakenBack | LayoutChosen | Gesture
-"""What the engine is told of the text and the keys. None of it is lost, and it is told in order."""
+Told = Written | Finished | TakenBack | LayoutChosen | Gesture | Wished
+"""What the engine is told of the text, the keys and its memory. None of it is lost, and it is told in
+order."""
 
 
 class Successor(NamedTuple):
@@ -120,7 +123,7 @@ class Inference:
             )
 
     def _serve(self, engine: Engine) -> None:
-        self._post(EngineReady())
+        self._post(EngineReady(engine.notice is None or engine.has_file))
         while (work := self._next()) is not None:
             if isinstance(work, Successor):
                 engine = self._hand_over(engine, work)
@@ -138,6 +141,8 @@ class Inference:
                 self._post(Recognised(work, answer))
             elif isinstance(work, LayoutChosen):
                 engine.use_layout(work.layout)
+            elif isinstance(work, Wished):
+                self._grant(engine, work)
             else:
                 self._remember(engine, work)
             self._notice(engine.notice)
@@ -160,6 +165,13 @@ class Inference:
             self._remember(engine, Written(word.context, word.typed, word.typed, word.is_private))
         else:
             self._post(Corrected(word, answer.autocorrect))
+
+    def _grant(self, engine: Engine, wished: Wished) -> None:
+        from fedkey.wishes import grant  # heavy, and rarely wished
+
+        with engine.memory() as personal:
+            outcome = grant(personal, wished.wish)
+        wished.reply(Granted(outcome))
 
     def _remember(self, engine: Engine, told: Written | TakenBack) -> None:
         """A memory that fails is told of, and does not end the typing."""

@@ -6,6 +6,7 @@ In: nothing. Out: one small dataclass per event. Next stop: `fedkey.ui.inference
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fedkey.engine import Suggestions
     from fedkey.explanation import Explanation
     from fedkey.ui.joining import PhoneProcess
+    from fedkey.wishes import Outcome, Wish
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,13 @@ class Typable(Message):
 
 @dataclass
 class EngineReady(Message):
-    """The engine is open and answers."""
+    """The engine is open and answers.
+
+    Attributes:
+        keeps_words: whether it remembers as it was meant to; not where its file cannot be used.
+    """
+
+    keeps_words: bool = True
 
 
 @dataclass
@@ -177,6 +185,26 @@ class Noticed(Message):
     on."""
 
     sentence: str
+
+
+@dataclass
+class Wished(Message):
+    """Something is to be done with the memory, in its turn.
+
+    Attributes:
+        wish: what.
+        reply: takes `Granted`, from any thread.
+    """
+
+    wish: Wish
+    reply: Callable[[Message], object]
+
+
+@dataclass
+class Granted(Message):
+    """What became of a wish."""
+
+    outcome: Outcome
 
 
 @dataclass
@@ -295,6 +323,11 @@ class SettingChanged(Message):
 
     name: str
     value: Value
+
+
+@dataclass
+class LineChosen(Message):
+    """A line of a list was clicked, and is under the cursor now."""
 
 
 @dataclass

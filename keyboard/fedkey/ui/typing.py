@@ -104,6 +104,8 @@ class TypingScreen(WatchedScreen):
         Binding("ctrl+z", "undo", "Undo", key_display="^Z"),
         Binding("f1", "app.help", "Help", key_display="F1"),
         Binding("f10", "app.settings", show=False),
+        Binding("ctrl+r", "app.toggle_private", show=False),
+        Binding("f8", "app.privacy", show=False),
         Binding("alt+1,f2", "take(0)", show=False),
         Binding("alt+2,f3", "take(1)", show=False),
         Binding("alt+3,f4", "take(2)", show=False),
@@ -141,6 +143,10 @@ class TypingScreen(WatchedScreen):
     """Whether the engine answers yet."""
     is_private: var[bool] = var(False)
     """Whether nothing is remembered, and nothing that was remembered shows."""
+    has_private_part: var[bool] = var(False)
+    """Whether anything of the draft was typed privately; none of it is remembered then, until it is sent."""
+    keeps_words: var[bool] = var(True)
+    """Whether what is remembered outlives the keyboard, if it should."""
     settings: var[Settings] = var(DEFAULTS, init=False)
     key_layout: var[Layout] = var(QWERTY, init=False)
     """The keys on screen, by which the engine weighs touches."""
@@ -246,12 +252,31 @@ class TypingScreen(WatchedScreen):
 
     def watch_is_private(self, is_private: bool) -> None:
         """Says so, and asks again: what is remembered comes or goes."""
-        self._title.update("fedkey · private" if is_private else "fedkey")
+        self._show_what_is_kept()
         self._view.placeholder = "Private message" if is_private else "Message"
         self._explained = None
         if self.is_mounted:
             self.shown = None
             self._ask()
+
+    def watch_has_private_part(self) -> None:
+        """Says so."""
+        self._show_what_is_kept()
+
+    def watch_keeps_words(self) -> None:
+        """Says so."""
+        self._show_what_is_kept()
+
+    def _show_what_is_kept(self) -> None:
+        state = "private" if self.is_private else "private until sent" if self.has_private_part else ""
+        state = state or ("" if self.keeps_words else "no memory")
+        self._title.update(f"fedkey · {state}" if state else "fedkey")
+        self.set_class(state != "", "-stated")
+
+    @property
+    def is_unremembered(self) -> bool:
+        """Whether nothing of this draft may be written down."""
+        return self.is_private or self.has_private_part
 
     def watch_release(self, release: InUse | None) -> None:
         """Names it, beside the title."""
@@ -339,7 +364,8 @@ class TypingScreen(WatchedScreen):
         self._swaps += 1
         if answer is None or answer.question.typed != place.letters:
             letters, taps = place.letters, touches(self._touched, self.key_layout)
-            self.post_message(Finished(self._context_here, letters, self.is_private, self._swaps, taps))
+            finished = Finished(self._context_here, letters, self.is_unremembered, self._swaps, taps)
+            self.post_message(finished)
             self._put(new)
             self._finished[self._swaps] = place
             return
@@ -433,7 +459,7 @@ class TypingScreen(WatchedScreen):
         self._last_swap = self._swaps
         context, letters = self._context_here, typed
         for word in text.split(" ") if offer.kind is Kind.PHRASE else [text]:
-            self.post_message(Written(context, letters, word, self.is_private, self._swaps))
+            self.post_message(Written(context, letters, word, self.is_unremembered, self._swaps))
             context, letters = f"{context}{word} ", ""
         kept = writing.keep(self.draft) if offer.kind is Kind.LITERAL else self.draft
         self._put(writing.accept(kept, text))
@@ -452,7 +478,7 @@ class TypingScreen(WatchedScreen):
         if (word := self.draft.finished_word) is not None:
             self._tell(word, word)
         self.messages = messages
-        self.post_message(Sent(messages[-1], self.is_private))
+        self.post_message(Sent(messages[-1], self.is_unremembered))
         self._put(draft)
 
     def clear_conversation(self) -> None:
@@ -466,11 +492,13 @@ class TypingScreen(WatchedScreen):
         )
         self._finished = {swap: place for swap, place in followed if place is not None}
         self._touched = follow(self._touched, draft, tap)
+        is_typed_privately = self.is_private and draft.text != self.draft.text
+        self.has_private_part = draft.text != "" and (self.has_private_part or is_typed_privately)
         self.draft = draft
         self._ask()
 
     def _tell(self, typed: str, word: str, swap: int | None = None) -> None:
-        self.post_message(Written(self._context_here, typed, word, self.is_private, swap))
+        self.post_message(Written(self._context_here, typed, word, self.is_unremembered, swap))
         if swap is not None:
             self._last_swap = swap
 

@@ -11,6 +11,7 @@ app that is installed here. What a server can ask is therefore what `fedkey_serv
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,10 @@ HEARTBEAT_SECONDS = 0.6 * HEARTBEAT_DEFAULT_INTERVAL
 
 class Unreachable(Exception):
     """The SuperLink does not answer, or not as one does; the words say how."""
+
+
+class Stopped(Unreachable):
+    """The run that a message belongs to is over; the SuperLink is well."""
 
 
 class SuperNode:
@@ -112,7 +117,7 @@ class SuperNode:
         self._client.close()
 
     def receive(self) -> Message | None:
-        """The next message, if one is there.
+        """The next message, if one is there and its run is not over.
 
         Raises:
             Unreachable: the connection is gone, or the SuperLink has forgotten the node.
@@ -138,19 +143,22 @@ class SuperNode:
             asked = ConfirmMessageReceivedRequest(node=self._node, run_id=run, message_object_id=name)
             self._call(self._client.ConfirmMessageReceived, asked)
 
-        message = pull_and_inflate_object_from_tree(tree, pull, confirm, return_type=Message)
+        try:
+            message = pull_and_inflate_object_from_tree(tree, pull, confirm, return_type=Message)
+        except Stopped:
+            return None
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 
     def send(self, reply: Message, seconds: float, before: Callable[[int], None]) -> None:
-        """Sends a reply.
+        """Sends a reply; one to a run that is over is dropped.
 
         Args:
             seconds: that it took to make, as the SuperLink wants to know.
             before: told how many bytes the reply has, before the first of them leaves.
 
         Raises:
-            Unreachable: the connection is gone, or the run is.
+            Unreachable: the connection is gone.
         """
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
@@ -164,16 +172,17 @@ class SuperNode:
             clientapp_runtime_list=[seconds],
         )
         before(request.ByteSize() + sum(map(len, contents.values())))
-        answer = self._call(self._client.PushMessages, request)
-        for name in answer.objects_to_push:
-            part = PushObjectRequest(
-                node=self._node,
-                run_id=reply.metadata.run_id,
-                object_id=name,
-                object_content=contents[name],
-                session_id=answer.session_id,
-            )
-            self._call(self._client.PushObject, part)
+        with contextlib.suppress(Stopped):
+            answer = self._call(self._client.PushMessages, request)
+            for name in answer.objects_to_push:
+                part = PushObjectRequest(
+                    node=self._node,
+                    run_id=reply.metadata.run_id,
+                    object_id=name,
+                    object_content=contents[name],
+                    session_id=answer.session_id,
+                )
+                self._call(self._client.PushObject, part)
 
     def _activate(self) -> None:
         asked = ActivateNodeRequest(
@@ -195,6 +204,8 @@ class SuperNode:
         try:
             return method(request)
         except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.FORBIDDEN:
+                raise Stopped("the server refuses this keyboard") from error
             raise Unreachable(f"the server answers with status {error.response.status_code}") from error
         except httpx.HTTPError as error:
             raise Unreachable(str(error) or type(error).__name__) from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from textual import events
@@ -13,6 +17,7 @@ from textual.pilot import Pilot
 
 from fedkey import Engine, Suggestions
 from fedkey.bundle import open_bundle
+from fedkey.cli.pseudo_terminal import PseudoTerminal
 from fedkey.draft import Draft, backspace, draw, insert, undo
 from fedkey.layout import BACKSPACE, QWERTY, SHIFT, SYMBOLS
 from fedkey.shipped import shipped_bundle
@@ -278,6 +283,34 @@ async def test_the_line_is_seen_and_fades(app: KeyboardApp, monkeypatch: pytest.
 
 def keypad_text(keypad: Keypad) -> str:
     return "\n".join(keypad.render_line(y).text for y in range(keypad.size.height))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_word_is_drawn_in_a_terminal(tmp_path: Path) -> None:
+    """As a terminal tells of it: the mouse pressed, moved cell by cell with the button down, and let go."""
+    homes = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "fedkey", str(shipped_bundle())]
+    with PseudoTerminal(command, 80, 24, environment=os.environ | homes) as terminal:
+        terminal.wait_for(lambda lines: any(re.search(r"1 .*│ +2 ", line) for line in lines), 30)
+        keys = [line for line in terminal.grid.lines if re.search(r"q +w +e|a +s +d|z +x +c", line)]
+        corners = [
+            next(
+                (line.index(f" {letter} ") + 1, terminal.grid.lines.index(line))
+                for line in keys
+                if f" {letter} " in line
+            )
+            for letter in "thanks"
+        ]
+        terminal.type(_mouse_code(0, corners[0], "M"))
+        for start, end in pairwise(corners):
+            for cell in cells_between(start, end)[1:]:
+                terminal.type(_mouse_code(32, cell, "M"))
+        terminal.type(_mouse_code(0, corners[-1], "m"))
+        terminal.wait_for(lambda lines: any("Thanks" in line for line in lines), 30)
+
+
+def _mouse_code(button: int, cell: tuple[int, int], end: str) -> str:
+    return f"\x1b[<{button};{cell[0] + 1};{cell[1] + 1}{end}"
 
 
 # --------------------------------------------------------------------------------- drafts and trails

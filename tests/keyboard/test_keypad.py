@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from fedkey.layout import BACKSPACE, ENTER, LAYOUTS, LETTERS, MORE, QWERTY, SHIFT, SPACE, SYMBOLS, Layout
-from fedkey.settings import Settings
+from fedkey.settings import Settings, read
 from fedkey.taps import Tap, Thumbs, clumsily
 from fedkey.ui import keypad as keypads
 from fedkey.ui.app import KeyboardApp
@@ -319,6 +320,24 @@ async def test_the_palette_names_the_other_layouts(app: KeyboardApp) -> None:
         await pilot.pause()
         assert "Keys: QWERTY" in [each.title for each in app.get_system_commands(app.typing)]
         assert labels(app)[:3] == ["a", "z", "e"]
+
+
+async def test_keys_that_were_chosen_are_there_the_next_time(engine: GatedEngine, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    app = KeyboardApp(lambda: engine, QWERTY, Settings(layout="azerty"), settings_file=file)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert engine.layout is LAYOUTS["azerty"]
+        assert not file.exists()
+        for _ in range(5):
+            app.typing.action_next_layout()
+        await settled(pilot)
+        assert engine.layout is app.typing.key_layout is LAYOUTS["dvorak"]
+        assert read(file).layout == "dvorak" == app.settings.layout
+        app.change_setting("layout", "")
+        await settled(pilot)
+        assert engine.layout is app.typing.key_layout is QWERTY
+        assert read(file).layout == ""
 
 
 # ----------------------------------------------------------------------------------- clumsy thumbs

@@ -153,7 +153,10 @@ class KeyboardApp(App[str]):
             self.typing.is_private = new.private
 
     def _set_layout(self, settings: Settings) -> None:
-        self.typing.key_layout = LAYOUTS[settings.layout] if settings.layout else self._model_layout
+        self.typing.key_layout = self._layout_set(settings)
+
+    def _layout_set(self, settings: Settings) -> Layout:
+        return LAYOUTS[settings.layout] if settings.layout else self._model_layout
 
     def _set_thumbs(self, settings: Settings) -> None:
         self.typing.clumsiness = settings.clumsy_thumbs or None
@@ -235,8 +238,12 @@ class KeyboardApp(App[str]):
         self.inference.tell(message)
 
     def on_layout_chosen(self, message: LayoutChosen) -> None:
-        """Passes the keys to the engine."""
+        """Passes the keys to the engine, and writes them down if they were not what is set."""
         self.inference.tell(message)
+        layout = self.typing.key_layout
+        # Of several that were chosen one after the other only the last is written down.
+        if message.layout == layout != self._layout_set(self.settings):
+            self.change_setting("layout", layout.name)
 
     def on_gesture(self, message: Gesture) -> None:
         """Passes a line across the keys to the engine."""

@@ -24,7 +24,11 @@ from fedkey.ui.line_list import LineList
 from fedkey.ui.messages import Sent
 from fedkey.ui.privacy import Ask, Page, PrivacyScreen
 
-SIZES = [(40, 12), (60, 18), (80, 24), (200, 60)]
+SIZES = [
+    (40, 12),
+    pytest.param((60, 18), marks=pytest.mark.slow),
+    pytest.param((200, 60), marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture
@@ -432,7 +436,15 @@ async def test_everything_essential_fits(app: KeyboardApp, size: tuple[int, int]
         await said(pilot, "Nothing has left")
 
 
-@pytest.mark.parametrize("theme", ["fedkey-dark", "fedkey-light", "ansi-dark", "ansi-light"])
+@pytest.mark.parametrize(
+    "theme",
+    [
+        "fedkey-dark",
+        pytest.param("fedkey-light", marks=pytest.mark.slow),
+        pytest.param("ansi-dark", marks=pytest.mark.slow),
+        "ansi-light",
+    ],
+)
 async def test_no_color_is_honoured(
     tiny_bundle: Path, path: Path, monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_session_is_recorded_without_a_terminal(tiny_bundle: Path, tmp_path: P
         (("--record", "film.cast", "--web"), "--web has none"),
         (("--record", "film.cast"), "needs a terminal"),
         (("--play", "talk.txt"), "needs a terminal"),
+        (("--play", "talk.txt", "--record", "film.svg", "--memory", "."), "Cannot use the personal memory"),
     ],
 )
 def test_what_cannot_be_played_or_recorded_is_one_sentence(

@@ -40,6 +40,7 @@ answers were on screen after 35 ms, with 120 after 21, for the same processor ti
 
 PACE, SLOWEST, FASTEST = 45, 1, 1000
 """Words a minute, of five keys each: a quick phone writer's, and what counts as a pace."""
+UNSEEN_SIZE = (80, 24)
 WEB_PORT = 8770
 WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 """What textual-serve tells a keyboard to draw on, which has a page then instead of a terminal."""
@@ -174,7 +175,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if is_served:
         _when_orphaned(lambda: app.call_from_thread(app.exit))
-    refusal = app.run(size=arguments.size)
+    # Textual asks an unseen terminal for its size again and again, and never comes to draw.
+    refusal = app.run(size=arguments.size or (UNSEEN_SIZE if is_unseen else None))
     if refusal is not None:
         raise UserError(refusal)
     if recording is not None:

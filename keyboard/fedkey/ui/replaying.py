@@ -145,8 +145,8 @@ class PlayedKeyboard(KeyboardApp):
             self.run_worker(self._write(self._writer), name="writer", group="writer")
 
     def exit(self, *arguments: Any, **options: Any) -> None:
-        """Keeps the last screen."""
-        if self._recording is not None:
+        """Keeps the last screen, unless the keyboard cannot be used."""
+        if self._recording is not None and not arguments:
             self._recording.draw(self)
         super().exit(*arguments, **options)
 

@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.join is not None:
         if memory is None:
             raise UserError("A private keyboard keeps nothing to learn from; leave out --private or --join.")
-        phone_command(arguments.join, memory.with_name(DIARY), bundle.path)
+        phone_command(arguments.join, memory.parent / DIARY, bundle.path)
 
     def open_engine() -> Engine:
         from fedkey.engine import Engine
@@ -278,7 +278,7 @@ def _when_orphaned(end: Callable[[], object]) -> None:
 def _joining(memory: Path, bundle: str | Path, address: str) -> Joining:
     from fedkey.ui.joining import Joining
 
-    diary = memory.with_name(DIARY)
+    diary = memory.parent / DIARY
     return Joining(diary, lambda to: phone_command(to, diary, Path(bundle)), address)
 
 

@@ -1,7 +1,7 @@
 """The text being written, as a value: every key is a function from one draft to the next.
 
 In: a draft and what was pressed. Out: the next draft, and from it what the engine needs: the letters of the
-word at the caret and the text before it. Next stop: `fedkey.ui.typing`.
+word at the caret and the text before it. Next stop: `fedkey.ui.drafting`.
 
 An accepted word brings a space, and what is written next decides whether it stays. The space gives way to
 punctuation, comes back before the next word, and is never doubled; `default_gap` of `fedkey.text` says which

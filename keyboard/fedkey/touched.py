@@ -1,7 +1,7 @@
 """Where the characters of a draft were tapped, kept beside them whatever becomes of the text.
 
 In: one draft after the other, and the tap that typed a character, if it was one. Out: the touches of the word
-being typed, as `Engine.suggest` takes them. Next stop: `fedkey.ui.typing`.
+being typed, as `Engine.suggest` takes them. Next stop: `fedkey.ui.drafting`.
 
 A draft knows what is written, not how; most of it comes from keys that have no place on the screen. So the
 taps follow the text from outside: what two drafts have in common keeps its taps. What stands in place of

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from textual.app import SystemCommand
 
 if TYPE_CHECKING:
-    from fedkey.ui.typing import TypingScreen
+    from fedkey.ui.drafting import DraftingScreen
 
 COPIED_SECONDS = 2
 
 
-def copy(screen: TypingScreen, text: str) -> None:
+def copy(screen: DraftingScreen, text: str) -> None:
     """Puts a text into the clipboard and says so for a moment. Terminals do not tell whether they took it."""
     screen.app.copy_to_clipboard(text)
     screen.notify("Copied.", timeout=COPIED_SECONDS)
 
 
-def copy_commands(screen: TypingScreen) -> Iterable[SystemCommand]:
+def copy_commands(screen: DraftingScreen) -> Iterable[SystemCommand]:
     """What there is to be copied."""
     conversation, draft = "\n".join(screen.messages), screen.draft.text
     if conversation:

@@ -1,7 +1,7 @@
 """Words drawn across the keys: from a line to a word in the text, and to another one if it was the wrong one.
 
 In: lines from the keypad, and what the engine makes of them. Out: questions to the engine, words in the text,
-and what else the last line could have meant. Next stop: `fedkey.ui.typing`.
+and what else the last line could have meant. Next stop: `fedkey.ui.drafting`.
 
 Lines wait for each other, since a word is read after the one before it. If the text changed before the answer
 came, the line is read again in the text as it is then.
@@ -18,7 +18,7 @@ from fedkey.text import capitalise
 from fedkey.ui.messages import Gesture, LineDrawn, Recognised
 
 if TYPE_CHECKING:
-    from fedkey.ui.typing import TypingScreen
+    from fedkey.ui.drafting import DraftingScreen
 
 NUM_OTHERS = 2
 """Words offered in place of the one that was put; the first place goes on with the text."""
@@ -27,7 +27,7 @@ NUM_OTHERS = 2
 class DrawnWords:
     """The lines drawn on one screen."""
 
-    def __init__(self, typing: TypingScreen) -> None:
+    def __init__(self, typing: DraftingScreen) -> None:
         self._typing = typing
         self._lines: deque[LineDrawn] = deque()
         self._asked: Gesture | None = None

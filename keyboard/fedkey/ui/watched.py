@@ -1,7 +1,7 @@
 """A screen whose engine can be watched at work.
 
 In: keys as they are pressed, answers as they are drawn, and what lies behind them. Out: the statistics of the
-session, and the glass box while it is wanted. Next stop: `fedkey.ui.typing`, which is such a screen.
+session, and the glass box while it is wanted. Next stop: `fedkey.ui.drafting`, which is such a screen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,325 @@
+"""A screen on which a message is written, ahead of the engine that helps.
+
+In: characters, taps and words that were chosen, and the engine's answers. Out: one draft after the other, and
+what the engine is asked and told of them, as messages to the app. No widget is known here. Next stop:
+`fedkey.ui.typing`, which is such a screen.
+
+Who types fast is ahead of the engine. What is shown therefore keeps the question it answers: an answer is
+shown only if nothing was asked since, and stays until the next one, so that the strip is never empty between
+two keys. A shown word is taken only for the place in the text for which it was shown, and not if letters
+typed since speak against it. A correction is made at once if the answer for all of the word's letters is
+shown, and otherwise when it comes, if the word still stands where it stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.reactive import var
+
+from fedkey import draft as writing
+from fedkey.draft import Draft, Place
+from fedkey.layout import QWERTY, Layout
+from fedkey.settings import DEFAULTS, Settings
+from fedkey.taps import Tap
+from fedkey.touched import Touched, follow, touches
+from fedkey.ui.clipboard import copy
+from fedkey.ui.drawn_words import DrawnWords
+from fedkey.ui.messages import (
+    Answered,
+    Asked,
+    Corrected,
+    Finished,
+    Kind,
+    Offer,
+    Question,
+    Sent,
+    TakenBack,
+    Written,
+)
+from fedkey.ui.suggestions import still_fits
+from fedkey.ui.watched import WatchedScreen
+
+EDITS: dict[str, Callable[[Draft], Draft]] = {
+    "backspace": writing.backspace,
+    "delete": writing.delete,
+    "delete_word": writing.delete_word,
+    "clear": writing.clear,
+    "left": writing.left,
+    "right": writing.right,
+    "word_left": writing.word_left,
+    "word_right": writing.word_right,
+    "home": writing.home,
+    "end": writing.end,
+    "top": writing.top,
+    "bottom": writing.bottom,
+}
+
+
+class DraftingScreen(WatchedScreen):
+    """Holds the conversation and the draft; whoever inherits shows them, and what was answered."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_suggestions", show=False),
+        Binding("backspace,ctrl+h", "edit('backspace')", show=False),
+        Binding("delete", "edit('delete')", show=False),
+        Binding("ctrl+w,alt+backspace,ctrl+backspace", "edit('delete_word')", show=False),
+        Binding("ctrl+u", "edit('clear')", show=False),
+        Binding("left", "edit('left')", show=False),
+        Binding("right", "edit('right')", show=False),
+        Binding("ctrl+left,alt+left", "edit('word_left')", show=False),
+        Binding("ctrl+right,alt+right", "edit('word_right')", show=False),
+        Binding("home,ctrl+a", "edit('home')", show=False),
+        Binding("end,ctrl+e", "edit('end')", show=False),
+        Binding("ctrl+home", "edit('top')", show=False),
+        Binding("ctrl+end", "edit('bottom')", show=False),
+        Binding("ctrl+j,alt+enter,shift+enter", "break_line", show=False),
+        Binding("ctrl+o", "pick_emoji", show=False),
+        Binding("ctrl+v", "paste_copied", show=False),
+    ]
+
+    # No `reactive`s: that one changes would draw the whole screen anew.
+    draft: var[Draft] = var(Draft())
+    messages: var[tuple[str, ...]] = var(())
+    is_private: var[bool] = var(False)
+    """Whether nothing is remembered, and nothing that was remembered shows."""
+    has_private_part: var[bool] = var(False)
+    """Whether anything of the draft was typed privately; none of it is remembered then, until it is sent."""
+    settings: var[Settings] = var(DEFAULTS, init=False)
+    key_layout: var[Layout] = var(QWERTY, init=False)
+    """The keys on screen, by which the engine weighs touches."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.set_reactive(DraftingScreen.key_layout, layout)
+        self._touched = Touched()
+        self.drawn_words = DrawnWords(self)
+        self._revision = 0
+        # What is put in place of letters is numbered, so that the engine knows what is taken back.
+        self._swaps = 0
+        self._last_swap = 0
+        self._picked_emoji: tuple[str, ...] = ()
+        # Words whose correction may still come, by the number it would have.
+        self._finished: dict[int, Place] = {}
+
+    @property
+    def is_unremembered(self) -> bool:
+        """Whether nothing of this draft may be written down."""
+        return self.is_private or self.has_private_part
+
+    # ------------------------------------------------------------------------- suggestions come and go
+
+    def show_answer(self, answer: Answered) -> None:
+        """Shows an answer, unless something was asked since or the writer wants to see none."""
+        if answer.question.revision == self._revision:
+            self.shown = answer
+            self._note_drawing()
+
+    def action_dismiss_suggestions(self) -> None:
+        """Hides the suggestions, and those on their way, until the text changes. Nothing unseen is put in:
+        the letters stand as they are."""
+        self._revision += 1
+        self.shown = None
+        self.draft = writing.keep(self.draft)
+
+    def _ask(self) -> None:
+        self._revision += 1
+        self._pulse.asked()
+        question = Question(
+            self._revision,
+            self._context_here,
+            self.draft.word,
+            self.is_private,
+            touches(self._touched, self.key_layout),
+            is_explained=self.shows_glass_box,
+        )
+        self.post_message(Asked(question))
+
+    @property
+    def _context_here(self) -> str:
+        return writing.context(self.messages, self.draft)
+
+    def _shown_for_here(self) -> Answered | None:
+        """What is shown, unless the text before the word at the caret is not the one it was shown for."""
+        shown = self.shown
+        return shown if shown is not None and shown.question.context == self._context_here else None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether what is shown is for the text as it stands."""
+        return self.shown is not None and self.shown.question.revision == self._revision
+
+    # ------------------------------------------------------------------------------ the text changes
+
+    def press(self, character: str, tap: Tap | None = None) -> None:
+        """Types at the caret, perhaps by a tap. Whatever cannot continue a word finishes the one before it,
+        and may bring its correction."""
+        old, new = self.draft, writing.insert(self.draft, character)
+        place = old.correctable
+        is_correctable = self.settings.autocorrect and writing.brings_correction(character)
+        if new.typed or place is None or not is_correctable:
+            self.write(character, tap)
+            return
+        answer = self._shown_for_here()
+        self._swaps += 1
+        if answer is None or answer.question.typed != place.letters:
+            letters, taps = place.letters, touches(self._touched, self.key_layout)
+            finished = Finished(self._context_here, letters, self.is_unremembered, self._swaps, taps)
+            self.post_message(finished)
+            self._put(new)
+            self._finished[self._swaps] = place
+            return
+        word = answer.suggestions.autocorrect
+        corrected = new if word is None else writing.correct(new, place, word)
+        if word is None or corrected == new:
+            self._tell(place.letters, place.letters)
+        else:
+            self._tell(place.letters, word, swap=self._swaps)
+        self._put(corrected)
+
+    def write(self, characters: str, tap: Tap | None = None) -> None:
+        """Puts in characters as they are, the last perhaps by a tap; nothing is corrected."""
+        self._write(writing.insert(self.draft, characters), tap)
+
+    def _write(self, draft: Draft, tap: Tap | None = None) -> None:
+        if not draft.typed and (word := self.draft.finished_word) is not None:
+            self._tell(word, word)
+        self._put(draft, tap)
+
+    def action_break_line(self) -> None:
+        """Begins a new line, which finishes a word as a space does."""
+        self.press("\n")
+
+    def show_correction(self, message: Corrected) -> None:
+        """Makes a correction that came late, where that is still what the writer would expect."""
+        finished = message.finished
+        place = self._finished.pop(finished.swap, None)
+        corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
+        is_made = corrected != self.draft
+        word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
+        self.post_message(Written(finished.context, finished.typed, word, finished.is_private, swap))
+        if is_made:
+            self._last_swap = finished.swap
+            self._put(corrected)
+
+    def action_undo(self) -> None:
+        """Takes back the last correction, or what was taken last."""
+        self._take_back(writing.undo(self.draft))
+
+    def action_edit(self, name: str) -> None:
+        """Deletes or moves; the names are those of `EDITS`."""
+        draft = EDITS[name](self.draft)
+        if name == "backspace" and self.draft.is_just_corrected:
+            self._take_back(draft)
+        else:
+            self._put(draft)
+
+    def _take_back(self, draft: Draft) -> None:
+        if draft != self.draft:
+            self.post_message(TakenBack(self._last_swap))
+            self._put(draft)
+
+    def _take(self, offer: Offer | None) -> None:
+        shown, typed = self._shown_for_here(), self.draft.word
+        if offer is None or shown is None or not still_fits(offer, shown.question.typed, typed):
+            return
+        if offer.kind is Kind.INSTEAD:
+            self.drawn_words.put_instead(offer.text)
+            return
+        # What was typed since the letters were shown belongs to them.
+        text = typed if offer.kind is Kind.LITERAL else offer.text
+        if not text:
+            return
+        if offer.kind is Kind.EMOJI:
+            self._note_emoji(text)
+        self._swaps += 1
+        self._last_swap = self._swaps
+        context, letters = self._context_here, typed
+        for word in text.split(" ") if offer.kind is Kind.PHRASE else [text]:
+            self.post_message(Written(context, letters, word, self.is_unremembered, self._swaps))
+            context, letters = f"{context}{word} ", ""
+        kept = writing.keep(self.draft) if offer.kind is Kind.LITERAL else self.draft
+        self._put(writing.accept(kept, text))
+
+    def put_drawn(self, word: str) -> None:
+        """Puts in a word that was drawn."""
+        self._swaps += 1
+        self._tell(self.draft.word, word, swap=self._swaps)
+        self._put(writing.draw(self.draft, word))
+
+    def action_send(self) -> None:
+        """Moves the draft to the conversation, as it stands: the writer would not see a correction."""
+        messages, draft = writing.send(self.messages, self.draft)
+        if messages == self.messages:
+            return
+        if (word := self.draft.finished_word) is not None:
+            self._tell(word, word)
+        self.messages = messages
+        self.post_message(Sent(messages[-1], self.is_unremembered))
+        self._put(draft)
+
+    def clear_conversation(self) -> None:
+        """Forgets what was sent; the draft stays."""
+        self.messages = ()
+        self._ask()
+
+    def _put(self, draft: Draft, tap: Tap | None = None) -> None:
+        followed = (
+            (swap, writing.follow(self.draft, draft, place)) for swap, place in self._finished.items()
+        )
+        self._finished = {swap: place for swap, place in followed if place is not None}
+        self._touched = follow(self._touched, draft, tap)
+        is_typed_privately = self.is_private and draft.text != self.draft.text
+        self.has_private_part = draft.text != "" and (self.has_private_part or is_typed_privately)
+        self.draft = draft
+        self._ask()
+
+    def _tell(self, typed: str, word: str, swap: int | None = None) -> None:
+        self.post_message(Written(self._context_here, typed, word, self.is_unremembered, swap))
+        if swap is not None:
+            self._last_swap = swap
+
+    # ----------------------------------------------------------------------------- clipboard and emoji
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Puts in what was pasted."""
+        event.stop()
+        self._write(writing.paste(self.draft, event.text))
+
+    def action_paste_copied(self) -> None:
+        """Puts in what was copied here, for terminals that leave Ctrl+V to the keyboard."""
+        self._write(writing.paste(self.draft, self.app.clipboard))
+
+    def action_copy_text(self) -> None:
+        """Copies what is selected in the conversation, otherwise the draft."""
+        text = self.get_selected_text() or self.draft.text
+        if text:
+            copy(self, text)
+        else:
+            self.app.action_help_quit()
+
+    def _note_emoji(self, emoji: str) -> None:
+        """It will come first on the page, until the keyboard is closed."""
+        if not self.is_private:
+            self._picked_emoji = tuple(dict.fromkeys((emoji, *self._picked_emoji)))
+
+    def action_pick_emoji(self) -> None:
+        """Opens the page on which an emoji is looked for."""
+        # Its widgets are not imported before the first paint.
+        from fedkey.ui.emoji_picker import EmojiPicker
+
+        self.app.push_screen(EmojiPicker(self._picked_emoji), self._put_emoji)
+
+    def _put_emoji(self, emoji: str | None) -> None:
+        if emoji is None:
+            return
+        self._note_emoji(emoji)
+        if (word := self.draft.finished_word) is not None:
+            self._tell(word, word)
+        # The engine does not learn emoji, and knows of nothing by this number when it is taken back.
+        self._swaps += 1
+        self._last_swap = self._swaps
+        self._put(writing.put_emoji(self.draft, emoji))

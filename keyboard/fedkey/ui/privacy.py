@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -32,6 +32,7 @@ from fedkey import privacy_lines as lines
 from fedkey.personal import LearnedWord
 from fedkey.personal_lines import Contents
 from fedkey.sockets import open_sockets
+from fedkey.ui.acts import ACTS, acts_line
 from fedkey.ui.line_list import LineList
 from fedkey.ui.messages import Granted, Wished
 from fedkey.wishes import (
@@ -77,24 +78,6 @@ class Ask(Enum):
 
 ANSWERED_BY_KEY = (Ask.REPLACE, Ask.ERASE)
 """What a single key answers; all others end with Enter."""
-
-
-class Act(NamedTuple):
-    """What can be done to the words: its key as it is shown, its name, the screen's action."""
-
-    key: str
-    name: str
-    action: str
-
-
-ACTS = (
-    Act("Del", "forget", "forget"),
-    Act("Enter", "edit", "respell"),
-    Act("^Z", "undo", "bring_back"),
-    Act("^S", "export", "export"),
-    Act("^B", "import", "import"),
-    Act("^D", "erase all", "erase_all"),
-)
 
 
 class PrivacyScreen(ModalScreen[None]):
@@ -177,7 +160,7 @@ class PrivacyScreen(ModalScreen[None]):
 
     def on_resize(self) -> None:
         """Breaks the line of keys anew."""
-        self.call_after_refresh(lambda: self._acts.update(_acts(self._box.content_region.width)))
+        self.call_after_refresh(lambda: self._acts.update(acts_line(self._box.content_region.width)))
 
     # ------------------------------------------------------------------------------ wishes and outcomes
 
@@ -429,14 +412,3 @@ class PrivacyScreen(ModalScreen[None]):
         for page, tab in zip(PAGES, self._tabs, strict=True):
             if getattr(event, "widget", None) is tab and self.ask is Ask.SEARCH:
                 self.page = page
-
-
-def _acts(width: int) -> Content:
-    """What the keys do; a click does the same. None of them is broken over two lines."""
-    text, room = "", width
-    for act in ACTS:
-        needed = len(act.key) + 1 + len(act.name)
-        gap = "" if not text else "  " if room >= needed + 2 else "\n"
-        room = (width if gap == "\n" else room - len(gap)) - needed
-        text += f"{gap}[@click='screen.{act.action}'][b]{act.key}[/b] {act.name}[/]"
-    return Content.from_markup(text)

@@ -78,7 +78,9 @@ class Objective(nn.Module):
             if label_seed is not None:
                 total = self.model.bartlett_loss(*batch, seed=label_seed)
                 return total, total.detach()
-            losses = self.model.loss(*batch, z_penalty, taught, self.lesson_weight)
+            # Hard et al.'s network, which `train` trains as well, takes no lessons.
+            lessons = () if taught is None else (taught, self.lesson_weight)
+            losses = self.model.loss(*batch, z_penalty, *lessons)
             return losses.total, losses.nll
 
 

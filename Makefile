@@ -140,7 +140,7 @@ format: $(VENV)/installed ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 test: $(VENV)/installed ## the tests, on as many processes as there are cores, at most 4
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/installed ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -154,8 +154,9 @@ bench: $(VENV)/installed ## check and time the kernels against torch's, goals la
 benchmark: $(VENV)/installed ## every keyboard on the same words, into BENCHMARKS.md (BENCHMARK="--only unigram --words 600")
 	$(BIN)/python server/bench/benchmark.py --data $(MODEL)/data $(BENCHMARK)
 
-picture: $(VENV)/installed ## redraw keyboard/picture.svg: the real keyboard, on which keyboard/picture.txt is written
+picture: $(VENV)/installed ## redraw the README's pictures: the real keyboard, which types keyboard/*.txt
 	$(BIN)/fedkey --play keyboard/picture.txt --record keyboard/picture.svg --size 71x27 --pace 400 --settings /dev/null
+	$(BIN)/fedkey --play keyboard/glass.txt --record keyboard/glass.svg --size 112x33 --pace 90 --seed 2 --settings /dev/null
 
 clean: ## remove what tools left behind; runs and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -25,11 +25,11 @@ if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+FIND_EACH_OTHER = "TEXTUAL_SNAPSHOT"
+"""Begins the names of what the processes of one run have in common."""
 for name in [name for name in os.environ if name == "NO_COLOR" or name.startswith("TEXTUAL")]:
-    if not name.startswith(
-        "TEXTUAL_SNAPSHOT"
-    ):  # by which the processes of one run find each other's pictures
-        del os.environ[name]  # they change what the keyboard draws
+    if not name.startswith(FIND_EACH_OTHER):
+        del os.environ[name]  # it changes what the keyboard draws
 
 settings.register_profile("unhurried", deadline=None)  # on a busy machine 0.2 s of a clock say nothing
 settings.load_profile("unhurried")

@@ -1,4 +1,7 @@
-"""The README's picture: drawn from the real keyboard, the same every time, and whole by itself."""
+"""The README's pictures: drawn from the real keyboard, and whole by themselves.
+
+The first, which shows no times, is the same whenever it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,17 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from fedkey import Engine
 
 KEYBOARD = Path(__file__).parents[2] / "keyboard"
-COMMITTED, SCRIPT = KEYBOARD / "picture.svg", KEYBOARD / "picture.txt"
+PICTURES = ("picture", "glass")
 
 
 def draw(bundle: Path, picture: Path) -> subprocess.CompletedProcess[str]:
     """As the Makefile has it drawn, in more of a hurry."""
-    (recipe,) = re.findall(r"--play .*", (KEYBOARD.parent / "Makefile").read_text(encoding="utf-8"))
+    recipe, _ = re.findall(r"--play .*", (KEYBOARD.parent / "Makefile").read_text(encoding="utf-8"))
     recipe = recipe.replace("--pace 400", "--pace 1000").replace("keyboard/picture.svg", str(picture))
     return subprocess.run(
         [sys.executable, "-m", "fedkey", str(bundle), *recipe.split()],
@@ -49,19 +54,25 @@ def test_the_picture_shows_suggestions_in_the_middle_of_a_word_and_is_the_same_e
     assert {*"qwertyuiopasdfghjklzxcvbnm"} <= set(written)
 
 
-def test_the_committed_picture_needs_nothing_but_itself() -> None:
-    drawing = COMMITTED.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_committed_picture_needs_nothing_but_itself(name: str) -> None:
+    drawing = (KEYBOARD / f"{name}.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(drawing)
     assert not re.search(r"@font-face|@import|url\((?!#)|href=", drawing)
     assert "▀" not in drawing
 
 
-def test_the_committed_picture_shows_what_the_script_types() -> None:
-    written = " ".join(words_in(COMMITTED.read_text(encoding="utf-8")))
-    messages = SCRIPT.read_text(encoding="utf-8").splitlines()
-    assert len(messages) == 4
-    for message in messages:
-        assert message in written
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_committed_picture_shows_what_its_script_types(name: str) -> None:
+    written = " ".join(words_in((KEYBOARD / f"{name}.svg").read_text(encoding="utf-8")))
+    lines = (KEYBOARD / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        assert line.startswith("[") or line in written
+
+
+def test_the_glass_box_is_pictured_open() -> None:
+    written = words_in((KEYBOARD / "glass.svg").read_text(encoding="utf-8"))
+    assert {"saved", "nats", "privacy:"} <= set(written)
 
 
 def test_a_refused_bundle_leaves_the_picture_as_it_was(tmp_path: Path) -> None:

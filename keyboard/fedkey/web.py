@@ -69,7 +69,18 @@ class _Server(Server):
         logging.basicConfig(level=logging.WARNING, format="fedkey: %(message)s")
 
     async def on_startup(self, app: web.Application) -> None:
-        """Says where."""
+        """Says where, once there is somebody to answer: this is called before the port is bound."""
+        self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(HOST, self.port)
+            except OSError:
+                await asyncio.sleep(0.01)
+                continue
+            writer.close()
+            break
         print(
             f"The keyboard is at {self.public_url} for this machine's browsers; Ctrl+C ends it.", flush=True
         )

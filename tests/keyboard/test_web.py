@@ -10,11 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from fedkey.personal import Personal
 
 aiohttp = pytest.importorskip("aiohttp")
 pytest.importorskip("textual_serve")
@@ -197,15 +200,80 @@ CHROMIUM = next(
 )
 
 
+class Browser:
+    """A headless Chromium, spoken to by its DevTools protocol."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+
+    async def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Does it and returns what came of it; events are passed over."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
+        while True:
+            answer = await self._socket.receive_json(timeout=SECONDS)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]  # type: ignore[no-any-return]
+
+    async def type(self, text: str) -> None:
+        """Presses one key after the other, as a hand does."""
+        for character in text:
+            name = {"\r": "Enter"}.get(character, character)
+            await self.call("Input.dispatchKeyEvent", type="keyDown", text=character, key=name)
+            await self.call("Input.dispatchKeyEvent", type="keyUp", key=name)
+
+    async def until(self, expression: str) -> None:
+        """Waits until something is true on the page."""
+        deadline = time.monotonic() + SECONDS
+        while not (await self.call("Runtime.evaluate", expression=expression))["result"].get("value"):
+            assert time.monotonic() < deadline, expression
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def browsing(address: str, profile: Path) -> AsyncIterator[Browser]:
+    """A browser with a page open."""
+    assert CHROMIUM is not None
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}")
+    command = [CHROMIUM, *quiet, "--remote-debugging-port=0", "about:blank"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            found = (re.search(r"ws://(127\.0\.0\.1:\d+)/", line) for line in process.stderr)
+            port = next(match[1] for match in found if match is not None)
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://{port}/json") as pages:
+                    (page, *_) = await pages.json()
+                async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                    browser = Browser(socket)
+                    await browser.call("Page.navigate", url=address)
+                    yield browser
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_opens_the_page_and_is_painted(tiny_bundle: Path, tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    with served(tiny_bundle, "--private") as (_, address):
-        quiet = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
-        command = [CHROMIUM, *quiet, "--virtual-time-budget=30000", "--dump-dom", address]
-        page = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
-    (body,) = re.findall(r"<body[^>]*>", page)
-    assert "-first-byte" in body
-    assert "-closed" not in body
-    assert "xterm-screen" in page
+async def test_what_is_typed_in_a_browser_is_remembered_here(tiny_bundle: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "words.sqlite"
+    with served(tiny_bundle, "--memory", str(memory)) as (_, address):
+        async with browsing(address, tmp_path / "profile") as browser:
+            await browser.until("document.body.classList.contains('-first-byte')")
+            await browser.until("document.activeElement.className == 'xterm-helper-textarea'")
+            await browser.type("zorblax or zorblax\r")
+            deadline = time.monotonic() + SECONDS
+            while not is_known(memory, "zorblax"):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.2)
+
+
+def is_known(memory: Path, word: str) -> bool:
+    if not memory.exists():
+        return False
+    personal = Personal.open(memory, read_only=True)
+    try:
+        return personal.knows(word)
+    finally:
+        personal.close()

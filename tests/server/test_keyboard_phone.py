@@ -72,7 +72,12 @@ class Scene:
         self.phone = KeyboardPhone(membership, self.keyboard, Voice(self.said))
 
     def say(self, line: str) -> None:
+        """Returns when it was heard."""
         self._pipe.write(line + "\n")
+        deadline = time.monotonic() + 20
+        while self.keyboard.is_idle != (line == "idle"):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
     def leave(self) -> None:
         self._pipe.close()
@@ -163,8 +168,6 @@ def test_training_pauses_when_somebody_types_and_stops_when_they_leave(
         tell(event, **details)
         if event == "training":
             scene.say(wanted) if wanted == "busy" else scene.leave()
-            while wanted == "busy" and scene.keyboard.is_idle:
-                time.sleep(0.001)
 
     monkeypatch.setattr(scene.phone._voice, "tell", interrupt)
     scene.say("idle")

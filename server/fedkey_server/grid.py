@@ -39,6 +39,10 @@ class InProcessGrid(Grid):
         run_config: what the app's run configuration holds.
     """
 
+    answers_in_order = True
+    """Whether replies come in the order of the messages, so that what is made of them does not depend on who
+    was faster."""
+
     def __init__(self, client: Client, num_nodes: int, run_config: dict[str, Any]) -> None:
         self._client = client
         self._run_config = run_config

@@ -173,6 +173,7 @@ class SeededFedAvg(FedAvg):
         self.update_norm = 0.0
         self.num_phones = 0
         self._waited_for: set[int] = set()
+        self._in_order = False
 
     def run_round(
         self,
@@ -189,6 +190,7 @@ class SeededFedAvg(FedAvg):
         """
         if self.config.secure:
             return self._secure_round(server_round, arrays, config, grid, on_reply)
+        self._in_order = getattr(grid, "answers_in_order", False)
         messages = self.configure_train(server_round, arrays, config, grid)
 
         def watched() -> Iterator[Message]:
@@ -316,8 +318,11 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new weights, or None if too few usable replies came."""
+        may_round = self._in_order and self.private is None
         updates = _Updates(
-            self.aggregation, weigh_alike=bool(self.update_norm), is_private=self.private is not None
+            self.aggregation,
+            weigh_alike=bool(self.update_norm),
+            num_in_float32=NUM_IN_FLOAT32 if may_round else 1,
         )
         result = self.result
         for reply in replies:
@@ -413,14 +418,14 @@ class _Updates:
     """A round's updates: their running sum where that is enough, all of them where the rule compares them.
 
     Where updates are bounded all phones weigh the same, or one could count for many by claiming to have
-    trained on much. What a phone moves a private sum by must not depend on how others round, so that one is
-    in float64 alone.
+    trained on much. What a phone moves a private sum by must not depend on how others round, nor a model on
+    which phone was faster, so sums are in float64 alone but where replies have an order.
     """
 
-    def __init__(self, config: AggregationConfig, *, weigh_alike: bool, is_private: bool) -> None:
+    def __init__(self, config: AggregationConfig, *, weigh_alike: bool, num_in_float32: int) -> None:
         self.config = config
         self.weigh_alike = weigh_alike
-        self._average = Average(1 if is_private else NUM_IN_FLOAT32)
+        self._average = Average(num_in_float32)
         self._updates: list[Weights] = []
         self._votes = 0.0
 

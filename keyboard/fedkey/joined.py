@@ -31,8 +31,10 @@ IDLE_SECONDS = 30.0
 
 NEEDED = ("fedkey_server", "flwr", "torch", "cryptography")
 
-_ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
+ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
+"""HOST:PORT."""
+LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
+"""Hosts that are this machine, where nothing leaves it."""
 
 CONTRIBUTIONS = ("masked update", "update")
 
@@ -146,7 +148,7 @@ def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
     Raises:
         UserError: that is no address, or the phone is not installed.
     """
-    found = _ADDRESS.fullmatch(address)
+    found = ADDRESS.fullmatch(address)
     if found is None or not 0 < int(found["port"]) < 1 << 16:
         raise UserError(f"{address!r} is no address; give HOST:PORT, such as fed.example.org:9092.")
     if not all(map(importlib.util.find_spec, NEEDED)):
@@ -155,7 +157,7 @@ def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
             "extra: pip install '.[server]' in a checkout."
         )
     certificates = diary.with_name(CERTIFICATES)
-    if _LOOPBACK.fullmatch(found["host"]):
+    if LOOPBACK.fullmatch(found["host"]):
         trust = ["--insecure"]  # nothing leaves this machine
     else:
         trust = ["--root-certificates", str(certificates)] if certificates.exists() else []

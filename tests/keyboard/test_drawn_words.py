@@ -6,12 +6,12 @@ import os
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from at_screen import settled, wait_for
 from textual import events
 from textual.pilot import Pilot
 
@@ -52,22 +52,6 @@ def engine() -> GatedEngine:
 @pytest.fixture
 def app(engine: GatedEngine) -> KeyboardApp:
     return KeyboardApp(lambda: engine, QWERTY)
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
-
-
-async def settled(pilot: Pilot[str]) -> None:
-    """Waits until the answer for the draft as it stands is shown."""
-    typing = pilot.app.typing  # type: ignore[attr-defined]
-    await wait_for(
-        pilot, lambda: typing.shown is not None and typing.shown.question.revision == typing._revision
-    )
-    await pilot.pause()
 
 
 async def drag(pilot: Pilot[str], letters: Sequence[str]) -> None:

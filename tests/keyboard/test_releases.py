@@ -8,10 +8,10 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_screen import settled, wait_for
 from textual.message import Message
 from textual.pilot import Pilot
 
@@ -99,22 +99,6 @@ class Watched(KeyboardApp):
     @property
     def commands(self) -> list[str]:
         return [each.title for each in self.get_system_commands(self.typing)]
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
-
-
-async def settled(pilot: Pilot[str]) -> None:
-    """Waits until the answer for the draft as it stands is shown."""
-    typing = pilot.app.typing  # type: ignore[attr-defined]
-    await wait_for(
-        pilot, lambda: typing.shown is not None and typing.shown.question.revision == typing._revision
-    )
-    await pilot.pause()
 
 
 async def in_use(pilot: Pilot[str], version: int, *, is_held: bool = False) -> None:

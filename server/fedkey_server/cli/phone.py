@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -18,12 +17,10 @@ from typing import TYPE_CHECKING
 
 from fedkey.departures import DEPARTURES
 from fedkey.errors import UserError
+from fedkey.joined import ADDRESS, LOOPBACK
 
 if TYPE_CHECKING:
     from fedkey_server.keyboard_phone import Keyboard, Membership
-
-LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
-ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 FAREWELL_SECONDS = 3.0
 """To take leave of the server when the keyboard has left; then the process ends, whatever it is doing."""

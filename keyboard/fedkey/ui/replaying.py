@@ -19,6 +19,7 @@ from typing import Any
 from textual import events
 from textual.driver import Driver
 from textual.drivers.headless_driver import HeadlessDriver
+from textual.widgets import Static
 
 from fedkey.errors import UserError
 from fedkey.layout import ENTER
@@ -193,11 +194,11 @@ class PlayedKeyboard(KeyboardApp):
     async def _pose(self, last: Press | None) -> None:
         """Leaves out what differs from one drawing to the next: how long an answer took, and whether the last
         key is still lit."""
-        self.typing.query_one("#latency").visible = False
-        done = asyncio.Event()
-        self.call_after_refresh(done.set)
-        await done.wait()
         keypad = self.typing.query_one(Keypad)
+        while keypad.lit:  # on a busy machine, keys before the last one too
+            await asyncio.sleep(0.01)
+        # Not hidden: that takes a layout, which a busy machine makes after the picture.
+        self.typing.query_one("#latency", Static).update("", layout=False)
         key = keypad.keys.key_for(last.key) if last is not None and len(last.key) == 1 else None
         if key is not None:
             keypad.light(key.name)

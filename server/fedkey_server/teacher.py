@@ -48,10 +48,10 @@ def teach(
     return Lessons(text, row, column, ids, probs)
 
 
-def rows_of_steps(rows: PackedRows, settings: TrainConfig, num_steps: int) -> npt.NDArray[np.int64]:
-    """Numbers, rising, of the rows that the first steps of a training take."""
+def rows_of_steps(rows: PackedRows, settings: TrainConfig, steps: range) -> npt.NDArray[np.int64]:
+    """Numbers, rising, of the rows that some steps of a training take."""
     stream = BatchStream(rows, settings.batch_rows, settings.seed)
-    return np.unique(np.concatenate([stream.batch(step).numbers for step in range(num_steps)]))
+    return np.unique(np.concatenate([stream.batch(step).numbers for step in steps]))
 
 
 _Arrays = tuple[

@@ -295,6 +295,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--lessons", type=Path, required=True, metavar="FILE")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the student's training")
+    parser.add_argument("--from-step", type=int, default=0, metavar="M", help="the first of them (default: 0)")
     parser.add_argument("--named", type=int, default=32, metavar="K")
     arguments = parser.parse_args()
     use_threads(arguments)
@@ -320,7 +321,7 @@ def _make(arguments: argparse.Namespace) -> Lessons:
         entries = [line.split("\t") for line in lines]
     frequencies = {word: float(np.exp(float(log_prob))) for word, log_prob, *_ in entries}
     rows = pack(Documents.load(data / SERVER_TEXT), window, window)
-    rows = rows.take(rows_of_steps(rows, config.train, arguments.steps))
+    rows = rows.take(rows_of_steps(rows, config.train, range(arguments.from_step, arguments.steps)))
     text = checkpoint.sha256(data / SERVER_TEXT)
     translation = Translation(theirs, ours, frequencies)
     return teach(rows, text, Reader(Llama(file)), translation, arguments.named)

@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only of the rows of the student's first N steps (default: all of the text)",
     )
     parser.add_argument(
+        "--from-step",
+        type=int,
+        default=0,
+        metavar="M",
+        help="and not of those before step M, which go without lessons (default: %(default)s)",
+    )
+    parser.add_argument(
         "--named",
         type=int,
         default=32,
@@ -57,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--named must be from 1 to {largest}, not {arguments.named}.")
     if arguments.steps is not None and arguments.steps < 1:
         raise UserError(f"--steps must be at least 1, not {arguments.steps}.")
+    if not 0 <= arguments.from_step < (arguments.steps or 1):
+        raise UserError(f"--from-step must be from 0 to less than --steps, not {arguments.from_step}.")
     rows = pack(Documents.load(data / SERVER_TEXT), window, window)
     if arguments.steps is not None:
-        rows = rows.take(rows_of_steps(rows, config.train, arguments.steps))
+        rows = rows.take(rows_of_steps(rows, config.train, range(arguments.from_step, arguments.steps)))
     device = pick_device()
     with track(f"teach {arguments.lessons.name}", len(rows), "rows") as advance:
         lessons = teach(

@@ -27,6 +27,10 @@ PAD_ID, START_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
 
 UNIT_END = "\u2581"
 
+BEHIND_PIECE, HERE_PIECE, BLANK_PIECE = "<0xFF>", "<0xFE>", "<0xFD>"
+"""Bytes that UTF-8 never has, so that every tokenizer with byte fallback holds their pieces and no text uses
+them: what stands behind the caret follows; the caret is here; a piece is hidden here."""
+
 
 class Pieces:
     """Encodes units to piece ids and decodes ids to text. Thread-safe; caches what it has encoded."""
@@ -56,8 +60,12 @@ class Pieces:
                 "The tokenizer was not trained by fedkey-server: it lacks the placeholder pieces."
             )
         self.flip_id = self._special[FLIP]
+        self.behind_id, self.here_id, self.blank_id = (
+            processor.piece_to_id(piece) for piece in (BEHIND_PIECE, HERE_PIECE, BLANK_PIECE)
+        )
         self.never_suggested: tuple[int, ...] = (
             PAD_ID, START_ID, UNKNOWN_ID, *(self._special[unit] for unit in PLACEHOLDERS),
+            self.behind_id, self.here_id, self.blank_id,
         )  # fmt: skip
         self._pieces: list[str] = [processor.id_to_piece(i) for i in range(self.vocab_size)]
         self._unit_of_special = {i: unit for unit, i in self._special.items()}

@@ -94,6 +94,7 @@ def test_marks_and_placeholders_are_pieces_of_their_own(pieces: Pieces) -> None:
     assert pieces.encode_unit(FLIP) == (pieces.flip_id,)
     assert {*pieces.never_suggested} == {
         PAD_ID, START_ID, UNKNOWN_ID, *(pieces.encode_unit(unit)[0] for unit in PLACEHOLDERS),
+        pieces.behind_id, pieces.here_id, pieces.blank_id,
     }  # fmt: skip
     assert pieces.decode([*pieces.encode_unit(LINK), *pieces.encode("x")]) == f"{LINK} x"
 
@@ -101,6 +102,14 @@ def test_marks_and_placeholders_are_pieces_of_their_own(pieces: Pieces) -> None:
 def test_ids_that_frame_messages_are_no_text(pieces: Pieces) -> None:
     ids = pieces.encode("see you")
     assert pieces.decode([START_ID, *ids, END_ID, PAD_ID]) == "see you"
+
+
+@given(TEXTS)
+@settings(max_examples=100, deadline=None)
+def test_what_frames_a_gap_is_in_no_text(pieces: Pieces, text: str) -> None:
+    framing = {pieces.behind_id, pieces.here_id, pieces.blank_id}
+    assert len(framing) == 3
+    assert not framing & {PAD_ID, START_ID, END_ID, UNKNOWN_ID, *pieces.encode(normalise(text))}
 
 
 def test_an_unfinished_word_is_shown_as_far_as_it_goes(pieces: Pieces, lexicon: list[str]) -> None:

@@ -295,7 +295,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--lessons", type=Path, required=True, metavar="FILE")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the student's training")
-    parser.add_argument("--from-step", type=int, default=0, metavar="M", help="the first of them (default: 0)")
+    parser.add_argument("--from-step", type=int, default=0, metavar="M", help="the first of these")
     parser.add_argument("--named", type=int, default=32, metavar="K")
     arguments = parser.parse_args()
     use_threads(arguments)

@@ -79,6 +79,8 @@ def test_the_rows_of_the_first_steps_are_those_that_training_takes(config: Confi
     assert len(numbers) == 2 * config.train.batch_rows
     assert (np.diff(numbers) > 0).all()
     assert len(rows_of_steps(rows, config.train, range(10_000))) == len(rows)
+    later = rows_of_steps(rows, config.train, range(1, 2))
+    assert {*later} < {*numbers}
 
 
 def test_parts_of_a_step_learn_what_the_whole_learns(
@@ -144,6 +146,7 @@ def test_the_commands_teach_and_learn(
     assert fedkey_server(*train_it) == EXIT_MISTAKE
     assert "other settings (lessons" in capsys.readouterr().err
     assert fedkey_server(*teach_it, "--steps", "0") == EXIT_MISTAKE
+    assert fedkey_server(*teach_it, "--steps", "2", "--from-step", "2") == EXIT_MISTAKE
     assert fedkey_server(*teach_it, "--named", "0") == EXIT_MISTAKE
     Lessons.load(lessons)
     other = tmp_path / "other.npz"

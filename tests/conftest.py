@@ -7,6 +7,7 @@ chat.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -140,4 +141,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Pat
 
     bundle = tmp_path_factory.mktemp("bundle") / "bundle"
     export(tiny_run, bundle)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def behind_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """The bundle as one that reads what stands behind the caret, which its model never learnt to."""
+    bundle = tmp_path_factory.mktemp("behind") / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    manifest["features"].append("opt_infill")
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     return bundle

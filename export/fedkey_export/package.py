@@ -20,6 +20,7 @@ import numpy as np
 
 from fedkey.bundle import (
     FEATURES,
+    INFILL,
     MANIFEST,
     MODEL,
     SHARED_CACHE,
@@ -184,7 +185,7 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -
         folder,
         Manifest(
             format=format_of(entry),
-            features=tuple(sorted(FEATURES - ({SHARED_CACHE} if entry.attention == "linear" else set()))),
+            features=_features(entry),
             languages=LANGUAGES,
             layout=LAYOUT,
             text_rules=TEXT_RULES_VERSION,
@@ -224,6 +225,12 @@ def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
         )
     except ValueError as error:
         raise UserError(f"No phone could run this model: {error}; train another shape.") from error
+
+
+def _features(entry: ModelEntry) -> tuple[str, ...]:
+    """What a keyboard must know for this model."""
+    unneeded = {INFILL} | ({SHARED_CACHE} if entry.attention == "linear" else set())
+    return tuple(sorted(FEATURES - unneeded))
 
 
 def _describe(folder: Path) -> dict[str, FileEntry]:

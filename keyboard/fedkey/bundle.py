@@ -38,7 +38,11 @@ FORMAT = 2
 how the model attends. A bundle is written in the lowest format that can say what it is, see `format_of`."""
 
 SHARED_CACHE = "shared-cache"
-FEATURES = frozenset({"llama", SHARED_CACHE, "lexicon-trie"})
+INFILL = "opt_infill"
+"""The model was trained to read what stands behind the caret, framed as `fedkey.context` does. A keyboard
+that does not know it predicts from the text before alone, as well as ever."""
+
+FEATURES = frozenset({"llama", SHARED_CACHE, "lexicon-trie", INFILL})
 """What this keyboard can do. A bundle lists what it needs; what begins with `OPTIONAL` may be ignored."""
 
 OPTIONAL = "opt_"

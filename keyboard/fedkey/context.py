@@ -1,7 +1,16 @@
-"""What the model sees before the word being typed.
+"""What the model sees of the text around the word being typed.
 
-In: the text before the caret, earlier messages of the conversation on lines of their own. Out: piece ids that
-fit the model's window, framed as in training. Next stop: `fedkey.engine`.
+In: the text before the caret, earlier messages of the conversation on lines of their own, and the text behind
+it. Out: piece ids that fit the model's window, framed as in training. Next stop: `fedkey.engine`.
+
+What stands behind the caret is read before the message that it ends, in suffix-prefix order ("Efficient
+Training of Language Models to Fill in the Middle", arXiv 2207.14255, section 3):
+
+    left only     earlier messages | START before...
+    both sides    earlier messages | BEHIND behind... END | START before... HERE
+
+Earlier messages come first, so that they stay read wherever the caret goes; what stands behind it comes next,
+so that it is read once however much is written in front of it. HERE moves with every word.
 
 When a conversation outgrows the window its oldest messages are dropped, several at a time: what is kept
 changes only once in many words, so that the model's cache of the text before stays valid in between. Every
@@ -11,11 +20,23 @@ cut is a function of the text alone; the same text gives the same ids whatever w
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedkey.pieces import END_ID, START_ID, Pieces
-from fedkey.text import caret_units, is_sentence_start, normalise, split, split_context, truecase
+from fedkey.pieces import END_ID, MOST_BEHIND, START_ID, Pieces
+from fedkey.text import (
+    FLIP,
+    caret_units,
+    default_gap,
+    is_sentence_start,
+    is_word,
+    normalise,
+    split,
+    split_context,
+    truecase,
+    truecase_units,
+)
 
 LINE_STEP = 64
 """A message is at least two ids, so that a window of 128 holds no more than 64; older lines are not even
@@ -27,6 +48,12 @@ CHARACTER_STEP = 2048
 LONGEST_LINE = 8 * CHARACTER_STEP
 """An earlier message of more characters is taken for too long for the window, unread: nobody typed it."""
 
+CHARACTERS_BEHIND = 1024
+"""Of a longer rest of the message no more is looked at: twice what `MOST_BEHIND` pieces mostly are."""
+
+NUM_RESTS = 8
+"""What was made of so many rests of messages is kept: the one being mended, and those next to it."""
+
 DROPS_PER_WINDOW = 4
 """Ids are dropped a quarter of the window at a time: the model reads the rest anew about once in 25 words."""
 
@@ -36,7 +63,7 @@ class Context:
     """Where a word is being typed.
 
     Attributes:
-        ids: the pieces before the caret; never empty.
+        ids: the pieces to read; never empty. The word's own follow the last.
         starts_sentence: whether the next word begins a sentence.
     """
 
@@ -47,8 +74,11 @@ class Context:
 class ContextReader:
     """Turns text into ids by the bundle's tokenizer and truecasing."""
 
-    def __init__(self, pieces: Pieces, forms: Mapping[str, str], room: int) -> None:
-        """`room` is how many ids a context may have: the window less what candidates need; at least 2."""
+    def __init__(
+        self, pieces: Pieces, forms: Mapping[str, str], room: int, *, reads_behind: bool = False
+    ) -> None:
+        """`room` is how many ids a context may have: the window less what candidates need; at least 2.
+        `reads_behind` says whether the model was trained to read what stands behind the caret."""
         if room < 2:
             raise ValueError(f"A context needs room for two pieces at least, not {room}.")
         self._pieces = pieces
@@ -57,12 +87,17 @@ class ContextReader:
         """How many ids a context may have."""
         self.step = -(-room // DROPS_PER_WINDOW)
         self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self.frame_message)
+        self._reads_behind = reads_behind
+        self._behind = functools.lru_cache(maxsize=NUM_RESTS)(self._frame_behind)
 
-    def read(self, context: str, *, is_ahead: bool = False) -> Context:
+    def read(self, context: str, after: str = "", *, is_ahead: bool = False) -> Context:
         """The context of the word typed after `context`, which may be any text at all.
 
         Args:
             context: the text.
+            after: what stands behind the caret, any text at all, up to its first line break. Letters that
+                begin it belong to the word at the caret and are left out. Of no use to a model that was not
+                trained to read it.
             is_ahead: give the ids that will be kept of it once the next step of ids is dropped.
         """
         *lines, line = _last_lines(context)
@@ -70,8 +105,10 @@ class ContextReader:
         _, current, gap = split_context(line)
         current = truecase(current, self._forms)
         units = caret_units(current, gap)
-        ids = self._fit(self.frame_messages(lines), units, self.step if is_ahead else 0)
-        return Context(ids, is_sentence_start(units))
+        starts_sentence = is_sentence_start(units)
+        behind = self._behind(rest_of_message(after), starts_sentence) if self._reads_behind else ()
+        ids = self._fit(self.frame_messages(lines), behind, units, self.step if is_ahead else 0)
+        return Context(ids, starts_sentence)
 
     def frame_messages(self, messages: Sequence[str]) -> list[tuple[int, ...]]:
         """Each message's ids; messages with nothing in them are left out."""
@@ -83,25 +120,66 @@ class ContextReader:
         units = split(truecase(normalise(message), self._forms))
         return (START_ID, *self._pieces.encode_units(units), END_ID)
 
-    def _fit(self, earlier: list[tuple[int, ...]], units: Sequence[str], more: int) -> tuple[int, ...]:
+    def _frame_behind(self, rest: str, starts_sentence: bool) -> tuple[int, ...]:
+        """The ids that stand for the rest of a message; none if nothing is left of it.
+
+        Args:
+            rest: as `rest_of_message` gives it.
+            starts_sentence: whether the caret stands where a sentence starts: so does the first word behind
+                it as long as nothing is between them.
+        """
+        if not rest:
+            return ()
+        is_all = len(rest) <= CHARACTERS_BEHIND
+        units = split(normalise(rest[:CHARACTERS_BEHIND]))
+        if not is_all:
+            units = units[:-1]  # it may have been cut
+        units = truecase_units(units if starts_sentence else [_SOME_WORD, *units], self._forms)
+        units = units if starts_sentence else units[1:]
+        if units and not is_word(units[0]) and rest[0].isspace() != default_gap(_SOME_WORD, units[0]):
+            units.insert(0, FLIP)
+        # In a window made for a toy the text before the caret matters more.
+        most = min(MOST_BEHIND, self.room // 2 - 2)
+        return self._pieces.frame_behind(units, is_all=is_all, most=most)
+
+    def _fit(
+        self, earlier: list[tuple[int, ...]], behind: tuple[int, ...], units: Sequence[str], more: int
+    ) -> tuple[int, ...]:
+        here = (self._pieces.here_id,) if behind else ()
         current = [START_ID, *self._pieces.encode_units(units)]
-        excess = sum(map(len, earlier)) + len(current) - self.room
+        room = self.room - len(behind) - len(here)
+        excess = sum(map(len, earlier)) + len(current) - room
         to_drop = _round_up(excess, self.step) + more
         while to_drop > 0 and earlier:
             to_drop -= len(earlier.pop(0))
-        if len(current) > self.room:
-            current = self._last_units(units)
-        return (*(i for message in earlier for i in message), *current)
+        if len(current) > room:
+            current = self._last_units(units, room)
+        return (*(i for message in earlier for i in message), *behind, *current, *here)
 
-    def _last_units(self, units: Sequence[str]) -> list[int]:
+    def _last_units(self, units: Sequence[str], room: int) -> list[int]:
         """The end of a message too long for the window, cut between units; training begins such a rest with a
         message start too."""
-        encoded, room = [self._pieces.encode_unit(unit) for unit in units], self.room - 1
+        encoded, room = [self._pieces.encode_unit(unit) for unit in units], room - 1
         to_drop = _round_up(sum(map(len, encoded)) - room, self.step)
         while to_drop > 0 and len(encoded) > 1:
             to_drop -= len(encoded.pop(0))
         # One unit alone can be longer than the window: a hundred letters of a script the tokenizer never met.
         return [START_ID, *[i for unit in encoded for i in unit][-room:]]
+
+
+_SOME_WORD = "a"
+"""Stands for the word at the caret, whatever it is."""
+
+_GLUED = re.compile(r"(?:['\u2018\u2019\u02bc]?\w[\w\u0300-\u036f]*)+")
+
+
+def rest_of_message(after: str) -> str:
+    """What of the text behind the caret stands behind the word there, in its message; empty if that is white
+    space. Letters right behind the caret are the end of the word there: two words have a gap between them."""
+    rest = after.partition("\n")[0]
+    glued = _GLUED.match(rest)
+    rest = rest[glued.end() :] if glued else rest
+    return "" if rest.isspace() else rest
 
 
 def newest_that_fit(messages: Sequence[tuple[int, ...]], room: int) -> list[int]:

@@ -1,13 +1,15 @@
 """The whole public face of prediction: text in, words out, no screen.
 
-In: a bundle, the text before the caret, and the letters or taps of the word being typed. Out: the words that
-are most likely meant, as they would be inserted, and what a space makes of what was typed. Next stop:
-`fedkey.ui.app`, or `fedkey.simulate`, which measures it.
+In: a bundle, the text before and behind the caret, and the letters or taps of the word being typed. Out: the
+words that are most likely meant, as they would be inserted, and what a space makes of what was typed. Next
+stop: `fedkey.ui.app`, or `fedkey.simulate`, which measures it.
 
 ```python
 engine = Engine.open("bundle/")
 engine.suggest("how are you?\\nfine, ", "tha").words     # ("that's", "that", "thanks")
 engine.suggest("see you ", "tomorow").autocorrect         # "tomorrow"
+engine.suggest("see you ", "", after=" morning").words    # ("tomorrow", "in", "on")
+engine.replacements("see you ", "form", " home").words    # ("from", "at", "to")
 accepted = engine.accept("see you ", "tomorow", "tomorrow")
 engine.undo(accepted)                                     # "tomorow" stands, and is remembered
 ```
@@ -28,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, Bundle, BundleError, open_bundle
+from fedkey.bundle import CORRECTION, INFILL, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
@@ -53,6 +55,7 @@ from fedkey.personal import LearnedWord, Personal
 from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
+from fedkey.replacement import ReplacementFinder, height_of
 from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
@@ -188,9 +191,12 @@ class Engine:
         self._model = LanguageModel(bundle)
         self._cache = self._model.new_cache()
         self._ahead = self._model.new_cache()
-        self._reader = ContextReader(self.pieces, self.lexicon.forms, self._model.window - WORD_ROOM)
+        self._reader = ContextReader(
+            self.pieces, self.lexicon.forms, self._model.window - WORD_ROOM, reads_behind=self.reads_behind
+        )
         self._finder = CandidateFinder(self.lexicon)
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
+        self._replacements = ReplacementFinder(self._finder, self._beam)
         self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
         self._decoder = Decoder(self.lexicon, self._model)
         self._gestures: GestureFinder | None = None
@@ -200,7 +206,7 @@ class Engine:
         self.notice = self._personal.notice
         """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
-        self._prepared_for: str | None = None
+        self._prepared_for: tuple[str, str] | None = None
         self._context = Context((), True)
         self._ids_ahead: tuple[int, ...] | None = None
         self._scores: WordScores | None = None
@@ -225,6 +231,12 @@ class Engine:
     def corrections(self) -> CorrectionModel:
         """How mistakes and new words are weighed; fixed, since what finds and what weighs them share it."""
         return self._corrections
+
+    @property
+    def reads_behind(self) -> bool:
+        """Whether the model knows what to make of what stands behind the caret; `after` counts for nothing
+        otherwise."""
+        return INFILL in self.bundle.manifest.features
 
     @property
     def has_file(self) -> bool:
@@ -265,7 +277,13 @@ class Engine:
     # --------------------------------------------------------------------------------------- asking
 
     def suggest(
-        self, context: str, typed: str | Sequence[Touch], k: int = 3, *, private: bool = False
+        self,
+        context: str,
+        typed: str | Sequence[Touch],
+        k: int = 3,
+        *,
+        private: bool = False,
+        after: str = "",
     ) -> Suggestions:
         """The words most likely meant.
 
@@ -275,6 +293,9 @@ class Engine:
             typed: the word's letters so far, or where they were tapped; may be empty.
             k: how many words at most.
             private: nothing that the owner taught shows; but known words are left alone as ever.
+            after: everything behind the caret, of which the rest of this message counts: the words fit
+                between it and the context, if the bundle `reads_behind`. Letters that begin it are the end of
+                the word at the caret and do not count.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
@@ -283,7 +304,7 @@ class Engine:
             touches, letters = self._touches(typed)
             self._take_back_half_of_address(context)
             num_runs = self._model.num_runs
-            scores = self._prepare(context)
+            scores = self._prepare(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
@@ -317,12 +338,14 @@ class Engine:
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
-    def trace(self, context: str, path: object, k: int = 3, *, private: bool = False) -> Suggestions:
+    def trace(
+        self, context: str, path: object, k: int = 3, *, private: bool = False, after: str = ""
+    ) -> Suggestions:
         """The words most likely drawn by a line across the keys; capitals as for a word before its first
         letter. What touches one letter only is a tap where it begins.
 
         Args:
-            context, k, private: as for `suggest`.
+            context, k, private, after: as for `suggest`.
             path: points (x, y) in key widths, in order, [P, 2]; where they lie counts, not when they were
                 read.
 
@@ -335,10 +358,10 @@ class Engine:
         points = as_path(path)
         if not is_gesture(self.layout, points):
             x, y = points[0].tolist()
-            return self.suggest(context, [Tap(x, y)], k, private=private)
+            return self.suggest(context, [Tap(x, y)], k, private=private, after=after)
         with self._lock:
             self._take_back_half_of_address(context)
-            scores = self._prepare(context)
+            scores = self._prepare(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
             # Most writers never draw, so the first gesture pays for what all need.
             if self._gestures is None or self._gestures.layout != self.layout:
@@ -354,14 +377,51 @@ class Engine:
             words, log_probs = self._shown(entries, "", None, k)
         return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
+    def replacements(
+        self, context: str, word: str, after: str, k: int = 3, *, private: bool = False
+    ) -> Suggestions:
+        """What could stand in place of a word that is already written, most likely first; never the word
+        itself. Capitals are like the word's.
+
+        Args:
+            context: everything before the word.
+            word: as it is written.
+            after: everything behind it, see `suggest`.
+            k, private: as for `suggest`.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        started = time.perf_counter()
+        word = normalise(word)
+        with self._lock:
+            scores = self._prepare(context, after)
+            habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
+            candidates = self._replacements.find(word)
+            ranked = scores.best(candidates, k + 1, habits.known)
+            entries = [
+                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
+                for each in ranked
+            ]
+            height = height_of(word, self.lexicon.forms, starts_sentence=self._context.starts_sentence)
+            others = [each for each in entries if each[0].lower() != word.lower()]
+            words, log_probs = self._shown(others, height, None, k)
+        milliseconds = (time.perf_counter() - started) * 1000
+        return Suggestions(words, log_probs, None, milliseconds, literal=word)
+
     def explain(
-        self, context: str, typed: str | Sequence[Touch], k: int = 5, *, private: bool = False
+        self,
+        context: str,
+        typed: str | Sequence[Touch],
+        k: int = 5,
+        *,
+        private: bool = False,
+        after: str = "",
     ) -> Explanation:
         """What lies behind the answer of `suggest` to the same arguments: the best k words with what each is
         worth, and what a space would do and why. Costs about as much as the answer once more."""
         with self._lock:
             touches, letters = self._touches(typed)
-            scores = self._prepare(context)
+            scores = self._prepare(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
@@ -380,16 +440,17 @@ class Engine:
         *,
         num_words: int = NUM_WHOLE,
         private: bool = False,
+        after: str = "",
     ) -> Doubt:
         """What competes when a space ends the word. `is_doubtful` says whether anything does.
 
         Args:
-            context, typed, private: as for `suggest`.
+            context, typed, private, after: as for `suggest`.
             num_words: how many words of the lexicon may compete; pairs of words come on top.
         """
         with self._lock:
             touches, letters = self._touches(typed)
-            scores = self._prepare(context)
+            scores = self._prepare(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = self._contests.find(
@@ -414,7 +475,9 @@ class Engine:
 
     # -------------------------------------------------------------------------------------- telling
 
-    def accept(self, context: str, typed: str, word: str, *, private: bool = False) -> Accepted:
+    def accept(
+        self, context: str, typed: str, word: str, *, private: bool = False, after: str = ""
+    ) -> Accepted:
         """Tells the engine that `word` now stands after `context`: taken from the suggestions, typed to its
         end, or put there by a correction. It is remembered.
 
@@ -425,6 +488,7 @@ class Engine:
             typed: the letters that were typed of it.
             word: what stands now; may be several words, or an emoji.
             private: nothing is remembered.
+            after: everything behind the word, see `suggest`; the model then reads the word in front of it.
 
         Raises:
             UserError: the memory's file failed; the word is not remembered, and all else went well.
@@ -439,11 +503,11 @@ class Engine:
                 # What stands because a correction was taken back was remembered then.
                 is_kept = self._kept == (context, normalise(word).lower())
                 if not private and not is_kept:
-                    self._remember(context + gap, typed, word)
+                    self._remember(context + gap, typed, word, after)
                     self._last = accepted
             finally:
                 self._habits = None
-                self._prepare(f"{context}{gap}{word} ")
+                self._prepare(f"{context}{gap}{word} ", after)
                 self._read_ahead(FALLEN_BEHIND)
         return accepted
 
@@ -813,7 +877,7 @@ class Engine:
             self._word_numbers[surface] = number if is_offered else None
         return self._word_numbers[surface]
 
-    def _remember(self, context: str, typed: str, word: str) -> None:
+    def _remember(self, context: str, typed: str, word: str, after: str) -> None:
         """Observes each word of what now stands."""
         word = normalise(word)
         is_taken = normalise(typed).lower() != word.lower()
@@ -824,7 +888,7 @@ class Engine:
                 continue
             number = self._number(unit)
             path = self.lexicon.pieces(number) if number is not None else self.pieces.encode_unit(unit)
-            log_prob = self._prepare(before).spelled([path])[0]
+            log_prob = self._prepare(before, after).spelled([path])[0]
             self._personal.observe(
                 words_before(before),
                 unit,
@@ -858,15 +922,16 @@ class Engine:
 
     # -------------------------------------------------------------------------------------- the model
 
-    def _prepare(self, context: str) -> WordScores:
-        """Brings the cache to the end of `context`; what they share with the text before is not run again."""
-        if context != self._prepared_for:
-            read = self._reader.read(context)
+    def _prepare(self, context: str, after: str) -> WordScores:
+        """Brings the cache to the caret between `context` and `after`; what they share with what was asked
+        before is not run again."""
+        if (context, after) != self._prepared_for:
+            read = self._reader.read(context, after)
             self._habits = None
             if read.ids != self._context.ids:
                 self._scores = None
                 self._phrases.clear()
-            self._context, self._prepared_for, self._ids_ahead = read, context, None
+            self._context, self._prepared_for, self._ids_ahead = read, (context, after), None
         if self._scores is None:
             log_probs = self._advance(self._context.ids)
             self._scores = self._decoder.begin(self._cache, log_probs)
@@ -898,7 +963,7 @@ class Engine:
             return
         if self._ids_ahead is None:
             assert self._prepared_for is not None
-            self._ids_ahead = self._reader.read(self._prepared_for, is_ahead=True).ids[:-1]
+            self._ids_ahead = self._reader.read(*self._prepared_for, is_ahead=True).ids[:-1]
         ids = self._ids_ahead
         shared = _num_shared(self._ahead.ids, ids)
         if len(ids) + 1 < len(self._context.ids) and len(ids) - shared >= at_least:

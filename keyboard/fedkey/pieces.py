@@ -31,6 +31,10 @@ BEHIND_PIECE, HERE_PIECE, BLANK_PIECE = "<0xFF>", "<0xFE>", "<0xFD>"
 """Bytes that UTF-8 never has, so that every tokenizer with byte fallback holds their pieces and no text uses
 them: what stands behind the caret follows; the caret is here; a piece is hidden here."""
 
+MOST_BEHIND = 32
+"""Pieces of what stands behind the caret that are read at most, in training as on the phone: a quarter of
+the window, and some 20 words."""
+
 
 class Pieces:
     """Encodes units to piece ids and decodes ids to text. Thread-safe; caches what it has encoded."""
@@ -101,6 +105,37 @@ class Pieces:
     def encode(self, message: str) -> list[int]:
         """The ids of a normalised message, without message start and end."""
         return self.encode_units(split(message))
+
+    def frame_behind(
+        self, units: Iterable[str], *, is_all: bool = True, most: int = MOST_BEHIND
+    ) -> tuple[int, ...]:
+        """What is read first where a word is asked for inside a message: `behind_id`, the pieces of the
+        units behind the caret, and `END_ID` if the message's end is among what is read.
+
+        A mark between what goes in here and the first unit is the first of these units; one between the text
+        before and what goes in here belongs to the text before (`fedkey.text.caret_units`).
+
+        Args:
+            units: those behind the caret, truecased as in the whole message.
+            is_all: whether the message ends after them.
+            most: pieces that are read at most; what is longer is cut between two units, without an end.
+
+        Returns:
+            Nothing if not even the first unit fits, or there is none: then the text before is read as ever.
+        """
+        ids: list[int] = []
+        marks: list[int] = []
+        for unit in units:
+            encoded = self.encode_unit(unit)
+            if len(ids) + len(marks) + len(encoded) > most:
+                is_all = False
+                break
+            if unit == FLIP:  # without the unit behind it a mark says nothing
+                marks.extend(encoded)
+            else:
+                ids += [*marks, *encoded]
+                marks = []
+        return (self.behind_id, *ids, *([END_ID] if is_all else [])) if ids else ()
 
     def decode_units(self, ids: Sequence[int]) -> list[str]:
         """Back to units. An unfinished last unit is returned as far as it goes; one without letters, which no

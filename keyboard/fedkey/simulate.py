@@ -357,7 +357,7 @@ def _type_message(
         look = Look(predictor, before + message[:start], unit, milliseconds)
         for letters in LETTERS:
             if len(unit) > letters:
-                recalls[letters] += _recall(look, unit, letters, is_known(unit))
+                recalls[letters] += recall_of(look, unit, letters, is_known(unit))
         first_shown = next((n for n in range(len(unit)) if look.rank(unit[:n]) is not None), None)
         ideal.word(len(unit), first_shown)
         attention = rng.random(len(unit))
@@ -379,7 +379,7 @@ def _type_message(
     )
 
 
-def _recall(look: Look, word: str, letters: int, is_known: bool) -> Recall:
+def recall_of(look: Look, word: str, letters: int, is_known: bool) -> Recall:
     rank, shown = look.rank(word[:letters]), look.words(word[:letters])
     return Recall(
         positions=1,

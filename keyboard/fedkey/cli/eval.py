@@ -2,15 +2,18 @@
 
 In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedkey.simulate`.
 
-Six things can be measured, each a section: `words` (are the right words shown, and how many keys does that
+Seven things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships), `learning` (what a memory of the author is worth, if
 the engine has one), `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and those
-of the text where they stand) and `completions` (the rest of a word behind the caret: is it right when it is
-shown?). The last two are measured when they are asked for, and gestures need no text:
+of the text where they stand), `completions` (the rest of a word behind the caret: is it right when it is
+shown?) and `infill` (going back into a text: do the words shown fit what stands on both sides, and is the
+right word offered where a wrong one is tapped?). The last three are measured when they are asked for, and
+gestures need no text:
 
     fedkey eval BUNDLE --gestures
     fedkey eval BUNDLE --text FILE --section completions
+    fedkey eval BUNDLE --text FILE --infill
 
 What keyboards used before, n-grams of a text, can be measured beside the engine, by this package's own counts
 or by presage:
@@ -39,6 +42,7 @@ import numpy as np
 
 from fedkey.cli.tables import Follow, print_evaluation, progress
 from fedkey.completing import Completions, completions_summary, grade_completions
+from fedkey.confusions import PAIR_ORDER, Confusions
 from fedkey.drawing import (
     HANDS,
     NUM_FREQUENT,
@@ -50,6 +54,7 @@ from fedkey.drawing import (
     grade_words,
 )
 from fedkey.errors import UserError
+from fedkey.gaps import GappedMessage, Gaps, gapped_messages, gaps_summary, grade_gaps
 from fedkey.learning import Learning, by_author, grade_author
 from fedkey.mistyping import (
     Misspelt,
@@ -94,9 +99,9 @@ WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "lear
 OF_TEXT = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 """What is measured unless it is said what."""
 
-GESTURES, COMPLETIONS = "gestures", "completions"
-SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS)
-ENGINE_ONLY = {GESTURES, COMPLETIONS}
+GESTURES, COMPLETIONS, INFILL = "gestures", "completions", "infill"
+SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS, INFILL)
+ENGINE_ONLY = {GESTURES, COMPLETIONS, INFILL}
 
 ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
@@ -152,7 +157,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=SECTIONS,
         dest="sections",
-        help="measure only this; may be given several times (default: all but gestures and completions)",
+        help="measure only this; may be given several times (default: all but gestures, completions and "
+        "infill)",
     )
     parser.add_argument(
         "--gestures",
@@ -160,6 +166,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=GESTURES,
         dest="sections",
         help="the same as --section gestures: are words recognised that are drawn across the keys?",
+    )
+    parser.add_argument(
+        "--infill",
+        action="append_const",
+        const=INFILL,
+        dest="sections",
+        help="the same as --section infill: do the words shown inside a text fit what stands on both sides?",
     )
     parser.add_argument(
         "--engine",
@@ -300,6 +313,9 @@ class Measured:
     """By author; None without a text."""
     completions: Mapping[str, Completions] | None = None
     """By author."""
+    gaps: Mapping[str, Gaps] | None = None
+    """By author."""
+    reads_behind: bool = False
 
     def as_numbers(self) -> dict[str, Any]:
         """Ready for JSON; null where nothing could be measured."""
@@ -321,6 +337,8 @@ class Measured:
             }
         if self.completions is not None:
             numbers[COMPLETIONS] = completions_summary(self.completions)
+        if self.gaps is not None:
+            numbers[INFILL] = gaps_summary(self.gaps, reads_behind=self.reads_behind)
         return numbers
 
 
@@ -362,6 +380,8 @@ class _Measuring:
             measured.drawn_in_text = self._draw_text() if self.everything else None
         if COMPLETIONS in sections and name == ENGINE:
             measured.completions = self._complete()
+        if INFILL in sections and name == ENGINE:
+            measured.gaps, measured.reads_behind = self._fill_in()
         return measured
 
     def _draw(self) -> dict[str, dict[str, Drawings]]:
@@ -407,6 +427,26 @@ class _Measuring:
                 on_progress=self.follow(f"{ENGINE}: {COMPLETIONS}", len(self.chosen), "stretches"),
             )
         )
+
+    def _fill_in(self) -> tuple[dict[str, Gaps], bool]:
+        """What was measured, and whether the engine reads what stands behind the caret.
+
+        The wrong words are drawn by pairs of words of the whole text: it has the register, and no engine has
+        seen it.
+        """
+        engine = OpenedBundle(self.bundle).engine
+        report = self.follow(f"{ENGINE}: counting pairs", len(self.everything), "conversations")
+        pairs = count(_graded_messages(self.everything, report), Vocabulary(engine.lexicon), PAIR_ORDER)
+        confusions = Confusions(engine.lexicon, pairs, engine.layout)
+        messages = list(gapped_messages(self.chosen, confusions, seed=self.seed))
+        parts = spread(
+            self.bundle,
+            _fill_in_chunk,
+            in_chunks(messages),
+            processes=self.processes,
+            on_progress=self.follow(f"{ENGINE}: {INFILL}", len(messages), "messages"),
+        )
+        return merged(parts), engine.reads_behind
 
     def _type(self, name: str, source: str) -> dict[str, Typing]:
         return merged(
@@ -469,6 +509,11 @@ def _complete_chunk(
 ) -> dict[str, Completions]:
     opened.engine.reset()
     return grade_completions(opened.engine, conversations)
+
+
+def _fill_in_chunk(opened: OpenedBundle, messages: Sequence[GappedMessage]) -> dict[str, Gaps]:
+    opened.engine.reset()
+    return grade_gaps(opened.engine, messages, opened.is_known)
 
 
 def _misspell_chunk(opened: OpenedBundle, placed: Sequence[Placed], name: str) -> Misspelt:

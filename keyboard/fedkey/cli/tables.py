@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fedkey.drawing import LENGTHS, USUAL
+from fedkey.gaps import KINDS_OF_WRONG, MIN_WORDS_BEHIND
+from fedkey.gaps import LATENCY_PERCENTILES as GAP_PERCENTILES
 from fedkey.learning import FIRST_MESSAGES
 from fedkey.simulate import BOUNDED_NOTICES, CORRECTS, LETTERS
 from fedkey.summaries import LATENCY_PERCENTILES, MIN_WORDS_FOR_DECILES
@@ -30,6 +32,7 @@ def print_evaluation(measured: Mapping[str, Numbers], graded: Mapping[str, int])
         ("learning", _learning),
         ("gestures", _gestures),
         ("completions", _completions),
+        ("infill", _infill),
     )
     blocks: list[Table | str] = []
     for key, make in parts:
@@ -366,6 +369,88 @@ def _completions(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
             ("shown per 100 words", "right %", "keys saved by taking the right ones %"),
             [tuple(_interval(own[key]) for key in ("shown_per_word", "right", "keys_saved"))],
         )
+
+
+# ---------------------------------------------------------------------------------------- inside a text
+
+
+def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
+    for numbers in measured.values():
+        own = numbers["infill"]
+        yield (
+            f"Inside a text: {own['words']:,} words of {own['authors']:,} authors with {MIN_WORDS_BEHIND} "
+            "words and more behind them, asked from the left alone and from both sides. Words the lexicon "
+            "does not know count as wrong and case is ignored. [95 % interval over authors]"
+        )
+        if not own["reads_behind"]:
+            yield "This bundle does not read what stands behind the caret: it answers from the left alone."
+        recalls = [(letters, recall) for letters, recall in own["recall"].items() if recall["words"]]
+        yield table(
+            ("letters", "", "words", "top-1 %", "top-3 %", "MRR"),
+            [
+                (
+                    letters,
+                    way,
+                    f"{recall['words']:,}",
+                    *_ratios(recall[key]),
+                    f"{recall[key]['mrr']['value']:.3f}",
+                )
+                for letters, recall in recalls
+                for key, way in WAYS.items()
+                if recall[key]
+            ],
+        )
+        if own["reads_behind"]:
+            yield table(
+                ("letters", "", "top-1", "top-3", "MRR"),
+                [
+                    (
+                        letters,
+                        "gained, points",
+                        *_ratios(recall["gain"]),
+                        _value(recall["gain"]["mrr"], "+.3f"),
+                    )
+                    for letters, recall in recalls
+                ],
+            )
+        wrong = [(kind, own["replacements"][kind]) for kind in KINDS_OF_WRONG]
+        yield table(
+            ("a wrong word is tapped", "", "words", "right first %", "among three %"),
+            [
+                (kind, way, f"{mended['words']:,}", *_ratios(mended[key]))
+                for kind, mended in wrong
+                for key, way in WAYS.items()
+                if mended[key]
+            ],
+        )
+        if own["reads_behind"]:
+            yield table(
+                ("a wrong word is tapped", "", "first", "among three"),
+                [
+                    (kind, "gained, points", *_ratios(mended["gain"]))
+                    for kind, mended in wrong
+                    if mended["gain"]
+                ],
+            )
+        yield table(
+            ("", *(f"p{percent} ms" for percent in GAP_PERCENTILES)),
+            [
+                (way, *(f"{own['latency_ms'][key][f'p{percent}']:.1f}" for percent in GAP_PERCENTILES))
+                for key, way in WAYS.items()
+                if own["latency_ms"][key]
+            ],
+        )
+
+
+WAYS = {"left": "from the left", "both": "both sides"}
+
+
+def _ratios(shares: Mapping[str, Numbers]) -> tuple[str, str]:
+    return _interval(shares["top_1"]), _interval(shares["top_3"])
+
+
+def _value(interval: Mapping[str, float], form: str) -> str:
+    return format(interval["value"], form)
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -39,7 +39,8 @@ from fedkey_server.rounds import Weights
 from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.superlink import SuperLinkGrid
-from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device, validate, validation_rows
+from fedkey_server.train import initial_model, pick_device
+from fedkey_server.validation import VALIDATION_TEXT, validate, validation_rows
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config

@@ -17,22 +17,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from fedkey.errors import UserError
-from fedkey.metrics import deciles
+from fedkey.pieces import Pieces
 from fedkey_kernels import SophiaG
-from fedkey_kernels.loss import linear_cross_entropy
 from fedkey_server import checkpoint, optim
-from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
+from fedkey_server.batches import BatchStream, Documents, pack
 from fedkey_server.lessons import Lessons
 from fedkey_server.model import IGNORE, Model
+from fedkey_server.objectives import CAUSAL, INFILL, OBJECTIVES
+from fedkey_server.objectives.infilling import rearranged
 from fedkey_server.parallel import ALONE, Processes
-from fedkey_server.phones import load_held_out
 from fedkey_server.profiling import SKIPPED_STEPS, profiled
 from fedkey_server.progress import Advance, Figure, track
 from fedkey_server.step import (
@@ -42,18 +40,17 @@ from fedkey_server.step import (
     Share,
     curvature_step,
     optimizer_step,
-    precision,
-    to_batch,
 )
 from fedkey_server.throughput import Meter, Work, peak_flops
+from fedkey_server.validation import VALIDATION_TEXT, gap_rows, validate, validate_gaps, validation_rows
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
 
 log = logging.getLogger(__name__)
 
-SERVER_TEXT, VALIDATION_TEXT = "server.npz", "validation.npz"
-"""Files of the data folder."""
+SERVER_TEXT = "server.npz"
+"""File of the data folder."""
 TRACE = "trace.json"
 """File of the run folder."""
 HOW = ("accumulate", "compile", "precision")
@@ -66,6 +63,11 @@ ELSEWHERE = ("rounds", "server_optimizer", "aggregation", "privacy", "fleet")
 class TrainConfig:
     """How the model is trained centrally."""
 
+    objective: str = CAUSAL
+    """What is predicted: see `fedkey_server.objectives`."""
+    infill_share: float = 0.5
+    """Share of the documents that get a gap to fill, of those that allow it, where the objective is
+    "infill"."""
     num_steps: int = 1000
     batch_rows: int = 16
     """Rows of `model.window` pieces in a step, of all processes together."""
@@ -102,6 +104,12 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(
+                f"train.objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}"
+            )
+        if not 0 <= self.infill_share <= 1:
+            raise ValueError(f"train.infill_share must be from 0 to 1, not {self.infill_share}")
         if self.optimizer not in optim.OPTIMIZERS:
             raise ValueError(
                 f"train.optimizer must be one of {', '.join(optim.OPTIMIZERS)}, not {self.optimizer!r}"
@@ -146,63 +154,6 @@ class TrainConfig:
 def pick_device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-MIN_PIECES = 20
-"""An author with fewer graded pieces is left out of the deciles: his share of hits would say little."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Rows of authors that nobody trains on."""
-
-    rows: PackedRows
-    authors: npt.NDArray[np.int32]
-    """[R, T] whose each piece is, counted from 0."""
-    num_authors: int
-
-    def take(self, rows: slice | npt.NDArray[np.int64]) -> HeldOut:
-        """Some of the rows."""
-        return HeldOut(self.rows.take(rows), self.authors[rows], self.num_authors)
-
-
-def validate(
-    model: Model, held_out: HeldOut, batch_rows: int, device: torch.device, processes: Processes = ALONE
-) -> dict[str, Any]:
-    """Mean NLL per piece in nats, top-1 accuracy per piece, and the deciles of authors' top-1 where it is
-    known whose a piece is; sums first, so that neither the batch size nor the number of processes that share
-    the rows matters."""
-    own = held_out.take(slice(processes.rank, None, processes.count))
-    sums = processes.total(_validation_sums(model, own, batch_rows, device)).cpu()
-    nll, hits, num_targets = sums.sum(dim=0).tolist()
-    measured: dict[str, Any] = {
-        "validation_loss": nll / max(1, num_targets),
-        "validation_top1": hits / max(1, num_targets),
-    }
-    known = sums[sums[:, 2] >= MIN_PIECES]
-    if held_out.num_authors > 1 and len(known):
-        measured["top1_deciles"] = list(deciles((known[:, 1] / known[:, 2]).tolist()))
-    return measured
-
-
-@torch.no_grad()
-def _validation_sums(model: Model, held_out: HeldOut, batch_rows: int, device: torch.device) -> Tensor:
-    """[authors, 3] NLL, hits and targets of each author, in float64."""
-    sums = torch.zeros(held_out.num_authors, 3, dtype=torch.float64)
-    for start in range(0, len(held_out.rows), batch_rows):
-        part = held_out.take(slice(start, start + batch_rows))
-        tokens_bt, targets_bt, positions_bt, document_ids_bt = to_batch(part.rows, device)
-        with precision(device):
-            hidden_btd = model(tokens_bt, positions_bt, document_ids_bt)
-            # The head once for each author: it keeps no single target's hit, and costs the same in parts.
-            for author in np.unique(part.authors[part.rows.targets != IGNORE]).tolist():
-                mine_bt = (part.rows.targets != IGNORE) & (part.authors == author)
-                chosen_bt = torch.from_numpy(mine_bt).to(device)
-                targets_n = targets_bt[chosen_bt]
-                _, nll, hits = linear_cross_entropy(hidden_btd[chosen_bt], model.embedding_vd, targets_n)
-                found = [float(nll), float(hits), targets_n.numel()]
-                sums[author] += torch.tensor(found, dtype=torch.float64)
-    return sums.to(device)
 
 
 def gradient_step(
@@ -320,6 +271,11 @@ def train(
             rows for the processes, or there are too few steps left to profile.
     """
     settings = config.train
+    if lessons is not None and settings.objective != CAUSAL:
+        raise UserError(
+            f"Lessons are of text as it is written, and train.objective {settings.objective} rearranges it; "
+            "leave out --lessons or set train.objective to causal."
+        )
     processes.parts(settings.batch_rows, settings.accumulate)  # before a run folder is made for nothing
     num_steps = settings.num_steps if num_steps is None else num_steps
     described = _described(config, num_steps) | {"init": None if init is None else init.name}
@@ -337,6 +293,9 @@ def train(
     device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
     documents = Documents.load(data / SERVER_TEXT)
+    if settings.objective == INFILL:
+        pieces = Pieces.open(data / "tokenizer.model")
+        documents = rearranged(documents, pieces, window, settings.infill_share, settings.seed)
     stream = BatchStream(pack(documents, window, window), settings.batch_rows, settings.seed)
     taught = None if lessons is None else _lessons_of(lessons, data)
     trainer = Trainer(replace(config, train=settings), model, stream, processes, taught)
@@ -346,8 +305,8 @@ def train(
             f"{run} has too few steps left to profile ({num_steps - start}); give another --run, or more "
             "steps with --set train.num_steps=N."
         )
-    held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
     rows_at_once = -(-settings.batch_rows // (processes.count * settings.accumulate))
+    measure = _measure(model, config, data, rows_at_once, processes)
     peak = peak_flops(device)
     meter = Meter(config.model, None if peak is None else peak * processes.count)
     # Of the steps since the last line of metrics. Every process holds a summand.
@@ -374,7 +333,7 @@ def train(
             advance(1, **figures, **meter.figures())
             stepped()
             if is_measured:
-                measured = validate(model, held_out, rows_at_once, device, processes)
+                measured = measure()
                 row = {
                     "step": done,
                     "train_loss": nll_so_far / max(1, targets),
@@ -389,9 +348,24 @@ def train(
                 state = optim.flat_state(model, trainer.optimizer)
                 checkpoint.save(run, done, model.state_dict(), state, counters, config.model)
     # Killed between the last checkpoint and here, a run has nothing left to do but to measure again.
-    final = {"step": num_steps} | (measured or validate(model, held_out, rows_at_once, device, processes))
+    final = {"step": num_steps} | (measured or measure())
     processes.once(lambda: checkpoint.write_json(run / "done.json", final))
     return final
+
+
+def _measure(
+    model: Model, config: Config, data: Path, batch_rows: int, processes: Processes
+) -> Callable[[], dict[str, Any]]:
+    """What measures the model on validation text, which is read once."""
+    settings, window, device = config.train, config.model.window, processes.device
+    held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
+    if settings.objective != INFILL:
+        return lambda: validate(model, held_out, batch_rows, device, processes)
+    gaps = gap_rows(data, window, -(-settings.validation_rows // 2), settings.seed)
+    return lambda: (
+        validate(model, held_out, batch_rows, device, processes)
+        | validate_gaps(model, gaps, batch_rows, device, processes)
+    )
 
 
 def _described(config: Config, num_steps: int) -> dict[str, Any]:
@@ -446,20 +420,6 @@ def initial_model(config: Config, data: Path, init: Path | None) -> Model:
             f"{init} was made with another tokenizer than {data}; prepare the data it was trained on."
         )
     return start.model()
-
-
-def validation_rows(data: Path, window: int, num_rows: int, seed: int) -> HeldOut:
-    """The same seeded choice of packed validation rows for training and federation."""
-    people = load_held_out(data / VALIDATION_TEXT)
-    documents = people.all_documents
-    rows = pack(documents, window, window)
-    # Where a document is laid depends on the lengths alone, so its author is laid the same way.
-    documents_of = np.diff(people.offsets)
-    author_of_document = np.repeat(np.arange(len(people), dtype=np.int32), documents_of)
-    whose = replace(documents, ids=np.repeat(author_of_document, documents.lengths))
-    held_out = HeldOut(rows, pack(whose, window, window).tokens, len(people))
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:num_rows]
-    return held_out.take(np.sort(chosen))
 
 
 def _resume(run: Path, trainer: Trainer) -> tuple[int, float, int]:

@@ -41,7 +41,8 @@ from fedkey_server.records import from_record
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import Weights
 from fedkey_server.server_app import federate
-from fedkey_server.train import VALIDATION_TEXT, initial_model, pick_device
+from fedkey_server.train import initial_model, pick_device
+from fedkey_server.validation import VALIDATION_TEXT
 
 NOISE_MULTIPLIER = 1.0
 """Of private trials, where the preset is not in mode poisson itself."""

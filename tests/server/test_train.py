@@ -27,16 +27,9 @@ from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import Config, load
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.phones import Phones
-from fedkey_server.train import (
-    MIN_PIECES,
-    Batch,
-    TrainConfig,
-    gradient_step,
-    to_batch,
-    train,
-    validate,
-    validation_rows,
-)
+from fedkey_server.step import Batch, to_batch
+from fedkey_server.train import TrainConfig, gradient_step, train
+from fedkey_server.validation import MIN_PIECES, validate, validation_rows
 
 CPU = torch.device("cpu")
 

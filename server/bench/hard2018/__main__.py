@@ -46,7 +46,8 @@ from fedkey_server.batches import Documents, pack
 from fedkey_server.phones import PHONES_TEXT, Phones, load_held_out
 from fedkey_server.rounds import RoundsConfig
 from fedkey_server.server_optim import ServerOptimizerConfig
-from fedkey_server.train import SERVER_TEXT, VALIDATION_TEXT
+from fedkey_server.train import SERVER_TEXT
+from fedkey_server.validation import VALIDATION_TEXT
 from hard2018.cifg import Cifg, CifgConfig
 from hard2018.keyboard import CifgWords
 from hard2018.table import Line, Scored, line_of_weights, median_milliseconds, places, score, table

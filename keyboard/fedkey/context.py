@@ -51,6 +51,9 @@ LONGEST_LINE = 8 * CHARACTER_STEP
 CHARACTERS_BEHIND = 1024
 """Of a longer rest of the message no more is looked at: twice what `MOST_BEHIND` pieces mostly are."""
 
+NUM_NEXT = 2
+"""Pieces behind a word by which a model that reads from the left alone judges whether it fits there."""
+
 NUM_RESTS = 8
 """What was made of so many rests of messages is kept: the one being mended, and those next to it."""
 
@@ -110,6 +113,16 @@ class ContextReader:
         ids = self._fit(self.frame_messages(lines), behind, units, self.step if is_ahead else 0)
         return Context(ids, starts_sentence)
 
+    def next_after_word(self, after: str) -> tuple[int, ...]:
+        """What the model has to expect behind a word that stands alone between its context and `after`: that
+        nothing more goes in there; or, if it does not read what stands behind, the first pieces of that.
+        Nothing where the message stops: it may go on."""
+        rest = rest_of_message(after)
+        if self._reads_behind:
+            return (END_ID,) if self._behind(rest, False) else ()
+        units = self._units_behind(rest, False)[0]
+        return tuple(self._pieces.encode_units(units[:NUM_NEXT])[:NUM_NEXT])
+
     def frame_messages(self, messages: Sequence[str]) -> list[tuple[int, ...]]:
         """Each message's ids; messages with nothing in them are left out."""
         return [ids for message in messages if len(ids := self._framed(message)) > 2]
@@ -128,8 +141,15 @@ class ContextReader:
             starts_sentence: whether the caret stands where a sentence starts: so does the first word behind
                 it as long as nothing is between them.
         """
+        units, is_all = self._units_behind(rest, starts_sentence)
+        # In a window made for a toy the text before the caret matters more.
+        most = min(MOST_BEHIND, self.room // 2 - 2)
+        return self._pieces.frame_behind(units, is_all=is_all, most=most)
+
+    def _units_behind(self, rest: str, starts_sentence: bool) -> tuple[list[str], bool]:
+        """The first units of the rest of a message, truecased, and whether they are all of it."""
         if not rest:
-            return ()
+            return [], True
         is_all = len(rest) <= CHARACTERS_BEHIND
         units = split(normalise(rest[:CHARACTERS_BEHIND]))
         if not is_all:
@@ -138,9 +158,7 @@ class ContextReader:
         units = units if starts_sentence else units[1:]
         if units and not is_word(units[0]) and rest[0].isspace() != default_gap(_SOME_WORD, units[0]):
             units.insert(0, FLIP)
-        # In a window made for a toy the text before the caret matters more.
-        most = min(MOST_BEHIND, self.room // 2 - 2)
-        return self._pieces.frame_behind(units, is_all=is_all, most=most)
+        return units, is_all
 
     def _fit(
         self, earlier: list[tuple[int, ...]], behind: tuple[int, ...], units: Sequence[str], more: int

@@ -22,6 +22,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -162,8 +163,9 @@ class Choice(NamedTuple):
     spelling_cost: float
 
 
-def may_be_corrected(context: str, letters: str) -> bool:
-    """Whether `letters`, which are no known word, look like a word that somebody mistyped.
+def may_be_corrected(context: str, letters: str, behind: str = "") -> bool:
+    """Whether `letters`, which are no known word, look like a word that somebody mistyped; `behind` stands
+    right behind them.
 
     Never what is in an address, a link or a number; what holds digits or symbols; what is all capitals, or
     has capitals inside; hash tags; laughter and stretched words (hahaha, sooo); what people abbreviate in
@@ -178,14 +180,15 @@ def may_be_corrected(context: str, letters: str) -> bool:
         and not any(each.isupper() for each in letters[1:])
         and context[-1:] not in _SIGILS
         and not is_inside_address(context)
+        and _ADDRESS_GOES_ON.match(behind) is None
         and not _is_stretched(letters.lower())
     )
 
 
-def was_written(context: str, letters: str) -> bool:
-    """Whether `letters` stand as a word in the conversation so far: the name of somebody whom it is about is
-    no mistake."""
-    text, word = context[-READ_BACK:].lower(), letters.lower()
+def was_written(context: str, letters: str, behind: str = "") -> bool:
+    """Whether `letters` stand as a word in the conversation so far, or in the rest of the message `behind`
+    them: the name of somebody whom it is about is no mistake."""
+    text, word = f"{context[-READ_BACK:]} {behind[:READ_BACK]}".lower(), letters.lower()
     start = text.find(word)
     while start >= 0:
         end = start + len(word)
@@ -204,6 +207,10 @@ READ_BACK = 4096
 
 _SIGILS = tuple("#@/\\_*~^=+|<>{}[]`$%&")
 """What stands right before a tag, a name, a path or code."""
+
+
+_ADDRESS_GOES_ON = re.compile(r"[@/\\_]|[.:]\w|://")
+"""What stands right behind the beginning of a mail address, a link or a path."""
 
 
 def _is_stretched(letters: str) -> bool:

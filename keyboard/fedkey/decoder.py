@@ -232,6 +232,14 @@ class WordScores:
         scored: Floats = np.where(decoder.is_single[words], known, blended)
         return scored
 
+    def goes_on(self, paths: Sequence[tuple[int, ...]], tail: tuple[int, ...]) -> list[float]:
+        """The model's log probabilities of the pieces of `tail` behind each of some paths; 0 for no tail."""
+        if not tail:
+            return [0.0] * len(paths)
+        self.spelled([*paths, *(path + tail for path in paths)])  # in as few runs as they need
+        before, after = self.spelled(paths), self.spelled([path + tail for path in paths])
+        return [both - one if one > NEVER else float(NEVER) for one, both in zip(before, after, strict=True)]
+
     def spelled(self, paths: Sequence[tuple[int, ...]]) -> list[float]:
         """The model's log probabilities of any sequences of pieces, `NEVER` for those too long to score; what
         is not known yet costs a model run or two."""

@@ -34,7 +34,7 @@ from fedkey.bundle import CORRECTION, INFILL, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
-from fedkey.context import Context, ContextReader, newest_that_fit
+from fedkey.context import Context, ContextReader, newest_that_fit, rest_of_message
 from fedkey.corrections import (
     DEFAULT_CORRECTIONS,
     Choice,
@@ -55,7 +55,7 @@ from fedkey.personal import LearnedWord, Personal
 from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
-from fedkey.replacement import ReplacementFinder, height_of
+from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
 from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
@@ -234,8 +234,8 @@ class Engine:
 
     @property
     def reads_behind(self) -> bool:
-        """Whether the model knows what to make of what stands behind the caret; `after` counts for nothing
-        otherwise."""
+        """Whether the model was trained to read what stands behind the caret. Otherwise words are suggested
+        from the text before alone, and of `after` replacements alone make something."""
         return INFILL in self.bundle.manifest.features
 
     @property
@@ -295,7 +295,7 @@ class Engine:
             private: nothing that the owner taught shows; but known words are left alone as ever.
             after: everything behind the caret, of which the rest of this message counts: the words fit
                 between it and the context, if the bundle `reads_behind`. Letters that begin it are the end of
-                the word at the caret and do not count.
+                the word at the caret and do not count. A word that stands there is never corrected here.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
@@ -308,7 +308,7 @@ class Engine:
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
-            if touches and self._is_doubtful(context, letters):
+            if touches and self._is_doubtful(context, letters, after):
                 contest = self._contests.find(touches, letters, candidates, scores, habits.known)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
             ranked = []
@@ -381,7 +381,8 @@ class Engine:
         self, context: str, word: str, after: str, k: int = 3, *, private: bool = False
     ) -> Suggestions:
         """What could stand in place of a word that is already written, most likely first; never the word
-        itself. Capitals are like the word's.
+        itself. Capitals are like the word's. A bundle that does not read behind asks of each how well the
+        text goes on after it.
 
         Args:
             context: everything before the word.
@@ -395,16 +396,26 @@ class Engine:
         word = normalise(word)
         with self._lock:
             scores = self._prepare(context, after)
-            habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
-            candidates = self._replacements.find(word)
-            ranked = scores.best(candidates, k + 1, habits.known)
+            here = _NOTHING_KNOWN if private else self._habits_for(context, "")
+            near = _NOTHING_KNOWN if private else self._habits_for(context, word)
+            weighing = WRITTEN_AS_MEANT if self._is_known(word) else MISTYPED
+            candidates = self._replacements.find(word, weighing)
+            spellings = {**here.spellings, **near.spellings}
             entries = [
-                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
-                for each in ranked
+                (spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
+                for each in scores.best(candidates, k + NUM_REREAD, near.known)
+            ]
+            entries += [(own, log_prob - weighing.most) for own, log_prob in here.own.items()]
+            entries += near.own.items()
+            entries = [each for each in entries if each[0].lower() != word.lower()]
+            goes_on = scores.goes_on(
+                [self._path(each) for each, _ in entries], self._reader.next_after_word(after)
+            )
+            entries = [
+                (each, log_prob + more) for (each, log_prob), more in zip(entries, goes_on, strict=True)
             ]
             height = height_of(word, self.lexicon.forms, starts_sentence=self._context.starts_sentence)
-            others = [each for each in entries if each[0].lower() != word.lower()]
-            words, log_probs = self._shown(others, height, None, k)
+            words, log_probs = self._shown(entries, height, None, k)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
 
@@ -425,12 +436,13 @@ class Engine:
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
-            if touches and self._is_doubtful(context, letters):
+            if touches and self._is_doubtful(context, letters, after):
                 contest = self._contests.find(touches, letters, candidates, scores, habits.known)
             seen = _reluctantly(candidates) if touches else candidates
             ranked = scores.best(seen, k, habits.known) if len(candidates) else []
             words = self._explained(ranked, candidates, scores, habits, letters)
-            verdict, corrected, competing = self._verdict(context, letters, contest, scores, habits)
+            behind = rest_of_message(after)
+            verdict, corrected, competing = self._verdict(context, letters, behind, contest, scores, habits)
         return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
 
     def doubt(
@@ -460,12 +472,12 @@ class Engine:
             ranked = sorted(choices, key=self._corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
-    def is_doubtful(self, context: str, typed: str | Sequence[Touch]) -> bool:
+    def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, after: str = "") -> bool:
         """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
         owner knows, and looks like one that somebody mistyped."""
         with self._lock:
             _, letters = self._touches(typed)
-            return self._is_doubtful(context, letters)
+            return self._is_doubtful(context, letters, after)
 
     def knows(self, word: str) -> bool:
         """Whether a word is known, by the lexicon or its owner, whatever its case; such words are never
@@ -629,11 +641,12 @@ class Engine:
             self.notice = str(error)
             return None
 
-    def _is_doubtful(self, context: str, letters: str) -> bool:
+    def _is_doubtful(self, context: str, letters: str, after: str) -> bool:
+        behind = rest_of_message(after)
         return (
-            may_be_corrected(context, letters)
+            may_be_corrected(context, letters, behind)
             and not self._is_known(letters)
-            and not was_written(context, letters)
+            and not was_written(context, letters, behind)
         )
 
     def _recapitalised(self, letters: str) -> str | None:
@@ -708,7 +721,13 @@ class Engine:
         return tuple(distinct.values())
 
     def _verdict(
-        self, context: str, letters: str, contest: Contest | None, scores: WordScores, habits: _Habits
+        self,
+        context: str,
+        letters: str,
+        behind: str,
+        contest: Contest | None,
+        scores: WordScores,
+        habits: _Habits,
     ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
         """What a space does with the letters, why, and what competed."""
         is_kept = (context, letters.lower()) == self._kept
@@ -720,7 +739,8 @@ class Engine:
                 return Verdict.RECASED, corrected, ()
             if self._is_known(letters):
                 return Verdict.KNOWN, None, ()
-            return Verdict.WRITTEN if was_written(context, letters) else Verdict.EXEMPT, None, ()
+            is_written = was_written(context, letters, behind)
+            return Verdict.WRITTEN if is_written else Verdict.EXEMPT, None, ()
         choices = self._choices(contest, scores, letters, habits)
         model = self._corrections
         literal = model.literal_score(self._letters.log_prob(letters), is_name=self._is_name(letters))
@@ -877,6 +897,11 @@ class Engine:
             self._word_numbers[surface] = number if is_offered else None
         return self._word_numbers[surface]
 
+    def _path(self, surface: str) -> tuple[int, ...]:
+        """The pieces by which the model knows a word."""
+        number = self._number(surface)
+        return self.pieces.encode_unit(surface) if number is None else self.lexicon.pieces(number)
+
     def _remember(self, context: str, typed: str, word: str, after: str) -> None:
         """Observes each word of what now stands."""
         word = normalise(word)
@@ -887,8 +912,7 @@ class Engine:
             if not is_word(unit) or is_inside_address(before):
                 continue
             number = self._number(unit)
-            path = self.lexicon.pieces(number) if number is not None else self.pieces.encode_unit(unit)
-            log_prob = self._prepare(before, after).spelled([path])[0]
+            log_prob = self._prepare(before, after).spelled([self._path(unit)])[0]
             self._personal.observe(
                 words_before(before),
                 unit,

@@ -5,26 +5,49 @@ words most likely meant. Next stop: `fedkey.engine`.
 
 A word that somebody taps is wrong in one of two ways: it was mistyped or misspelt, and what was meant is near
 to its letters; or it is another word altogether. The first may be a word of the lexicon, too (form for from,
-there for their), so that being known counts for nothing here. All words compete, with
+there for their). All words compete, with
 
-    log P(word | both sides) - weight * min(cost of the letters, the cost of a word that is not near).
+    log P(word, and nothing but it | both sides) - weight * min(cost of the letters, far)
+
+and so does what nobody knows yet, if its owner does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from fedkey.candidates import CandidateBeam, CandidateFinder, Candidates
 from fedkey.text import is_word
 
-LETTERS_WEIGHT = 0.5
-"""What a nat of the letters' cost is worth: half of what it is while they are typed, since the writer saw the
-word and let it stand."""
+NUM_REREAD = 12
+"""Words that are looked at once more with what follows them, beyond those to be shown."""
 
-FAR_COST = 10.0
-"""Nats of the letters' cost of a word that has nothing to do with what is written."""
+
+class Weighing(NamedTuple):
+    """What it says against a word that its letters are not those that are written.
+
+    Attributes:
+        weight: what a nat of the letters' cost is worth; while a word is being typed it is 1.
+        far: the most that the letters cost, in nats: those of a word that has nothing to do with them.
+    """
+
+    weight: float
+    far: float
+
+    @property
+    def most(self) -> float:
+        """What is taken off a word that is not near at all."""
+        return self.weight * self.far
+
+
+WRITTEN_AS_MEANT = Weighing(0.5, 16.0)
+"""Of a known word: its writer saw a word and let it stand, and it may be another word altogether."""
+
+MISTYPED = Weighing(1.0, 20.0)
+"""Of what is no known word: it was mistyped or misspelt."""
 
 
 class ReplacementFinder:
@@ -34,15 +57,15 @@ class ReplacementFinder:
         self._finder = finder
         self._beam = beam
 
-    def find(self, word: str) -> Candidates:
+    def find(self, word: str, weighing: Weighing) -> Candidates:
         """All words that may be offered; their costs say how far from the letters of `word` they are."""
         words = self._finder.find("").words
-        costs = np.full(len(words), FAR_COST, dtype=np.float32)
+        costs = np.full(len(words), weighing.far, dtype=np.float32)
         if is_word(word):
             near = self._beam.find(word).whole()
             _, here, there = np.intersect1d(words, near.words, assume_unique=True, return_indices=True)
-            costs[here] = np.minimum(near.costs[there], np.float32(FAR_COST))
-        costs *= np.float32(LETTERS_WEIGHT)
+            costs[here] = np.minimum(near.costs[there], np.float32(weighing.far))
+        costs *= np.float32(weighing.weight)
         return Candidates(words, costs, costs)
 
 

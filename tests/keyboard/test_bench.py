@@ -51,12 +51,12 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
 
-    def suggest(self, context: str, typed: str, k: int = 3) -> Suggestions:
-        self.calls.append(("suggest", context, typed))
+    def suggest(self, context: str, typed: str, k: int = 3, *, after: str = "") -> Suggestions:
+        self.calls.append(("suggest", context, typed, *filter(None, [after])))
         return Suggestions((), (), "hello" if typed == "helo" else None, 0.1)
 
-    def accept(self, context: str, typed: str, word: str) -> Accepted:
-        self.calls.append(("accept", context, typed, word))
+    def accept(self, context: str, typed: str, word: str, *, after: str = "") -> Accepted:
+        self.calls.append(("accept", context, typed, word, *filter(None, [after])))
         return Accepted(context, typed, word)
 
 
@@ -95,6 +95,17 @@ def test_every_key_asks_and_finished_words_are_told() -> None:
         ("suggest", "a, ", "b"),
     ]
     assert all(key.cpu_ms >= 0 and key.wall_ms >= 0 for key in first + second)
+
+
+def test_words_behind_stand_there_from_the_first_key_to_the_word_told_of_with_the_next_message() -> None:
+    recorder = Recorder()
+    first, second = plan(talk("a b", "c d e"), 8, 0, num_behind=4)
+    assert (first.after, second.after) == (" c d e a", " a b c d")
+    list(type_lines(recorder, [first, second]))  # type: ignore[arg-type]
+    at = recorder.calls.index(("suggest", "a b\n", "", second.after))
+    assert {call[-1] for call in recorder.calls[:at]} == {first.after}
+    assert recorder.calls[at - 1][0] == "accept"
+    assert {call[-1] for call in recorder.calls[at:]} == {second.after}
 
 
 def talk(*messages: str) -> list[GradedConversation]:
@@ -281,6 +292,9 @@ def test_mistakes_are_one_sentence(
     for arguments, said in (
         ((tmp_path / "nothing",), "There is no bundle at "),
         ((tiny_bundle, "--keys", 0), "--keys must be at least 1, not 0."),
+        ((tiny_bundle, "--behind", -1), "--behind must be at least 0, not -1"),
+        ((tiny_bundle, "--behind", 20), f"The bundle {tiny_bundle} does not read what stands behind"),
+        ((tiny_bundle, "--behind", 20, "--ui"), "--ui types at the end of the message"),
         ((tiny_bundle, "--text", tmp_path / "nothing.txt"), "Cannot read "),
         ((tiny_bundle, "--text", tmp_path / "empty.txt"), f"{tmp_path}/empty.txt holds no message to grade."),
     ):

@@ -29,6 +29,16 @@ def test_one_line_of_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str])
     assert answer["latency_ms"] > 0
 
 
+def test_what_stands_behind_the_word_counts(behind_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for after in ((), ("--after", " at the beach")):
+        assert fedkey("complete", str(behind_bundle), "--context", "see you ", *after) == 0
+        printed.append(json.loads(capsys.readouterr().out)["log_probs"])
+    expected = Engine.open(behind_bundle).suggest("see you ", "", after=" at the beach")
+    assert printed[1] == pytest.approx(expected.log_probs)
+    assert printed[0] != pytest.approx(expected.log_probs)
+
+
 def test_nothing_typed_anywhere_gives_first_words(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"keystrokes at least (default {MIN_KEYS}, with --ui {MIN_KEYS_ON_SCREEN})",
     )
+    parser.add_argument(
+        "--behind",
+        type=int,
+        default=0,
+        metavar="WORDS",
+        help="type every message in front of so many words that stand in it already (default 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the mistakes (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
@@ -133,18 +140,25 @@ def run(arguments: argparse.Namespace) -> int:
         min_keys = MIN_KEYS_ON_SCREEN if arguments.ui else MIN_KEYS
     if min_keys < 1:
         raise UserError(f"--keys must be at least 1, not {min_keys}.")
+    if arguments.behind < 0:
+        raise UserError(f"--behind must be at least 0, not {arguments.behind}: it is a number of words.")
+    if arguments.behind and arguments.ui:
+        raise UserError("--ui types at the end of the message; leave out --behind.")
     path = bundle_at(arguments.bundle or shipped_bundle())
     engine = Engine.open(path)  # whatever is wrong with the bundle is told here
+    if arguments.behind and not engine.reads_behind:
+        raise UserError(f"The bundle {path} does not read what stands behind the caret; leave out --behind.")
     if arguments.text is None:
         messages = tuple(map(normalise, TALK.splitlines()))
         conversations = [GradedConversation("talk", messages, (True,) * len(messages))]
     else:
         # A word is at least two keystrokes: these are more than will be typed.
         conversations = sample(read_conversations(arguments.text), min_keys, arguments.seed)
-    lines = plan(conversations, min_keys, arguments.seed)
+    lines = plan(conversations, min_keys, arguments.seed, num_behind=arguments.behind)
     model = engine.bundle.manifest.model
     numbers: dict[str, Any] = {
         "text": None if arguments.text is None else arguments.text.name,
+        "words_behind": arguments.behind,
         "model": {
             "width": model.width,
             "layers": model.num_layers,
@@ -209,11 +223,21 @@ class Line(NamedTuple):
     """Earlier messages, each with a line end."""
     message: str
     units: tuple[Unit, ...]
+    after: str = ""
+    """What stands behind the caret all the time."""
 
 
-def plan(conversations: Sequence[GradedConversation], min_keys: int, seed: int) -> list[Line]:
+def plan(
+    conversations: Sequence[GradedConversation], min_keys: int, seed: int, *, num_behind: int = 0
+) -> list[Line]:
     """The graded messages in order, some of their words mistyped, until they take `min_keys` keystrokes; a
     text that is too short is typed again with other mistakes.
+
+    Args:
+        conversations: what to type.
+        min_keys: how many keystrokes at least.
+        seed: of the mistakes.
+        num_behind: words of the conversation that stand behind each message already.
 
     Raises:
         UserError: there is nothing to type.
@@ -240,11 +264,18 @@ def plan(conversations: Sequence[GradedConversation], min_keys: int, seed: int) 
                         typed = slips(unit, rng).letters if is_word(unit) else unit
                         units.append(Unit(start, typed, unit, num_right(typed, unit), is_word(unit)))
                 before = "".join(f"{text}\n" for text in conversation.messages[:index])
-                lines.append(Line(before, message, tuple(units)))
+                after = _words_behind(conversation.messages, index, num_behind)
+                lines.append(Line(before, message, tuple(units), after))
                 keys += num_keys(lines[-1])
         if keys == 0:
             raise UserError("The text holds nothing to type; name another with --text.")
     raise AssertionError("unreachable")
+
+
+def _words_behind(messages: Sequence[str], index: int, count: int) -> str:
+    """So many words of the messages after one, from the first again after the last."""
+    later = (message.split() for message in itertools.cycle((*messages[index + 1 :], *messages[: index + 1])))
+    return "".join(f" {word}" for word in itertools.islice(itertools.chain.from_iterable(later), count))
 
 
 def num_keys(line: Line) -> int:
@@ -269,20 +300,22 @@ def type_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[list[Key]]:
     typed right. A message begins by reading what was written before it, and is told of the last word of the
     one before. Nothing but the engine's calls is timed.
     """
-    finished: tuple[str, str, str] | None = None
+    finished: tuple[str, str, str, str] | None = None
     keys: list[Key] = []
+    after = ""
 
     def press(kind: str, context: str, letters: str = "") -> Suggestions:
         nonlocal finished
         wall, cpu = time.perf_counter(), time.process_time()
         if finished is not None:
-            engine.accept(*finished)
-        answer = engine.suggest(context, letters)
+            *word, behind = finished
+            engine.accept(*word, after=behind)
+        answer = engine.suggest(context, letters, after=after)
         keys.append(Key(kind, (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000))
         finished = None
         return answer
 
-    for before, message, units in lines:
+    for before, message, units, after in lines:
         press(MESSAGE, before)
         for start, typed, meant, stands, is_word in units:
             context = before + message[:start]
@@ -299,7 +332,7 @@ def type_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[list[Key]]:
                     press(BACKSPACE, context, typed[:end])
                 for end in range(stands + 1, len(meant) + 1):
                     press(LETTER, context, meant[:end])
-            finished = (context, typed, meant)
+            finished = (context, typed, meant, after)
         yield keys
         keys = []
 
@@ -348,8 +381,8 @@ def type_here() -> None:
     from fedkey.engine import Engine
 
     lines = [
-        Line(before, message, tuple(Unit(*unit) for unit in units))
-        for before, message, units in json.load(sys.stdin)
+        Line(before, message, tuple(Unit(*unit) for unit in units), after)
+        for before, message, units, after in json.load(sys.stdin)
     ]
     engine = Engine.open(sys.argv[1])
     for keys in type_lines(engine, lines):
@@ -456,8 +489,9 @@ def _print_tables(numbers: Mapping[str, Any]) -> None:
 
 
 def typed_from(numbers: Mapping[str, Any]) -> str:
-    """What was typed."""
-    return numbers["text"] or "a made-up talk"
+    """What was typed, and where."""
+    place = f" in front of {numbers['words_behind']} words" if numbers["words_behind"] else ""
+    return (numbers["text"] or "a made-up talk") + place
 
 
 def model_sentence(numbers: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from fedkey_kernels.distillation import linear_distillation
 from fedkey_kernels.linear_attention import linear_attention
 from fedkey_kernels.lion import Lion
 from fedkey_kernels.loss import bartlett_loss, linear_cross_entropy
-from fedkey_kernels.mask import Mask, document_mask, length_mask
+from fedkey_kernels.mask import Mask, document_mask, length_mask, order_masks
 from fedkey_kernels.norm import rms_norm, rotary_table, rotate
 from fedkey_kernels.sophia import SophiaG, SophiaH
 
@@ -25,6 +25,7 @@ __all__ = [
     "linear_attention",
     "linear_cross_entropy",
     "linear_distillation",
+    "order_masks",
     "rms_norm",
     "rotary_table",
     "rotate",

@@ -6,7 +6,9 @@ or `fedkey_kernels.linear_attention` for who wants the outside first.
 Paths: "tile" (one tile of scores a program, for documents that fit a tile), "flash" (any length, Triton),
 "sdpa" (torch's own, with a dense mask), "matmul" (two batched products around a softmax, with the same mask),
 "reference". On CUDA the mask decides between the first two: `Mask.tile` is the promise that no document
-crosses a tile. On a CPU the dtype decides between the next two: see `_matmul`.
+crosses a tile. On a CPU the dtype decides between the next two: see `_matmul`. A mask that is dense
+(`Mask.dense_btt`) is for the last three: the Triton kernels know which blocks of scores to leave out from
+where documents start and end, and have no use for anything else.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def chosen_path(q_bthk: Tensor, mask: Mask) -> str:
     if why_not is not None:
         on_cpu_in_half = q_bthk.device.type == "cpu" and q_bthk.dtype in HALVES
         default, reason = "matmul" if on_cpu_in_half else "sdpa", why_not
+    elif mask.dense_btt is not None:
+        default, reason = "sdpa", "the mask is dense"
     elif mask.tile in TILES:
         default, reason = "tile", "no document crosses a tile"
     else:
@@ -57,7 +61,7 @@ def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Ten
     """softmax(q k^T / sqrt(K)) v, in which no position sees another document.
 
     Args:
-        q_bthk: queries [B, T, H, K], K contiguous.
+        q_bthk: queries [B, T, H, K], K contiguous; of another stream than the keys, if need be.
         k_btgk, v_btgk: keys and values [B, T, G, K], K contiguous; G divides H, and query head h reads
             key/value head h * G // H (grouped-query attention, 2305.13245).
         mask: who sees whom; made once per batch for all layers.
@@ -79,6 +83,8 @@ def attention(q_bthk: Tensor, k_btgk: Tensor, v_btgk: Tensor, mask: Mask) -> Ten
     if path == "matmul":
         return _matmul(q_bthk, k_btgk, v_btgk, mask)
     _require_triton(q_bthk, path)
+    if mask.dense_btt is not None:
+        raise ValueError(f"mask.dense is given; the {path} path takes none, and sdpa, matmul or reference do")
     bounds = (mask.starts_bt, mask.ends_bt)
     if path == "tile":
         if mask.tile not in TILES:
@@ -228,6 +234,16 @@ def check_mask(q_bthk: Tensor, mask: Mask) -> None:
             )
         if not bounds_bt.is_contiguous():
             raise ValueError(f"mask.{name} must lie contiguous")
+    dense_btt = mask.dense_btt
+    if dense_btt is not None and (
+        dense_btt.shape != (num_rows, num_positions, num_positions)
+        or dense_btt.dtype != torch.bool
+        or dense_btt.device != q_bthk.device
+    ):
+        raise ValueError(
+            f"mask.dense must be bool [{num_rows}, {num_positions}, {num_positions}] on {q_bthk.device}, "
+            f"not {dense_btt.dtype} {list(dense_btt.shape)} on {dense_btt.device}"
+        )
     bias_b1tt = mask.bias_b1tt
     if bias_b1tt is not None and bias_b1tt.shape != (num_rows, 1, num_positions, num_positions):
         raise ValueError(

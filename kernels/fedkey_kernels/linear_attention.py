@@ -59,7 +59,7 @@ def linear_attention(
     num_rows, num_positions, num_groups, head_size = k_btgk.shape
     if len(horizons) != num_groups or not all(horizon > 0 for horizon in horizons):
         raise ValueError(f"horizons must be {num_groups} positive numbers, one a key/value head")
-    if not mask.causal or mask.window:
+    if not mask.causal or mask.window or mask.dense_btt is not None:
         raise ValueError("mask must be causal and have no window: linear attention sums over all before")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, not {chunk}")

@@ -35,9 +35,15 @@ class Mask(NamedTuple):
     bias_b1tt: Tensor | None = None
     """The same as SDPA wants it, 0 where allowed and minus infinity elsewhere, if somebody made it
     already."""
+    dense_btt: Tensor | None = None
+    """bool [B, T, T]: who sees whom in place of all the rest, where two numbers a position cannot say it.
+    Every query must see a key."""
 
     def visible_btt(self) -> Tensor:
-        """Dense bool [B, T, T], true where query i may attend to key j. Every row holds its own diagonal."""
+        """Dense bool [B, T, T], true where query i may attend to key j. Every row holds its own diagonal, but
+        for rows of `dense_btt`."""
+        if self.dense_btt is not None:
+            return self.dense_btt
         positions_t = torch.arange(self.starts_bt.shape[1], device=self.starts_bt.device)
         query_t1, key_1t = positions_t[:, None], positions_t[None, :]
         visible_btt = (key_1t >= self.starts_bt[:, :, None]) & (key_1t < self.ends_bt[:, :, None])
@@ -106,6 +112,29 @@ def length_mask(
     begins_t = torch.isin(positions_t, cumulative_lengths) | (positions_t >= cumulative_lengths[-1])
     begins_t[:1] = True
     return _mask(begins_t[None], num_positions, causal, window, tile)
+
+
+def order_masks(ranks_bt: Tensor, document_ids_bt: Tensor) -> tuple[Mask, Mask]:
+    """The masks of two-stream attention (XLNet, 1906.08237, section 2.3) over packed rows, in which each
+    document is read in an order of its own.
+
+    Args:
+        ranks_bt: integer [B, T]: place of each position in the order of its document; no two of a document
+            alike.
+        document_ids_bt: as in `document_mask`.
+
+    Returns:
+        Whom the content stream sees: itself and what comes before it in the order. And whom the query stream
+        sees, whose keys are the content stream's: what comes before it, and not itself, which it predicts. A
+        position before which nothing comes sees itself in both: nothing can be asked of it.
+    """
+    whole = document_mask(document_ids_bt, causal=False)
+    together_btt = whole.visible_btt()
+    earlier_btt = together_btt & (ranks_bt[:, None, :] < ranks_bt[:, :, None])
+    itself_tt = torch.eye(ranks_bt.shape[1], dtype=torch.bool, device=ranks_bt.device)
+    blind_bt1 = ~earlier_btt.any(dim=-1, keepdim=True)
+    content, query = earlier_btt | itself_tt, earlier_btt | (blind_bt1 & itself_tt)
+    return whole._replace(dense_btt=content), whole._replace(dense_btt=query)
 
 
 def _mask(begins_bt: Tensor, num_positions: int, causal: bool, window: int, tile: int) -> Mask:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
 from fedkey_server.model import IGNORE
+from fedkey_server.objectives.causal import next_pieces
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,17 @@ class PackedRows:
 
     tokens: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
-    """The next id of the same document, or `IGNORE` where there is none or it carries no loss."""
+    """What is predicted at each place: by default the next id of the same document; `IGNORE` where there is
+    none or it carries no loss."""
     positions: npt.NDArray[np.int32]
     """Counted from 0 in each document."""
     document_ids: npt.NDArray[np.int32]
     """Number of the document in its row; -1 is padding."""
     numbers: npt.NDArray[np.int64]
     """[R] which row of the packing each is."""
+    ranks: npt.NDArray[np.int32] | None = None
+    """Place of each piece in the order in which its row is predicted, where that is not from left to
+    right."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -154,6 +159,7 @@ class PackedRows:
             self.positions[rows],
             self.document_ids[rows],
             self.numbers[rows],
+            None if self.ranks is None else self.ranks[rows],
         )
 
     @property
@@ -196,9 +202,7 @@ def pack(documents: Documents, row_length: int, tile: int, *, seed: int = 0) -> 
             ids = documents.ids[start:end]
             where = slice(column, column + length)
             tokens[row, where] = ids
-            targets[row, column : column + length - 1] = np.where(
-                documents.loss[start + 1 : end], ids[1:], IGNORE
-            )
+            targets[row, where] = next_pieces(ids, documents.loss[start:end])
             positions[row, where] = np.arange(length)
             document_ids[row, where] = place * tile + order  # distinct within the row
             column += length

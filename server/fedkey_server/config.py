@@ -22,6 +22,7 @@ from fedkey_server.accountant import PrivacyConfig
 from fedkey_server.corpus import CorpusConfig
 from fedkey_server.fleet import FleetConfig
 from fedkey_server.model import ModelConfig
+from fedkey_server.objectives import FROM_THE_LEFT
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
 from fedkey_server.server_optim import ServerOptimizerConfig
@@ -51,6 +52,11 @@ class Config:
                 f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size "
                 f"{self.tokenizer.vocab_size} differ; "
                 "set both to the same number"
+            )
+        if self.train.objective not in FROM_THE_LEFT and self.model.attention != "full":
+            raise ValueError(
+                f"train.objective {self.train.objective} looks to both sides, which model.attention "
+                f"{self.model.attention!r} cannot; set it to full"
             )
         if self.rounds.secure and self.aggregation.name != "mean":
             raise ValueError(

@@ -24,6 +24,7 @@ from fedkey_kernels import (
     linear_attention,
     linear_cross_entropy,
     linear_distillation,
+    order_masks,
     rms_norm,
     rotary_table,
     rotate,
@@ -143,12 +144,13 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(config.width, key_value_width, bias=False)
         self.o_proj = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x_btd: Tensor, rows: Rows) -> Tensor:
+    def forward(self, x_btd: Tensor, rows: Rows, seen_btd: Tensor | None = None) -> Tensor:
         num_rows, num_positions, width = x_btd.shape
         heads = (num_rows, num_positions, -1, self.head_size)
+        seen_btd = x_btd if seen_btd is None else seen_btd
         q_bthk = self.q_proj(x_btd).view(heads)
-        k_btgk = self.k_proj(x_btd).view(heads)
-        v_btgk = self.v_proj(x_btd).view(heads)
+        k_btgk = self.k_proj(seen_btd).view(heads)
+        v_btgk = self.v_proj(seen_btd).view(heads)
         if self.horizons:
             out_bthk = linear_attention(q_bthk, k_btgk, v_btgk, self.horizons, rows.mask)
         else:
@@ -180,8 +182,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.width, config.norm_epsilon)
         self.mlp = FeedForward(config)
 
-    def forward(self, x_btd: Tensor, rows: Rows) -> Tensor:
-        x_btd = x_btd + self.self_attn(self.input_layernorm(x_btd), rows)
+    def forward(self, x_btd: Tensor, rows: Rows, seen_btd: Tensor | None = None) -> Tensor:
+        """The states after this layer; `seen_btd` is the stream that they look at, if not their own."""
+        seen_btd = None if seen_btd is None else self.input_layernorm(seen_btd)
+        x_btd = x_btd + self.self_attn(self.input_layernorm(x_btd), rows, seen_btd)
         return x_btd + self.mlp(self.post_attention_layernorm(x_btd))
 
 
@@ -225,7 +229,9 @@ class Model(nn.Module):
         """The tied embedding and output matrix [V, D]."""
         return self.model.embed_tokens.weight
 
-    def forward(self, tokens_bt: Tensor, positions_bt: Tensor, document_ids_bt: Tensor) -> Tensor:
+    def forward(
+        self, tokens_bt: Tensor, positions_bt: Tensor, document_ids_bt: Tensor, sight: Sight | None = None
+    ) -> Tensor:
         """Hidden states after the final norm.
 
         Args:
@@ -233,21 +239,41 @@ class Model(nn.Module):
             positions_bt: int64 [B, T], counted from 0 in each document.
             document_ids_bt: integer [B, T]; a run of equal numbers is one document, -1 is padding. No
                 document crosses a multiple of `window`.
+            sight: who sees whom inside a document; by default each piece itself and those before it.
 
         Returns:
             [B, T, D]; no position depends on another document.
         """
         x_btd = self.model.embed_tokens(tokens_bt)
         config = self.config
+        if sight is not None and sight.ranks_bt is not None:
+            return self._predicted_in_order(x_btd, positions_bt, document_ids_bt, sight)
         window = config.span if config.attention == "sliding" else NO_WINDOW
-        mask = document_mask(document_ids_bt, window=window, tile=config.window)
-        # Attention is torch's on the CPU, which wants the mask dense; linear attention never does.
-        if x_btd.device.type == "cpu" and config.attention != "linear":
-            mask = mask.with_bias(x_btd.dtype)
-        rows = Rows(mask, rotary_table(positions_bt, config.head_size, config.rope_base, x_btd.dtype))
+        mask = document_mask(document_ids_bt, causal=sight is None, window=window, tile=config.window)
+        rows = self._rows(mask, positions_bt, x_btd)
         for layer in self.model.layers:
             x_btd = layer(x_btd, rows)
         return self.model.norm(x_btd)
+
+    def _rows(self, mask: Mask, positions_bt: Tensor, x_btd: Tensor) -> Rows:
+        # Attention is torch's on the CPU, which wants the mask dense; linear attention never does.
+        if x_btd.device.type == "cpu" and self.config.attention != "linear":
+            mask = mask.with_bias(x_btd.dtype)
+        head_size, base = self.config.head_size, self.config.rope_base
+        return Rows(mask, rotary_table(positions_bt, head_size, base, x_btd.dtype))
+
+    def _predicted_in_order(
+        self, content_btd: Tensor, positions_bt: Tensor, document_ids_bt: Tensor, sight: Sight
+    ) -> Tensor:
+        """The query stream of two, see `fedkey_server.objectives.permutation`."""
+        assert sight.ranks_bt is not None
+        masks = order_masks(sight.ranks_bt, document_ids_bt)
+        own, asking = (self._rows(mask, positions_bt, content_btd) for mask in masks)
+        query_btd = self.embedding_vd[sight.blank_id].to(content_btd.dtype).expand_as(content_btd)
+        for layer in self.model.layers:
+            query_btd = layer(query_btd, asking, content_btd)
+            content_btd = layer(content_btd, own)
+        return self.model.norm(query_btd)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log probabilities [..., V] of the next piece; the penalty keeps their log Z steady."""
@@ -262,13 +288,15 @@ class Model(nn.Module):
         z_penalty: float = 0.0,
         taught: Taught | None = None,
         lesson_weight: float = 0.0,
+        sight: Sight | None = None,
     ) -> Losses:
-        """Sums over the graded targets of a batch (those that are not `IGNORE`).
+        """Sums over the graded targets of a batch (those that are not `IGNORE`), each predicted where it
+        stands in `targets_bt`.
 
         With lessons the total also holds, `lesson_weight` times, the cross entropy against what a teacher
         expected at the taught places.
         """
-        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt)
+        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt, sight)
         graded_bt = targets_bt != IGNORE
         targets_n = targets_bt[graded_bt]
         total, nll, hits = linear_cross_entropy(
@@ -287,13 +315,23 @@ class Model(nn.Module):
         positions_bt: Tensor,
         document_ids_bt: Tensor,
         seed: int,
+        sight: Sight | None = None,
     ) -> Tensor:
         """Summed NLL, at the graded positions, of labels drawn from the model itself: its gradient estimates
         the curvature (Gauss-Newton-Bartlett, 2305.14342, section 2.3). What stands in the targets does not
         matter."""
-        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt)
+        hidden_btd = self(tokens_bt, positions_bt, document_ids_bt, sight)
         nll, _ = bartlett_loss(hidden_btd[targets_bt != IGNORE], self.embedding_vd, seed)
         return nll
+
+
+class Sight(NamedTuple):
+    """Who sees whom inside a document where that is not each piece those before it."""
+
+    ranks_bt: Tensor | None = None
+    """[B, T] int64: places in an order, by which two streams run; None lets all see all."""
+    blank_id: int = 0
+    """The piece whose embedding begins the query stream."""
 
 
 class Taught(NamedTuple):

@@ -22,6 +22,7 @@ from fedkey_kernels import SophiaG
 from fedkey_server.batches import PackedRows
 from fedkey_server.lessons import Lessons
 from fedkey_server.model import IGNORE, Model, Taught
+from fedkey_server.objectives.task import Task
 from fedkey_server.parallel import ALONE, Processes, no_exchange
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -37,6 +38,13 @@ def to_batch(rows: PackedRows, device: torch.device) -> Batch:
     tokens, targets, positions, document_ids = (tensor.to(device, non_blocking=True) for tensor in tensors)
     return tokens, targets, positions, document_ids
 
+
+def to_ranks(rows: PackedRows, device: torch.device) -> Tensor | None:
+    """[B, T] the rows' order on the device, if they have one."""
+    return None if rows.ranks is None else torch.from_numpy(rows.ranks).to(device)
+
+
+LEFT_TO_RIGHT = Task()
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -59,28 +67,38 @@ class Objective(nn.Module):
     Args:
         precision: see `precision`.
         lesson_weight: of what a teacher expected, where a batch comes with it.
+        task: what batches were made for.
     """
 
-    def __init__(self, model: Model, precision: str = "auto", lesson_weight: float = 0.0) -> None:
+    def __init__(
+        self, model: Model, precision: str = "auto", lesson_weight: float = 0.0, task: Task = LEFT_TO_RIGHT
+    ) -> None:
         super().__init__()
+        self.task = task
         self.model = model
         self.precision = precision
         self.lesson_weight = lesson_weight
 
     def forward(
-        self, batch: Batch, z_penalty: float, label_seed: int | None, taught: Taught | None = None
+        self,
+        batch: Batch,
+        z_penalty: float,
+        label_seed: int | None,
+        taught: Taught | None = None,
+        ranks_bt: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Sums over graded targets: what is to be differentiated, and the NLL.
 
         With a `label_seed` they are those of labels that the model draws itself, without the penalty.
         """
+        sight = self.task.sight(ranks_bt)
         with precision(batch[0].device, self.precision):
             if label_seed is not None:
-                total = self.model.bartlett_loss(*batch, seed=label_seed)
+                total = self.model.bartlett_loss(*batch, seed=label_seed, **sight)
                 return total, total.detach()
             # Hard et al.'s network, which `train` trains as well, takes no lessons.
             lessons = () if taught is None else (taught, self.lesson_weight)
-            losses = self.model.loss(*batch, z_penalty, *lessons)
+            losses = self.model.loss(*batch, z_penalty, *lessons, **sight)
             return losses.total, losses.nll
 
 
@@ -97,6 +115,8 @@ class Share:
     num_processes: int
     taught: Sequence[Taught] = ()
     """What a teacher expected of each part; empty without lessons."""
+    ranks: Sequence[Tensor | None] = ()
+    """The order of each part's rows."""
 
     @classmethod
     def of(
@@ -117,7 +137,8 @@ class Share:
             if lessons is None
             else [lessons.of(part.numbers, length, processes.device) for _, part in taken]
         )
-        return cls(parts, own_targets, num_targets, processes.count, taught)
+        ranks = [to_ranks(part, processes.device) for _, part in taken]
+        return cls(parts, own_targets, num_targets, processes.count, taught, ranks)
 
 
 def _backward(
@@ -131,10 +152,10 @@ def _backward(
     for i, (_, batch) in enumerate(share.parts):
         is_last = i == len(share.parts) - 1
         with nullcontext() if is_last else no_exchange(objective):
-            if label_seeds is not None:
-                total, part_nll = objective(batch, z_penalty, label_seeds[i])
-            else:
-                total, part_nll = objective(batch, z_penalty, None, share.taught[i] if share.taught else None)
+            label_seed = None if label_seeds is None else label_seeds[i]
+            taught = share.taught[i] if share.taught and label_seed is None else None
+            ranks = share.ranks[i] if share.ranks else None
+            total, part_nll = objective(batch, z_penalty, label_seed, taught, ranks)
             (total / divisor).backward()
         nll += part_nll
     return nll

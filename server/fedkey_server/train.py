@@ -3,8 +3,8 @@
 In: a prepared data folder and a configuration. Out: a run folder. Next stop: `fedkey_server.checkpoint`.
 
 A run that was killed and started again ends with the very loss it would have had: the batch of a step is a
-pure function of (seed, step), sampled labels come from a generator seeded by (seed, step, part of the step),
-and a checkpoint holds the weights and the whole optimizer state.
+pure function of (seed, step), and so is what an objective hides in it; sampled labels come from a generator
+seeded by (seed, step, part of the step), and a checkpoint holds the weights and the whole optimizer state.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from fedkey_server.lessons import Lessons
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.objectives import CAUSAL, INFILL, OBJECTIVES
 from fedkey_server.objectives.infilling import rearranged
+from fedkey_server.objectives.task import Task
 from fedkey_server.parallel import ALONE, Processes
 from fedkey_server.profiling import SKIPPED_STEPS, profiled
 from fedkey_server.progress import Advance, Figure, track
@@ -42,7 +43,7 @@ from fedkey_server.step import (
     optimizer_step,
 )
 from fedkey_server.throughput import Meter, Work, peak_flops
-from fedkey_server.validation import VALIDATION_TEXT, gap_rows, validate, validate_gaps, validation_rows
+from fedkey_server.validation import VALIDATION_TEXT, Examiner, headline
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -195,6 +196,7 @@ class Trainer:
         stream: the text in steps.
         processes: those that share the rows of a step.
         lessons: what a teacher expected of the text.
+        pieces: the tokenizer, which objectives that do not read from the left need.
     """
 
     def __init__(
@@ -204,12 +206,14 @@ class Trainer:
         stream: BatchStream,
         processes: Processes = ALONE,
         lessons: Lessons | None = None,
+        pieces: Pieces | None = None,
     ) -> None:
         self.settings = settings = config.train
         self.model = model
         self.stream = stream
         self.processes = processes
         self.lessons = lessons
+        self.task = Task(settings.objective, pieces)
         if settings.compile:
             model.compile()  # in place: whoever calls the model gets the compiled one, and names stay
         self.optimizer = optim.build(
@@ -221,7 +225,9 @@ class Trainer:
             beta2=settings.beta2,
             rho=settings.rho,
         )
-        self.objective = processes.wrap(Objective(model, settings.precision, settings.lesson_weight))
+        self.objective = processes.wrap(
+            Objective(model, settings.precision, settings.lesson_weight, self.task)
+        )
 
     def learning_rate(self, step: int) -> float:
         """That of step `step`, counted from 0."""
@@ -235,7 +241,7 @@ class Trainer:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
-        rows = self.stream.batch(step)
+        rows = self.task.of(self.stream.batch(step), (settings.seed, step))
         share = Share.of(rows, settings.accumulate, self.processes, self.lessons)
         if isinstance(self.optimizer, SophiaG) and step % settings.hessian_every == 0:
             curvature_step(self.objective, self.optimizer, share, (settings.seed, step))
@@ -273,7 +279,7 @@ def train(
     settings = config.train
     if lessons is not None and settings.objective != CAUSAL:
         raise UserError(
-            f"Lessons are of text as it is written, and train.objective {settings.objective} rearranges it; "
+            f"Lessons are of text as it is written, and train.objective {settings.objective} changes it; "
             "leave out --lessons or set train.objective to causal."
         )
     processes.parts(settings.batch_rows, settings.accumulate)  # before a run folder is made for nothing
@@ -292,13 +298,12 @@ def train(
     settings = replace(settings, num_steps=num_steps)
     device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
-    documents = Documents.load(data / SERVER_TEXT)
+    documents, pieces = Documents.load(data / SERVER_TEXT), Pieces.open(data / "tokenizer.model")
     if settings.objective == INFILL:
-        pieces = Pieces.open(data / "tokenizer.model")
         documents = rearranged(documents, pieces, window, settings.infill_share, settings.seed)
     stream = BatchStream(pack(documents, window, window), settings.batch_rows, settings.seed)
     taught = None if lessons is None else _lessons_of(lessons, data)
-    trainer = Trainer(replace(config, train=settings), model, stream, processes, taught)
+    trainer = Trainer(replace(config, train=settings), model, stream, processes, taught, pieces)
     start, nll_so_far, targets = _resume(run, trainer)
     if profile and num_steps - start <= SKIPPED_STEPS:
         raise UserError(
@@ -306,7 +311,8 @@ def train(
             "steps with --set train.num_steps=N."
         )
     rows_at_once = -(-settings.batch_rows // (processes.count * settings.accumulate))
-    measure = _measure(model, config, data, rows_at_once, processes)
+    examiner = Examiner(settings.objective, data, window, settings.validation_rows, settings.seed)
+    measure = partial(examiner.measure, model, rows_at_once, device, processes)
     peak = peak_flops(device)
     meter = Meter(config.model, None if peak is None else peak * processes.count)
     # Of the steps since the last line of metrics. Every process holds a summand.
@@ -329,7 +335,8 @@ def train(
             meter.end(taken.work)
             figures: dict[str, Figure] = {"loss": partial(_mean, taken.nll, taken.own_targets)}
             if measured:
-                figures["validation"] = measured["validation_loss"]
+                name, loss, _ = headline(measured)
+                figures[name] = loss
             advance(1, **figures, **meter.figures())
             stepped()
             if is_measured:
@@ -341,7 +348,8 @@ def train(
                 }
                 if processes.is_first:
                     checkpoint.append_metrics(run, row | measured)
-                advance(0, validation=measured["validation_loss"])
+                name, loss, _ = headline(measured)
+                advance(0, **{name: loss})
                 nll, nll_so_far, targets = torch.zeros_like(nll), 0.0, 0
             if is_saved and processes.is_first:
                 counters = {"nll": nll_so_far, "targets": targets}
@@ -351,21 +359,6 @@ def train(
     final = {"step": num_steps} | (measured or measure())
     processes.once(lambda: checkpoint.write_json(run / "done.json", final))
     return final
-
-
-def _measure(
-    model: Model, config: Config, data: Path, batch_rows: int, processes: Processes
-) -> Callable[[], dict[str, Any]]:
-    """What measures the model on validation text, which is read once."""
-    settings, window, device = config.train, config.model.window, processes.device
-    held_out = validation_rows(data, window, settings.validation_rows, settings.seed)
-    if settings.objective != INFILL:
-        return lambda: validate(model, held_out, batch_rows, device, processes)
-    gaps = gap_rows(data, window, -(-settings.validation_rows // 2), settings.seed)
-    return lambda: (
-        validate(model, held_out, batch_rows, device, processes)
-        | validate_gaps(model, gaps, batch_rows, device, processes)
-    )
 
 
 def _described(config: Config, num_steps: int) -> dict[str, Any]:

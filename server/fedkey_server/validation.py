@@ -20,10 +20,12 @@ from fedkey.pieces import Pieces
 from fedkey_kernels.loss import linear_cross_entropy
 from fedkey_server.batches import PackedRows, pack
 from fedkey_server.model import IGNORE, Model
+from fedkey_server.objectives import CAUSAL, FROM_THE_LEFT, INFILL
 from fedkey_server.objectives.infilling import only_gaps, rearranged
+from fedkey_server.objectives.task import Task
 from fedkey_server.parallel import ALONE, Processes
 from fedkey_server.phones import load_held_out
-from fedkey_server.step import precision, to_batch
+from fedkey_server.step import LEFT_TO_RIGHT, precision, to_batch, to_ranks
 
 VALIDATION_TEXT = "validation.npz"
 """File of the data folder."""
@@ -46,13 +48,18 @@ class HeldOut:
 
 
 def validate(
-    model: Model, held_out: HeldOut, batch_rows: int, device: torch.device, processes: Processes = ALONE
+    model: Model,
+    held_out: HeldOut,
+    batch_rows: int,
+    device: torch.device,
+    processes: Processes = ALONE,
+    task: Task = LEFT_TO_RIGHT,
 ) -> dict[str, Any]:
     """Mean NLL per piece in nats, top-1 accuracy per piece, and the deciles of authors' top-1 where it is
     known whose a piece is; sums first, so that neither the batch size nor the number of processes that share
-    the rows matters."""
+    the rows matters. `task` is what the rows were made for."""
     own = held_out.take(slice(processes.rank, None, processes.count))
-    sums = processes.total(_validation_sums(model, own, batch_rows, device)).cpu()
+    sums = processes.total(_validation_sums(model, own, batch_rows, device, task)).cpu()
     nll, hits, num_targets = sums.sum(dim=0).tolist()
     measured: dict[str, Any] = {
         "validation_loss": nll / max(1, num_targets),
@@ -65,14 +72,17 @@ def validate(
 
 
 @torch.no_grad()
-def _validation_sums(model: Model, held_out: HeldOut, batch_rows: int, device: torch.device) -> Tensor:
+def _validation_sums(
+    model: Model, held_out: HeldOut, batch_rows: int, device: torch.device, task: Task = LEFT_TO_RIGHT
+) -> Tensor:
     """[authors, 3] NLL, hits and targets of each author, in float64."""
     sums = torch.zeros(held_out.num_authors, 3, dtype=torch.float64)
     for start in range(0, len(held_out.rows), batch_rows):
         part = held_out.take(slice(start, start + batch_rows))
         tokens_bt, targets_bt, positions_bt, document_ids_bt = to_batch(part.rows, device)
+        sight = task.sight(to_ranks(part.rows, device))
         with precision(device):
-            hidden_btd = model(tokens_bt, positions_bt, document_ids_bt)
+            hidden_btd = model(tokens_bt, positions_bt, document_ids_bt, **sight)
             # The head once for each author: it keeps no single target's hit, and costs the same in parts.
             for author in np.unique(part.authors[part.rows.targets != IGNORE]).tolist():
                 mine_bt = (part.rows.targets != IGNORE) & (part.authors == author)
@@ -82,14 +92,6 @@ def _validation_sums(model: Model, held_out: HeldOut, batch_rows: int, device: t
                 found = [float(nll), float(hits), targets_n.numel()]
                 sums[author] += torch.tensor(found, dtype=torch.float64)
     return sums.to(device)
-
-
-def validate_gaps(
-    model: Model, rows: PackedRows, batch_rows: int, device: torch.device, processes: Processes = ALONE
-) -> dict[str, Any]:
-    """As `validate`, of what stands in gaps, knowing what stands on both sides of them."""
-    measured = validate(model, HeldOut(rows, np.zeros_like(rows.tokens), 1), batch_rows, device, processes)
-    return {"infill_loss": measured["validation_loss"], "infill_top1": measured["validation_top1"]}
 
 
 def validation_rows(data: Path, window: int, num_rows: int, seed: int) -> HeldOut:
@@ -112,3 +114,54 @@ def gap_rows(data: Path, window: int, num_rows: int, seed: int) -> PackedRows:
     pieces = Pieces.open(data / "tokenizer.model")
     rows = pack(only_gaps(rearranged(documents, pieces, window, 1.0, seed), pieces), window, window)
     return rows.take(np.sort(np.random.default_rng(seed).permutation(len(rows))[:num_rows]))
+
+
+class Examiner:
+    """Measures models on validation text, which is read once.
+
+    Args:
+        objective: what the models are trained for.
+        data: folder made by `fedkey_server.prepare`.
+        window: longest document.
+        num_rows: how many rows are looked at each time.
+        seed: of the choice of rows, and of what is hidden in them.
+    """
+
+    def __init__(self, objective: str, data: Path, window: int, num_rows: int, seed: int) -> None:
+        self._objective = objective
+        held_out = validation_rows(data, window, num_rows, seed)
+        self._held_out = held_out
+        self._task = Task(CAUSAL)
+        self._gaps: HeldOut | None = None
+        if objective == INFILL:
+            rows = gap_rows(data, window, -(-num_rows // 2), seed)
+            self._gaps = HeldOut(rows, np.zeros_like(rows.tokens), 1)
+        elif objective not in FROM_THE_LEFT:
+            self._task = Task(objective, Pieces.open(data / "tokenizer.model"))
+            rows = self._task.of(held_out.rows, (seed,))
+            self._held_out = HeldOut(rows, np.zeros_like(rows.tokens), 1)
+
+    def measure(
+        self, model: Model, batch_rows: int, device: torch.device, processes: Processes = ALONE
+    ) -> dict[str, Any]:
+        """The figures of `validate`, and beside them "infill_loss" and "infill_top1", of what stands in gaps,
+        where these are trained. Objectives that do not read from the left have figures of their own instead,
+        "masked_loss" or "permutation_loss" and so on: what they predict is easier, and their losses must not
+        be held against a causal one."""
+        measured = validate(model, self._held_out, batch_rows, device, processes, self._task)
+        if self._objective not in FROM_THE_LEFT:
+            return _renamed(measured, self._objective)
+        if self._gaps is None:
+            return measured
+        return measured | _renamed(validate(model, self._gaps, batch_rows, device, processes), INFILL)
+
+
+def _renamed(measured: dict[str, Any], name: str) -> dict[str, Any]:
+    return {f"{name}_loss": measured["validation_loss"], f"{name}_top1": measured["validation_top1"]}
+
+
+def headline(measured: dict[str, Any]) -> tuple[str, float, float]:
+    """Whose loss it is that a run is about ("validation", "masked", "permutation"), that loss, and top-1."""
+    first = next(name for name in measured if name.endswith("_loss") and name != "train_loss")
+    name = first.removesuffix("_loss")
+    return name, measured[first], measured[f"{name}_top1"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkey_kernels import attention, block_sparse_attention, document_mask, paths, reference
+from fedkey_kernels import attention, block_sparse_attention, document_mask, order_masks, paths, reference
 from fedkey_kernels.mask import Mask
 
 PATH_VARIABLE = "FEDKEY_ATTENTION"
@@ -74,6 +74,45 @@ def test_every_path_gives_the_reference_forward_and_backward(
             torch.testing.assert_close(
                 gradient, wanted, rtol=0, atol=1e-12, msg=lambda text, name=name: f"d{name}: {text}"
             )
+
+
+def orders(ids: Tensor, seed: int) -> Tensor:
+    """[B, T] a random order of each row's positions."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(ids.shape[1], generator=generator) for _ in ids])
+
+
+@pytest.mark.parametrize("stream", [0, 1], ids=["content", "query"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_path_takes_queries_of_another_stream_in_an_order_drawn(
+    shape: tuple[int, int, int, int, int], stream: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, _, _ = heads(*shape, seed=5)
+    _, k, v = heads(*shape, seed=6)
+    ids = mixed_documents(*shape[:2])
+    mask = order_masks(orders(ids, 7), ids)[stream]
+    expected = reference.attention(q, k, v, mask.visible_btt())
+    upstream = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected_gradients = torch.autograd.grad(expected, (q, k, v), upstream)
+    for path in PATHS:
+        monkeypatch.setenv(PATH_VARIABLE, path)
+        for each in (mask, mask.with_bias(torch.float64)):
+            out = attention(q, k, v, each)
+            torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+            gradients = torch.autograd.grad(out, (q, k, v), upstream)
+            for name, gradient, wanted in zip("qkv", gradients, expected_gradients, strict=True):
+                torch.testing.assert_close(
+                    gradient, wanted, rtol=0, atol=1e-12, msg=lambda text, name=name: f"d{name}: {text}"
+                )
+
+
+@pytest.mark.parametrize("path", ["tile", "flash"])
+def test_a_dense_mask_is_not_for_the_triton_kernels(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATH_VARIABLE, path)
+    inputs = [tensor.detach().float() for tensor in heads(1, 16, 2, 1, 16)]
+    ids = documents([16], 16)[None]
+    with pytest.raises(ValueError, match=rf"mask.dense is given.*{path}"):
+        attention(*inputs, order_masks(orders(ids, 1), ids)[0]._replace(tile=16))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -197,6 +236,12 @@ def bad_inputs() -> list[tuple[str, dict[str, object]]]:
             ("starts", {"mask": mask._replace(starts_bt=mask.starts_bt.long())}),
             ("ends", {"mask": mask._replace(ends_bt=mask.ends_bt.to("meta"))}),
             ("ends", {"mask": mask._replace(ends_bt=mask.ends_bt.repeat(1, 2)[:, ::2])}),
+            ("dense", {"mask": mask._replace(dense_btt=torch.ones(2, 6, 6))}),
+            ("dense", {"mask": mask._replace(dense_btt=torch.ones(1, 6, 6, dtype=torch.bool))}),
+            (
+                "dense",
+                {"mask": mask._replace(dense_btt=torch.ones(2, 6, 6, dtype=torch.bool, device="meta"))},
+            ),
             ("bias", {"mask": mask._replace(bias_b1tt=torch.zeros(2, 6, 6))}),
         )
     ]

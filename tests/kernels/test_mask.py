@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkey_kernels import document_mask, length_mask
+from fedkey_kernels import document_mask, length_mask, order_masks
 
 
 @settings(max_examples=60, deadline=None)
@@ -25,6 +25,22 @@ def test_the_dense_mask_says_what_the_rules_say(ids: list[int], causal: bool, wi
             together = i == j or (ids[i] >= 0 and len(set(run)) == 1)
             expected = together and (j <= i or not causal) and (window == 0 or abs(i - j) < window)
             assert visible[i][j] == expected, (i, j)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ids=st.lists(st.integers(-1, 3), min_size=1, max_size=16), seed=st.integers(0, 99))
+def test_an_order_shows_what_came_before_and_the_content_stream_itself(ids: list[int], seed: int) -> None:
+    ranks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
+    content, query = order_masks(ranks[None], torch.tensor([ids]))
+    for i in range(len(ids)):
+        earlier = []
+        for j in range(len(ids)):
+            run = ids[min(i, j) : max(i, j) + 1]
+            together = ids[i] >= 0 and len(set(run)) == 1
+            earlier.append(together and bool(ranks[j] < ranks[i]))
+        itself = [j == i for j in range(len(ids))]
+        assert query.visible_btt()[0, i].tolist() == (earlier if any(earlier) else itself)
+        assert content.visible_btt()[0, i].tolist() == [a or b for a, b in zip(earlier, itself, strict=True)]
 
 
 @settings(max_examples=40, deadline=None)

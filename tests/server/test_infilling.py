@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
-from fedkey.pieces import END_ID, START_ID, Pieces
+from fedkey.pieces import END_ID, MOST_BEHIND, START_ID, Pieces
 from fedkey.text import caret_units, is_word, join, split, split_context
 from fedkey_server.batches import Documents, build_documents, pack
 from fedkey_server.config import load
 from fedkey_server.model import IGNORE, Model
-from fedkey_server.objectives.infilling import MOST_BEHIND, MOST_WORDS, only_gaps, rearranged
+from fedkey_server.objectives.infilling import MOST_WORDS, only_gaps, rearranged
 from fedkey_server.train import train
-from fedkey_server.validation import gap_rows, validate_gaps
+from fedkey_server.validation import Examiner
 
 WINDOW = 64
 WORDS = (
@@ -227,13 +227,19 @@ def test_a_run_learns_to_fill_gaps_and_goes_on_where_it_stopped(
     tiny_data: Path, small_overrides: list[str], tmp_path: Path, one_thread: None
 ) -> None:
     overrides = [*small_overrides, "train.objective=infill", "train.validation_rows=8", "train.final_share=1"]
-    config = load("tiny", [*overrides, "train.num_steps=24", "train.checkpoint_every=12"])
+    overrides += [
+        "train.num_steps=16",
+        "train.checkpoint_every=8",
+        "train.warmup_steps=4",
+        "train.batch_rows=4",
+    ]
+    config = load("tiny", overrides)
     whole = train(config, tiny_data, tmp_path / "whole")
-    train(config, tiny_data, tmp_path / "parts", num_steps=12)
+    train(config, tiny_data, tmp_path / "parts", num_steps=8)
     assert train(config, tiny_data, tmp_path / "parts") == whole
     untrained = Model(config.model, seed=1)
-    gaps = gap_rows(tiny_data, config.model.window, 4, 1)
-    before = validate_gaps(untrained, gaps, 4, torch.device("cpu"))
+    examiner = Examiner("infill", tiny_data, config.model.window, 8, 1)
+    before = examiner.measure(untrained, 4, torch.device("cpu"))
     assert whole["infill_loss"] < 0.9 * before["infill_loss"]
     assert whole["infill_top1"] > before["infill_top1"]
     assert whole["validation_loss"] > 0

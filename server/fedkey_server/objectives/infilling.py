@@ -26,18 +26,14 @@ What engine and training must agree on:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.pieces import END_ID, START_ID, Pieces
-from fedkey.text import PLACEHOLDERS
+from fedkey.pieces import END_ID, MOST_BEHIND, START_ID, Pieces
 from fedkey_server.batches import Documents
-
-MOST_BEHIND = 32
-"""Pieces behind the caret that the model reads."""
+from fedkey_server.objectives.units import unit_signs
 
 MORE_WORDS = 0.4
 """Probability of one more word in a gap: 60 % hold one, and what is written is mended word by word."""
@@ -80,7 +76,6 @@ def rearranged(
         seed: equal seeds give equal documents.
     """
     rng = np.random.default_rng(seed)
-    signs = _signs(pieces)
     ids: list[npt.NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
     loss: list[npt.NDArray[np.bool_]] = [np.zeros(0, dtype=np.bool_)]
 
@@ -95,13 +90,13 @@ def rearranged(
         while len(rest_ids):
             starts = [*np.flatnonzero(rest_ids == START_ID).tolist(), len(rest_ids)]
             is_chosen = rng.random() < share
-            found = _choose(rest_ids, rest_loss, starts, signs, window, rng) if is_chosen else None
+            found = _choose(rest_ids, rest_loss, starts, pieces, window, rng) if is_chosen else None
             if found is None:
                 write(rest_ids, rest_loss)
                 break
             message, gap = found
             start, end = starts[message], starts[message + 1]
-            frame_ids, frame_loss = _frame(rest_ids[start:end], gap, signs)
+            frame_ids, frame_loss = _frame(rest_ids[start:end], gap, pieces)
             first = next(each for each in starts if start - each + len(frame_ids) <= window)
             write(rest_ids[:first], rest_loss[:first])
             write(
@@ -124,35 +119,11 @@ def only_gaps(documents: Documents, pieces: Pieces) -> Documents:
     return Documents(documents.ids[kept], (documents.loss & in_gap)[kept], offsets)
 
 
-class _Signs(NamedTuple):
-    """What the pieces of a tokenizer say of units."""
-
-    closes: npt.NDArray[np.bool_]
-    """Per id: whether a unit is complete after it, a mark not counted as a unit of its own."""
-    has_letter: npt.NDArray[np.bool_]
-    """Per id: whether a unit that holds it is a word. Bytes are of emoji more often than of letters."""
-    flip: int
-    behind: int
-    here: int
-
-
-@lru_cache(maxsize=2)
-def _signs(pieces: Pieces) -> _Signs:
-    closes = pieces.ends_unit.copy()
-    placeholders = pieces.encode_units(PLACEHOLDERS)
-    closes[placeholders] = True
-    texts = [pieces.piece(i) for i in range(pieces.vocab_size)]
-    has_letter = np.array(
-        [any(map(str.isalpha, text)) and not text.startswith("<") for text in texts], dtype=np.bool_
-    )
-    return _Signs(closes, has_letter, pieces.flip_id, pieces.behind_id, pieces.here_id)
-
-
 def _choose(
     ids: npt.NDArray[np.int32],
     loss: npt.NDArray[np.bool_],
     starts: Sequence[int],
-    signs: _Signs,
+    pieces: Pieces,
     window: int,
     rng: np.random.Generator,
 ) -> tuple[int, Gap] | None:
@@ -161,14 +132,15 @@ def _choose(
         start, end = starts[message], starts[message + 1]
         if not loss[end - 1] or ids[end - 1] != END_ID:
             continue
-        gap = _cut(ids[start:end], signs, rng)
+        gap = _cut(ids[start:end], pieces, rng)
         if gap is not None and gap.framed_length <= window:
             return message, gap
     return None
 
 
-def _cut(ids: npt.NDArray[np.int32], signs: _Signs, rng: np.random.Generator) -> Gap | None:
+def _cut(ids: npt.NDArray[np.int32], pieces: Pieces, rng: np.random.Generator) -> Gap | None:
     """A gap in a message; None if no word of it has anything behind it."""
+    signs = unit_signs(pieces)
     ends = np.flatnonzero(signs.closes[ids[:-1]]) + 1  # of units
     if len(ends) < 2:
         return None
@@ -181,7 +153,7 @@ def _cut(ids: npt.NDArray[np.int32], signs: _Signs, rng: np.random.Generator) ->
     num_words = min(int(rng.geometric(1 - MORE_WORDS)), MOST_WORDS, len(words))
     first = int(rng.integers(len(words) - num_words + 1))
     start, end = int(firsts[words[first]]), int(ends[words[first + num_words - 1]])
-    start += int(ids[start] == signs.flip)
+    start += int(ids[start] == pieces.flip_id)
     within = ends[(ends > end) & (ends <= end + MOST_BEHIND)]
     if len(within) == 0:
         return None
@@ -189,17 +161,17 @@ def _cut(ids: npt.NDArray[np.int32], signs: _Signs, rng: np.random.Generator) ->
 
 
 def _frame(
-    ids: npt.NDArray[np.int32], gap: Gap, signs: _Signs
+    ids: npt.NDArray[np.int32], gap: Gap, pieces: Pieces
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """A graded message with its frame, and which of it is graded."""
     before, middle, behind = ids[1 : gap.start], ids[gap.start : gap.end], ids[gap.end : gap.behind]
     parts: list[tuple[Sequence[int] | npt.NDArray[np.int32], bool]] = [
-        ([signs.behind], False),
+        ([pieces.behind_id], False),
         (behind, False),
         ([] if gap.is_cut else [END_ID], False),
         ([START_ID], False),
         (before, True),
-        ([signs.here], False),
+        ([pieces.here_id], False),
         (middle, True),
         ([END_ID], True),
     ]

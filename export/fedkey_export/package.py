@@ -43,6 +43,7 @@ from fedkey_export.lexicon_arrays import build_arrays, read_rows
 from fedkey_export.normaliser import usual_log_normaliser
 from fedkey_export.quantize import Floats
 from fedkey_export.verify import Figures, verify, verify_words
+from fedkey_server import objectives
 from fedkey_server.checkpoint import Checkpoint, load, read_json
 from fedkey_server.model import Model
 
@@ -78,6 +79,7 @@ def export(
     checkpoint = load(run)
     if checkpoint.kind == "bundle":
         raise UserError(f"{run} is a bundle already; give the run folder it was exported from.")
+    _check_objective(checkpoint)
     bundle = Path(os.path.abspath(bundle))  # "." has no name to write beside
     beside = bundle.with_name(f".{bundle.name}.new")
     conversations = find_conversations(data)
@@ -185,7 +187,7 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -
         folder,
         Manifest(
             format=format_of(entry),
-            features=_features(entry),
+            features=_features(checkpoint, entry),
             languages=LANGUAGES,
             layout=LAYOUT,
             text_rules=TEXT_RULES_VERSION,
@@ -227,9 +229,29 @@ def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
         raise UserError(f"No phone could run this model: {error}; train another shape.") from error
 
 
-def _features(entry: ModelEntry) -> tuple[str, ...]:
-    """What a keyboard must know for this model."""
-    unneeded = {INFILL} | ({SHARED_CACHE} if entry.attention == "linear" else set())
+def _check_objective(checkpoint: Checkpoint) -> None:
+    """`UserError` if the model was trained to see what it predicts from more than the phone's graph shows."""
+    objective = _objective(checkpoint)
+    if objective not in (objectives.CAUSAL, objectives.INFILL):
+        raise UserError(
+            f"{checkpoint.folder} was trained with train.objective {objective}, by which a model fills "
+            f"blanks and cannot go on from the left; train with {objectives.INFILL}, which can do both."
+        )
+
+
+def _objective(checkpoint: Checkpoint) -> str:
+    """What the run was trained for; runs older than the choice predict from the left."""
+    train: Mapping[str, Any] = checkpoint.config.get("train", {})
+    return str(train.get("objective", objectives.CAUSAL))
+
+
+def _features(checkpoint: Checkpoint, entry: ModelEntry) -> tuple[str, ...]:
+    """What a keyboard must know for this model, and what it may know."""
+    unneeded = set()
+    if entry.attention == "linear":
+        unneeded.add(SHARED_CACHE)
+    if _objective(checkpoint) != objectives.INFILL:
+        unneeded.add(INFILL)
     return tuple(sorted(FEATURES - unneeded))
 
 

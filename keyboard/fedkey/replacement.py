@@ -22,8 +22,14 @@ import numpy as np
 from fedkey.candidates import CandidateBeam, CandidateFinder, Candidates
 from fedkey.text import is_word
 
-NUM_REREAD = 12
-"""Words that are looked at once more with what follows them, beyond those to be shown."""
+NUM_REREAD = 24
+"""Words that are looked at once more with what follows them, beyond those to be shown.
+
+Measured on 900 words of validation authors, shipped bundle, which reads from the left alone, 2026-11-27: a
+third replaced by a slip of the thumbs, a third by a word with letters near to them, a third by a word that
+the model believed in there. The right one is the first replacement for 62.5 % of the 640 that are known
+words, and among three for 72.7 %; with 12 of them 62.2 and 70.2 %, with 6 59.2 and 65.5 %, and if nothing
+that follows is looked at 46.9 and 59.4 %. Of the 260 others 96.5 and 99.2 %."""
 
 
 class Weighing(NamedTuple):
@@ -47,7 +53,8 @@ WRITTEN_AS_MEANT = Weighing(0.5, 16.0)
 """Of a known word: its writer saw a word and let it stand, and it may be another word altogether."""
 
 MISTYPED = Weighing(1.0, 20.0)
-"""Of what is no known word: it was mistyped or misspelt."""
+"""Of what is no known word: it was mistyped or misspelt. With one weighing for both, 0.7 and 12, the right
+word is among three for 88.1 % of these and 69.8 % of those above (99.2 and 70.2 % so, with 12 reread)."""
 
 
 class ReplacementFinder:

@@ -148,6 +148,37 @@ def test_a_federated_run_tells_its_rounds(run: Path, shelf: Path) -> None:
     assert "steps" not in origin
 
 
+def test_a_federation_that_filled_gaps_reads_behind_the_caret(run: Path, shelf: Path) -> None:
+    described = checkpoint.read_json(run / "config.json")
+    train = {**described["config"]["train"], "objective": "infill"}
+    config = {**described["config"], "train": train}
+    checkpoint.write_json(run / "config.json", {**described, "kind": "federate", "config": config})
+    bundle = export(run, shelf / "bundle")
+    assert contract.INFILL in bundle.manifest.features
+    assert Engine.open(bundle.path).reads_behind
+
+
+@pytest.mark.slow
+def test_a_run_older_than_the_choice_of_an_objective_predicts_from_the_left(run: Path, shelf: Path) -> None:
+    described = checkpoint.read_json(run / "config.json")
+    described["config"]["train"].pop("objective", None)
+    checkpoint.write_json(run / "config.json", described)
+    bundle = export(run, shelf / "bundle")
+    assert contract.INFILL not in bundle.manifest.features
+    assert not Engine.open(bundle.path).reads_behind
+
+
+@pytest.mark.parametrize("objective", ["masked", "permutation"])
+def test_a_model_that_looks_ahead_is_no_bundle(objective: str, run: Path, shelf: Path) -> None:
+    described = checkpoint.read_json(run / "config.json")
+    described["config"]["train"]["objective"] = objective
+    checkpoint.write_json(run / "config.json", described)
+    sentence = refusal(run, shelf / "bundle")
+    assert f"train.objective {objective}" in sentence
+    assert "infill" in sentence
+    assert not any(shelf.iterdir())
+
+
 def test_a_private_federation_tells_what_it_spent(
     tiny_run: Path,
     tiny_bundle: Path,

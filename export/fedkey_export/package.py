@@ -232,7 +232,7 @@ def _model_entry(checkpoint: Checkpoint, precision: str) -> ModelEntry:
 def _check_objective(checkpoint: Checkpoint) -> None:
     """`UserError` if the model was trained to see what it predicts from more than the phone's graph shows."""
     objective = _objective(checkpoint)
-    if objective not in (objectives.CAUSAL, objectives.INFILL):
+    if objective not in objectives.FROM_THE_LEFT:
         raise UserError(
             f"{checkpoint.folder} was trained with train.objective {objective}, by which a model fills "
             f"blanks and cannot go on from the left; train with {objectives.INFILL}, which can do both."

@@ -274,6 +274,17 @@ def load(source: Path) -> Checkpoint:
     )
 
 
+def config_of(source: Path) -> dict[str, Any]:
+    """The resolved configuration of a run or bundle, without reading its weights; empty if it tells none."""
+    if (source / "manifest.json").exists():
+        config = read_json(source / "manifest.json").get("provenance", {}).get("config")
+    elif (source / "config.json").exists():
+        config = read_json(source / "config.json").get("config")
+    else:
+        config = None
+    return config if isinstance(config, dict) else {}
+
+
 def _weights_file(source: Path) -> Path:
     """The file in a run or bundle folder that holds its weights."""
     if (source / "manifest.json").exists():

@@ -23,11 +23,14 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from fedkey.errors import UserError
+from fedkey.pieces import Pieces
 from fedkey_server.batches import Documents
 from fedkey_server.clipping import Clipped, clip
 from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
-from fedkey_server.own_text import own_documents
+from fedkey_server.objectives import INFILL
+from fedkey_server.objectives.infilling import rearranged
+from fedkey_server.own_text import own_documents, own_pieces
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.records import from_record, lend, record_in
 from fedkey_server.rounds import RoundsConfig, client_update
@@ -40,6 +43,9 @@ ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 
 SUMS = ("num-examples", "nll", "num-steps")
 """What a phone says of its training."""
+
+GAPS = 1
+"""Ends the seed of a round's gaps: not that by which its rows are drawn."""
 
 app = ClientApp()
 
@@ -78,10 +84,13 @@ def _work(message: Message, context: Context) -> Work:
     """Trains."""
     settings = record_in(message.content, CONFIG, ConfigRecord)
     phone = _phone(context, int(str(settings["phone"])))
-    documents = _documents(phone, context, settings)
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
+    documents = _documents(phone, context, settings)
+    if settings.get("objective") == INFILL:  # an older server says nothing of it
+        share, seed = float(str(settings["infill-share"])), (rounds.seed, round_number, phone, GAPS)
+        documents = rearranged(documents, _pieces(context), model.config.window, share, seed)
     model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
     report = client_update(
         model,
@@ -112,6 +121,13 @@ def _documents(phone: int, context: Context, settings: ConfigRecord) -> Document
     return phones.documents(owner)
 
 
+def _pieces(context: Context) -> Pieces:
+    """The tokenizer by which the phone's text was written down."""
+    if "diary" in context.node_config:
+        return own_pieces(Path(str(context.node_config["bundle"])))
+    return _tokenizer(str(context.run_config["data"]))
+
+
 def _phone(context: Context, named: int) -> int:
     """Which phone this node is: in a simulation the one that the server's message names."""
     return named if context.run_config["simulation"] else int(str(context.node_config["partition-id"]))
@@ -131,6 +147,11 @@ def _identity(message: Message, context: Context) -> Identity:
 @lru_cache(maxsize=4)
 def _phones(data: str) -> Phones:
     return Phones.load(Path(data) / PHONES_TEXT)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(data: str) -> Pieces:
+    return Pieces.open(Path(data) / "tokenizer.model")
 
 
 @lru_cache(maxsize=1)

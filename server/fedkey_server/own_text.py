@@ -53,6 +53,11 @@ def own_documents(diary: Path, bundle: Path, tokenizer: str, window: int) -> Doc
     )
 
 
+def own_pieces(bundle: Path) -> Pieces:
+    """The tokenizer of a keyboard's bundle, or of its registry's newest one."""
+    return _language(bundle_at(bundle)).pieces
+
+
 class _Language:
     """What of a bundle is needed to write text as its model reads it."""
 

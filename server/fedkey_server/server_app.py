@@ -30,6 +30,7 @@ from fedkey_server.client_app import flatten
 from fedkey_server.fleet import make_fleet
 from fedkey_server.identities import read_registry, simulated_registry
 from fedkey_server.model import Model
+from fedkey_server.objectives import CAUSAL, FROM_THE_LEFT, INFILL
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.private_average import PrivateAverage, accountant_for, private_average
 from fedkey_server.progress import track
@@ -40,7 +41,7 @@ from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.superlink import SuperLinkGrid
 from fedkey_server.train import initial_model, pick_device
-from fedkey_server.validation import VALIDATION_TEXT, validate, validation_rows
+from fedkey_server.validation import VALIDATION_TEXT, Examiner
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -78,6 +79,7 @@ def federate(
     """
     from fedkey_server.config import to_dict
 
+    config = as_started(config, init)
     rounds = config.rounds
     num_nodes = len(list(grid.get_node_ids()))
     if num_nodes < rounds.min_reports:
@@ -103,20 +105,28 @@ def federate(
     resumed = _resume(config, data, run, init)
     model, tally = resumed.model.to(device), resumed.tally
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
-    held_out = validation_rows(data, config.model.window, config.train.validation_rows, config.train.seed)
+    settings = config.train
+    examiner = Examiner(
+        settings.objective, data, config.model.window, settings.validation_rows, settings.seed
+    )
+    measure = partial(examiner.measure, model, settings.batch_rows, device)
     selection = _selection(config, data, num_nodes, private, resumed.fleet, simulation=simulation)
     strategy = SeededFedAvg(
         config, selection, resumed.state, private, resumed.name, registry, simulation=simulation
     )
-    settings = ConfigRecord(
+    told_phones = ConfigRecord(
         flatten(rounds, "rounds")
         | flatten(config.model, "model")
-        | {"z-penalty": config.train.z_penalty, "tokenizer": checkpoint.sha256(data / "tokenizer.model")}
+        | {
+            "z-penalty": settings.z_penalty,
+            "tokenizer": checkpoint.sha256(data / "tokenizer.model"),
+            "objective": settings.objective,
+            "infill-share": settings.infill_share,
+        }
     )
     measured: dict[str, float] = {}
     if resumed.step == 0:
-        before = validate(model, held_out, config.train.batch_rows, device)
-        checkpoint.append_metrics(run, {"step": 0} | before)
+        checkpoint.append_metrics(run, {"step": 0} | measure())
     last, spent = resumed.step, resumed.spent
     with track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
@@ -132,7 +142,7 @@ def federate(
                 break
             arrays = to_record(model.state_dict())
             told = partial(advance, round=number)
-            new_arrays = strategy.run_round(number, arrays, settings, grid, told)
+            new_arrays = strategy.run_round(number, arrays, told_phones, grid, told)
             result, is_changed = strategy.result, new_arrays is not None
             advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
             if new_arrays is not None:
@@ -152,7 +162,7 @@ def federate(
                 row["privacy"] = spent = private.line(number, strategy.update_norm).describe()
                 counters["private"] = private.counters()
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
-                measured = validate(model, held_out, config.train.batch_rows, device)
+                measured = measure()
                 row |= measured
                 advance(0, validation=measured["validation_loss"])
             # The line of metrics after the checkpoint that holds it: what a round released, nobody may see
@@ -168,11 +178,32 @@ def federate(
             f"({in_words(tally.failures)}); mend that, delete the run and start again."
         )
     final = {"step": last, **tally.counters()}
-    final |= measured or validate(model, held_out, config.train.batch_rows, device)
+    final |= measured or measure()
     if spent is not None:
         final["privacy"] = spent
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+def as_started(config: Config, init: Path) -> Config:
+    """The configuration with the objective that the phones train: the preset's, or that of the start model
+    if it learned to fill gaps and the preset says nothing of them, since it would forget.
+
+    Raises:
+        UserError: the objective is of no use to a keyboard.
+    """
+    train = config.train
+    if train.objective not in FROM_THE_LEFT:
+        raise UserError(
+            f"Phones predict from the left, which train.objective {train.objective} does not teach; "
+            f"set it to {' or '.join(FROM_THE_LEFT)}."
+        )
+    started = checkpoint.config_of(init).get("train", {})
+    if train.objective == CAUSAL and started.get("objective") == INFILL:
+        share = float(started.get("infill_share", train.infill_share))
+        log.info("phones fill gaps in %g of their text, as %s learned to", share, init)
+        return replace(config, train=replace(train, objective=INFILL, infill_share=share))
+    return config
 
 
 @dataclass

@@ -11,12 +11,14 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from fedkey.errors import UserError
+from fedkey.pieces import Pieces
 from fedkey_server import checkpoint
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app, flatten, unflatten
 from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model, ModelConfig
+from fedkey_server.objectives.infilling import rearranged
 from fedkey_server.phones import Phones
 from fedkey_server.rounds import RoundsConfig, client_update
 
@@ -77,6 +79,28 @@ def assert_reports(reply: Message, update: dict[str, torch.Tensor]) -> None:
 def test_a_phone_reports_what_its_local_training_gives(start: Model, config: Config, tiny_data: Path) -> None:
     reply = app(ask(start, config, 5), context_of(tiny_data, 5))
     assert_reports(reply, expected(start, config, tiny_data, 5))
+
+
+def test_a_phone_makes_gaps_in_its_own_text_by_run_round_and_phone(
+    start: Model, config: Config, tiny_data: Path
+) -> None:
+    pieces = Pieces.open(tiny_data / "tokenizer.model")
+    texts = Phones.load(tiny_data / "phones.npz").documents(5)
+    updates = []
+    for round_number in (3, 4):
+        message = ask(start, config, 5, round_number)
+        message.content.config_records[CONFIG].update({"objective": "infill", "infill-share": 0.75})
+        reply = app(message, context_of(tiny_data, 5))
+        seed = (config.rounds.seed, round_number, 5)
+        gaps = rearranged(texts, pieces, config.model.window, 0.75, (*seed, 1))
+        assert pieces.here_id in gaps.ids
+        model = Model(config.model)
+        model.load_state_dict(start.state_dict())
+        rounds = config.rounds.in_round(round_number)
+        update = client_update(model, gaps, rounds, 1e-3, np.random.default_rng(seed)).update
+        assert_reports(reply, update)
+        updates.append(update["model.norm.weight"])
+    assert not torch.equal(*updates)
 
 
 def test_an_update_and_sums_are_all_that_leaves_a_phone(

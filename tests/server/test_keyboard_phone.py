@@ -145,6 +145,20 @@ def test_an_idle_phone_trains_on_its_diary(scene: Scene, ask: Callable[..., Mess
     assert SECRET not in scene.said.getvalue()
 
 
+def test_a_phone_fills_gaps_of_its_diary_if_it_is_asked_to(scene: Scene, ask: Callable[..., Message]) -> None:
+    scene.say("idle")
+    asked: list[dict[str, Any]] = [{}, {"objective": "causal", "infill-share": 1.0}]
+    asked += 2 * [{"objective": "infill", "infill-share": 1.0}]
+    plain, causal, gaps, again = (
+        scene.phone.answer(ask(**each), 1).content.array_records[ARRAYS].to_torch_state_dict()
+        for each in asked
+    )
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, causal[name])
+        assert torch.equal(gaps[name], again[name])
+    assert any(not torch.equal(tensor, gaps[name]) for name, tensor in plain.items())
+
+
 def test_a_busy_phone_waits_for_its_owner_and_no_longer_than_the_round(
     scene: Scene, ask: Callable[..., Message]
 ) -> None:

@@ -94,6 +94,43 @@ def test_rounds_on_the_phones_lower_the_loss_on_authors_nobody_trains_on(
     assert checkpoint.load(run).step == 3
 
 
+def test_phones_fill_gaps_of_their_own_text_where_the_start_model_learned_to(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"  # as if it had been trained for gaps
+    shutil.copytree(tiny_run, start)
+    told = json.loads((start / "config.json").read_text())
+    told["config"]["train"] |= {"objective": "infill", "infill_share": 1.0}
+    (start / "config.json").write_text(json.dumps(told))
+    finals = {}
+    for name, init, objective in (
+        ("asked", tiny_run, {"objective": "infill", "infill_share": 1.0}),
+        ("started", start, {}),
+        ("causal", tiny_run, {}),
+    ):
+        changed = replace(config, train=replace(config.train, **objective))
+        finals[name] = federate(grid_over(tiny_data), changed, tiny_data, tmp_path / name, init)
+    before, *_ = rounds_of(tmp_path / "asked")
+    assert finals["asked"]["infill_loss"] < before["infill_loss"] - 0.05
+    assert "infill_loss" not in finals["causal"]
+    assert_equal_weights(tmp_path / "asked", tmp_path / "started")
+    asked, causal = weights_of(tmp_path / "asked"), weights_of(tmp_path / "causal")
+    assert not torch.equal(asked["model.norm.weight"], causal["model.norm.weight"])
+    written = json.loads((tmp_path / "started" / "config.json").read_text())["config"]["train"]
+    assert (written["objective"], written["infill_share"]) == ("infill", 1.0)
+
+
+@pytest.mark.parametrize("objective", ["masked", "permutation"])
+def test_objectives_that_no_keyboard_can_use_are_not_federated(
+    objective: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    config = replace(config, train=replace(config.train, objective=objective))
+    with pytest.raises(
+        UserError, match=rf"from the left, which train.objective {objective}.*causal or infill"
+    ):
+        federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", tiny_run)
+
+
 def test_a_federation_can_start_from_a_bundle(
     tiny_bundle: Path, tiny_data: Path, config: Config, tmp_path: Path
 ) -> None:

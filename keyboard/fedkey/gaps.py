@@ -69,7 +69,7 @@ class ReadsBehind(Protocol):
 
     @property
     def reads_behind(self) -> bool:
-        """Whether what stands behind the caret matters."""
+        """Whether what stands behind the caret matters to suggestions."""
 
     def suggest(self, context: str, typed: str, k: int = NUM_SHOWN, *, after: str = "") -> Shown:
         """The words most likely meant between `context` and `after` when `typed` stands already."""
@@ -98,6 +98,8 @@ class Answers(Sums):
     likely: Mended = Mended()
     latency: Latency = Latency()
     """Of the suggestions."""
+    latency_tapped: Latency = Latency()
+    """Of what is offered for a word that is tapped."""
 
     def after(self, letters: int) -> Recall:
         """Recall after so many letters."""
@@ -107,8 +109,9 @@ class Answers(Sums):
 
 @dataclass(frozen=True)
 class Gaps(Sums):
-    """What was shown at the gaps, asked in both ways; `both` stays empty of an engine that does not read what
-    stands behind the caret."""
+    """What was shown at the gaps, asked in both ways. An engine that does not read what stands behind the
+    caret is asked for no suggestions in the second way; what fits in place of a word it may judge by other
+    means."""
 
     left: Answers = Answers()
     both: Answers = Answers()
@@ -161,9 +164,9 @@ def grade_gaps(
     for message in messages:
         # One way through the whole message after the other: what the engine keeps of the text before is then
         # used again at the next word.
-        found = Gaps(left=_ask(engine, message, is_known, is_behind_read=False))
-        if engine.reads_behind:
-            found += Gaps(both=_ask(engine, message, is_known, is_behind_read=True))
+        left = _ask(engine, message, is_known, letters=LETTERS, is_told_behind=False)
+        letters = LETTERS if engine.reads_behind else ()
+        found = Gaps(left, _ask(engine, message, is_known, letters=letters, is_told_behind=True))
         totals[message.author] = totals.get(message.author, Gaps()) + found
     return totals
 
@@ -180,26 +183,35 @@ class _Between:
 
 
 def _ask(
-    engine: ReadsBehind, message: GappedMessage, is_known: Callable[[str], bool], *, is_behind_read: bool
+    engine: ReadsBehind,
+    message: GappedMessage,
+    is_known: Callable[[str], bool],
+    *,
+    letters: Sequence[int],
+    is_told_behind: bool,
 ) -> Answers:
     recalls = [Recall() for _ in LETTERS]
-    mended = dict.fromkeys(KINDS_OF_WRONG, Mended())
+    mended = {kind: Mended() for kind in KINDS_OF_WRONG}
     milliseconds: list[float] = []
+    tapped: list[float] = []
     for gap in message.gaps:
         context = message.earlier + message.message[: gap.start]
-        after = message.message[gap.start + len(gap.word) :] if is_behind_read else ""
+        after = message.message[gap.start + len(gap.word) :] if is_told_behind else ""
         known = is_known(gap.word)
         look = Look(_Between(engine, after), context, gap.word, milliseconds)
-        for letters in LETTERS:
-            if len(gap.word) > letters:
-                recalls[letters] += recall_of(look, gap.word, letters, known)
+        for typed in letters:
+            if len(gap.word) > typed:
+                recalls[typed] += recall_of(look, gap.word, typed, known)
         for kind in KINDS_OF_WRONG:
             wrong = getattr(gap, kind)
             if wrong is not None and known:
-                offered = engine.replacements(context, wrong, after, NUM_SHOWN).words
-                mended[kind] += _mended([word.lower() for word in offered], gap.word.lower())
+                offered = engine.replacements(context, wrong, after, NUM_SHOWN)
+                mended[kind] += _mended([word.lower() for word in offered.words], gap.word.lower())
+                tapped.append(offered.latency_ms)
     after_0, after_1, after_2 = recalls
-    return Answers(after_0, after_1, after_2, **mended, latency=Latency.of(milliseconds))
+    slipped, likely = (mended[kind] for kind in KINDS_OF_WRONG)
+    latencies = Latency.of(milliseconds), Latency.of(tapped)
+    return Answers(after_0, after_1, after_2, slipped, likely, *latencies)
 
 
 def _mended(offered: Sequence[str], right: str) -> Mended:
@@ -207,7 +219,7 @@ def _mended(offered: Sequence[str], right: str) -> Mended:
 
 
 def gaps_summary(by_author: Mapping[str, Gaps], *, reads_behind: bool) -> dict[str, Any]:
-    """The sums as plain numbers; the intervals are over authors. What was not asked is null: the answers from
+    """The sums as plain numbers; the intervals are over authors. What was not asked is null: suggestions from
     both sides, and their gain over those from the left, of what does not read behind the caret."""
     own = list(by_author.values())
     total = reduce(add, own, Gaps())
@@ -216,10 +228,14 @@ def gaps_summary(by_author: Mapping[str, Gaps], *, reads_behind: bool) -> dict[s
         "words": total.left.after_0.positions,
         "reads_behind": reads_behind,
         "recall": {str(letters): _recall(own, letters, reads_behind) for letters in LETTERS},
-        "replacements": {kind: _replacements(own, kind, reads_behind) for kind in KINDS_OF_WRONG},
+        "replacements": {kind: _replacements(own, kind) for kind in KINDS_OF_WRONG},
         "latency_ms": {
             "left": _latency(total.left.latency),
             "both": _latency(total.both.latency) if reads_behind else None,
+        },
+        "latency_tapped_ms": {
+            "left": _latency(total.left.latency_tapped),
+            "both": _latency(total.both.latency_tapped),
         },
     }
 
@@ -235,10 +251,10 @@ def _recall(own: Sequence[Gaps], letters: int, reads_behind: bool) -> dict[str, 
     return {"words": total.positions, "known_words": total.known} | compared(left, both, reads_behind)
 
 
-def _replacements(own: Sequence[Gaps], kind: str, reads_behind: bool) -> dict[str, Any]:
+def _replacements(own: Sequence[Gaps], kind: str) -> dict[str, Any]:
     left = _mended_ratios([getattr(each.left, kind) for each in own])
     both = _mended_ratios([getattr(each.both, kind) for each in own])
-    return {"words": int(sum(left["top_1"][1]))} | compared(left, both, reads_behind)
+    return {"words": int(sum(left["top_1"][1]))} | compared(left, both)
 
 
 def recall_ratios(recalls: Sequence[Recall]) -> dict[str, Ratio]:

@@ -168,13 +168,16 @@ def test_unknown_words_are_wrong_answers_and_are_not_tapped() -> None:
     assert engine.tapped == []
 
 
-def test_what_does_not_read_behind_is_asked_once() -> None:
-    engine = Prepared({}, reads_behind=False)
+def test_what_does_not_read_behind_suggests_from_the_left_alone() -> None:
+    engine = Prepared({("net", " him there"): "met"}, reads_behind=False)
     message = gapped("met him there", Gap(0, "met", slipped="net"))
     (found,) = grade_gaps(engine, [message], everything).values()
-    assert {after for _, _, after in engine.asked + engine.tapped} == {""}
-    assert found.both == Answers()
-    assert found.left.after_0.positions == 1
+    assert {after for _, _, after in engine.asked} == {""}
+    assert (found.left.after_0.positions, found.both.after_0) == (1, Recall())
+    # A word that is tapped it may judge by how the text goes on.
+    assert engine.tapped == [("", "net", ""), ("", "net", " him there")]
+    assert (found.left.slipped, found.both.slipped) == (Mended(1, 0, 0), Mended(1, 1, 1))
+    assert (found.both.latency.total, found.both.latency_tapped.total) == (0, 1)
 
 
 # ----------------------------------------------------------------------------------------------- the numbers
@@ -206,16 +209,25 @@ def test_sums_become_ratios_and_paired_differences() -> None:
     assert found["latency_ms"]["both"]["calls"] == 40
 
 
-def test_without_both_sides_there_is_one_table_and_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    found = gaps_summary({"ann": Gaps(answers(10, 2, 3))}, reads_behind=False)
+def test_without_both_sides_suggestions_have_one_row_and_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = Gaps(answers(10, 2, 3), Answers(slipped=Mended(10, 0, 5)))
+    found = gaps_summary({"ann": own}, reads_behind=False)
     assert found["recall"]["0"]["both"] is None
     assert found["recall"]["0"]["gain"] is None
     assert found["latency_ms"]["both"] is None
+    assert found["replacements"]["slipped"]["gain"]["top_3"]["value"] == pytest.approx(0.2)
     print_evaluation({"fedkey": {"infill": found}}, {})
-    printed = capsys.readouterr().out
-    assert "answers from the left alone" in " ".join(printed.split())
-    assert "both sides" not in printed.replace("from both sides", "")
-    assert "gained" not in printed
+    lines = capsys.readouterr().out.splitlines()
+    assert "it suggests from the left alone" in " ".join(" ".join(lines).split())
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert [row[1] for row in rows if row[0] == "0"] == ["from the left"]
+    assert [row[1] for row in rows if row[0] == "slipped"] == [
+        "from the left",
+        "both sides",
+        "gained, points",
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- command
@@ -238,6 +250,7 @@ def test_eval_measures_gaps_when_asked(
         assert list(measured["fedkey"]) == ["infill"]
         printed.append(measured["fedkey"]["infill"])
         latency = printed[-1].pop("latency_ms")
+        assert printed[-1].pop("latency_tapped_ms")["both"]["calls"] > 0
         assert latency["left"]["calls"] == latency["both"]["calls"] > 0
     assert printed[0] == printed[1]
 

@@ -383,7 +383,10 @@ def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
             "does not know count as wrong and case is ignored. [95 % interval over authors]"
         )
         if not own["reads_behind"]:
-            yield "This bundle does not read what stands behind the caret: it answers from the left alone."
+            yield (
+                "This bundle does not read what stands behind the caret: it suggests from the left alone, "
+                "and judges only by how the text goes on what fits in place of a word."
+            )
         recalls = [(letters, recall) for letters, recall in own["recall"].items() if recall["words"]]
         yield table(
             ("letters", "", "words", "top-1 %", "top-3 %", "MRR"),
@@ -420,24 +423,20 @@ def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
                 (kind, way, f"{mended['words']:,}", *_ratios(mended[key]))
                 for kind, mended in wrong
                 for key, way in WAYS.items()
-                if mended[key]
             ],
         )
-        if own["reads_behind"]:
-            yield table(
-                ("a wrong word is tapped", "", "first", "among three"),
-                [
-                    (kind, "gained, points", *_ratios(mended["gain"]))
-                    for kind, mended in wrong
-                    if mended["gain"]
-                ],
-            )
         yield table(
-            ("", *(f"p{percent} ms" for percent in GAP_PERCENTILES)),
+            ("a wrong word is tapped", "", "first", "among three"),
+            [(kind, "gained, points", *_ratios(mended["gain"])) for kind, mended in wrong if mended["gain"]],
+        )
+        asked = (("suggested", own["latency_ms"]), ("tapped", own["latency_tapped_ms"]))
+        yield table(
+            ("", "", *(f"p{percent} ms" for percent in GAP_PERCENTILES)),
             [
-                (way, *(f"{own['latency_ms'][key][f'p{percent}']:.1f}" for percent in GAP_PERCENTILES))
+                (what, way, *(f"{latency[key][f'p{percent}']:.1f}" for percent in GAP_PERCENTILES))
+                for what, latency in asked
                 for key, way in WAYS.items()
-                if own["latency_ms"][key]
+                if latency[key]
             ],
         )
 

@@ -9,7 +9,8 @@ Every run has the preset's shape, seed, rows and number of steps, and the same s
 goes on where it was. At every word of held-out messages with two words behind it the lexicon's words are
 ranked, as `word_scores.py` says: from the left alone by the causal model and by the one that learnt to fill
 gaps, and with what stands behind by the latter and by the two that always see both sides. All see the same
-text.
+text. `infill=1` fills gaps wherever it can, `infill=0.5` in half of the documents that allow it. Other runs
+of the same tokenizer, such as the one that ships, are asked as well where `--also RUN` names them.
 
 Speeds are of steps as they are trained, each the best of rounds in which the objectives take turns, because a
 busy machine slows down what happens to be measured. Padding is not counted.
@@ -41,6 +42,7 @@ from word_scores import (
     positions_of,
 )
 
+from fedkey.errors import UserError
 from fedkey.gaps import LETTERS, Answers, compared, gapped_messages, recall_ratios
 from fedkey.lexicon import Lexicon
 from fedkey.pieces import Pieces
@@ -50,11 +52,13 @@ from fedkey_server import checkpoint
 from fedkey_server.batches import BatchStream, Documents, pack
 from fedkey_server.config import Config, load
 from fedkey_server.model import IGNORE, Model
-from fedkey_server.objectives import CAUSAL, INFILL, MASKED, OBJECTIVES, PERMUTATION
+from fedkey_server.objectives import CAUSAL, INFILL, MASKED, PERMUTATION
 from fedkey_server.objectives.infilling import rearranged
 from fedkey_server.objectives.task import Task
 from fedkey_server.train import SERVER_TEXT, Trainer, train
 
+COMPARED = f"{CAUSAL},{INFILL}=0.5,{INFILL}=1,{MASKED},{PERMUTATION}"
+TOKENIZER = "tokenizer.model"
 ROUNDS = 3
 """In which a step of every objective is timed."""
 NUM_TIMED = 20_000
@@ -222,33 +226,48 @@ def main() -> None:
     parser.add_argument("--init", type=Path, metavar="RUN", help="run that all begin from (default: seeded)")
     parser.add_argument("--steps", type=int, metavar="N", help="of each run (default: the preset's)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in training")
-    parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="(default %(default)s)")
+    parser.add_argument("--objectives", default=COMPARED, metavar="NAMES", help="(default %(default)s)")
+    parser.add_argument("--also", type=Path, action="append", default=[], metavar="RUN", help="asked, too")
     parser.add_argument("--text", type=Path, help="held-out text (default: validation.jsonl of the data)")
     parser.add_argument("--max-words", type=int, default=3000, help="to ask about (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of words (default %(default)s)")
     parser.add_argument("--no-speeds", action="store_true", help="leave out how fast training is")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    overrides = [*arguments.set, *([f"train.num_steps={arguments.steps}"] if arguments.steps else [])]
-    configs = {
-        objective: load(arguments.preset, [*overrides, f"train.objective={objective}"])
-        for objective in arguments.objectives.split(",")
-    }
     data: Path = arguments.data
-    for objective, config in configs.items():
-        train(config, data, arguments.out / objective, init=arguments.init)
-    window = next(iter(configs.values())).model.window
+    overrides = [*arguments.set, *([f"train.num_steps={arguments.steps}"] if arguments.steps else [])]
+    configs = {name: config_of(name, arguments.preset, overrides) for name in arguments.objectives.split(",")}
+    for name, config in configs.items():
+        train(config, data, arguments.out / name, init=arguments.init)
+    runs = {name: arguments.out / name for name in configs} | {str(run): run for run in arguments.also}
     text = arguments.text or data / "validation.jsonl"
+    window = next(iter(configs.values())).model.window
     asked = ground(data, text, window, arguments.max_words, arguments.seed)
     measured: dict[tuple[str, str], ByAuthor] = {}
-    for objective in configs:
-        model = checkpoint.load(arguments.out / objective).model()
-        for told, by_author in measure(model, objective, asked).items():
-            measured[objective, told] = by_author
+    for name, run in runs.items():
+        model, objective = opened(run, data)
+        measured |= {(name, told): found for told, found in measure(model, objective, asked).items()}
     print(recall_table(measured))
     if not arguments.no_speeds:
         steps = next(iter(configs.values())).train.num_steps
         print(f"\n{cost_table(steps, speeds(configs, data))}")
+
+
+def config_of(name: str, preset: str, overrides: Sequence[str]) -> Config:
+    """The preset for an objective, behind whose name may stand the share of the documents with gaps."""
+    objective, _, share = name.partition("=")
+    shares = [f"train.infill_share={share}"] if share else []
+    return load(preset, [*overrides, *shares, f"train.objective={objective}"])
+
+
+def opened(run: Path, data: Path) -> tuple[Model, str]:
+    """A run's model and what it was trained for; `UserError` if it reads other pieces than `data`."""
+    found = checkpoint.load(run)
+    if (found.folder / TOKENIZER).read_bytes() != (data / TOKENIZER).read_bytes():
+        raise UserError(
+            f"{run} was made with another tokenizer than {data}; name the data it was trained on."
+        )
+    return found.model(), found.config.get("train", {}).get("objective", CAUSAL)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from objectives import Speed, cost_table, measure, order_of, reading, recall_table, speeds
 from word_scores import Head, Words, in_order
 
+from fedkey.errors import UserError
 from fedkey.gaps import Answers
 from fedkey.metrics import Recall
 from fedkey.pieces import Pieces
@@ -141,6 +142,20 @@ def test_costs_are_told_for_each_objective() -> None:
 # ------------------------------------------------------------------------------------------------ all of it
 
 
+def test_a_name_may_tell_the_share_of_gaps(small_overrides: list[str]) -> None:
+    train = objectives.config_of("infill=0.25", "tiny", small_overrides).train
+    assert (train.objective, train.infill_share) == (INFILL, 0.25)
+    assert objectives.config_of("masked", "tiny", small_overrides).train.objective == MASKED
+
+
+def test_a_run_of_another_tokenizer_is_one_sentence(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    model, objective = objectives.opened(tiny_run, tiny_data)
+    assert (model.config.vocab_size, objective) == (400, CAUSAL)
+    (tmp_path / "tokenizer.model").write_bytes(b"another")
+    with pytest.raises(UserError, match="another tokenizer"):
+        objectives.opened(tiny_run, tmp_path)
+
+
 def test_speeds_count_what_is_read_and_what_is_predicted(tiny_data: Path, small_overrides: list[str]) -> None:
     configs = {name: load("tiny", [*small_overrides, f"train.objective={name}"]) for name in (CAUSAL, MASKED)}
     found = speeds(configs, tiny_data, rounds=1)
@@ -159,17 +174,20 @@ def test_the_command_trains_asks_and_prints_and_does_nothing_twice(
     overrides = [*small_overrides, "train.validation_rows=4", "train.batch_rows=4"]
     options = [part for override in overrides for part in ("--set", override)]
     options += ["--data", str(tiny_data), "--out", str(tmp_path), "--steps", "2", "--max-words", "20"]
+    options += ["--objectives", "causal,infill=1,masked,permutation", "--also", str(tmp_path / "causal")]
     monkeypatch.setattr(sys, "argv", ["objectives.py", "tiny", *options, "--no-speeds"])
     objectives.main()
     table = capsys.readouterr().out
-    rows = re.findall(r"^\| (\w+) \| (the left|both sides) \| 0 \|", table, re.MULTILINE)
-    assert rows == [
+    rows = re.findall(r"^\| (\S+) \| (the left|both sides) \| 0 \| ([^|]*)(.*)", table, re.MULTILINE)
+    assert [row[:2] for row in rows] == [
         ("causal", "the left"),
-        ("infill", "the left"),
-        ("infill", "both sides"),
+        ("infill=1", "the left"),
+        ("infill=1", "both sides"),
         ("masked", "both sides"),
         ("permutation", "both sides"),
+        (str(tmp_path / "causal"), "the left"),
     ]
+    assert rows[-1][3].replace("+0.0 [+0.0, +0.0] ", " ") == rows[0][3]  # gains nothing over itself
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("done.json")}
     assert len(times) == 4
     objectives.main()

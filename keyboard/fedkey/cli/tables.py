@@ -378,9 +378,9 @@ def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
     for numbers in measured.values():
         own = numbers["infill"]
         yield (
-            f"Inside a text: {own['words']:,} words of {own['authors']:,} authors with {MIN_WORDS_BEHIND} "
-            "words and more behind them, asked from the left alone and from both sides. Words the lexicon "
-            "does not know count as wrong and case is ignored. [95 % interval over authors]"
+            f"Inside a text: {own['words']:,} words of {own['authors']:,} authors, each with "
+            f"{MIN_WORDS_BEHIND} words and more behind it. Words the lexicon does not know count as wrong "
+            "and case is ignored. [95 % interval over authors]"
         )
         if not own["reads_behind"]:
             yield (

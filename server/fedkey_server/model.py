@@ -256,8 +256,9 @@ class Model(nn.Module):
         return self.model.norm(x_btd)
 
     def _rows(self, mask: Mask, positions_bt: Tensor, x_btd: Tensor) -> Rows:
-        # Attention is torch's on the CPU, which wants the mask dense; linear attention never does.
-        if x_btd.device.type == "cpu" and self.config.attention != "linear":
+        # Attention is torch's on the CPU and of an order, and wants the mask dense; linear attention never.
+        is_torchs = x_btd.device.type == "cpu" or mask.dense_btt is not None
+        if is_torchs and self.config.attention != "linear":
             mask = mask.with_bias(x_btd.dtype)
         head_size, base = self.config.head_size, self.config.rope_base
         return Rows(mask, rotary_table(positions_bt, head_size, base, x_btd.dtype))

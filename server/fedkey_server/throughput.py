@@ -7,7 +7,8 @@ Counted are *model FLOPs* (PaLM, 2204.02311, appendix B): what the mathematics o
 for, however it is computed. A multiplication and an addition are two; backward counts twice the forward.
 Padding is no work, scores count for the pairs that may really see each other, the output matrix counts at
 graded positions only, nothing counts twice because it is computed twice, and Sophia's estimate of the
-curvature is overhead.
+curvature is overhead. Rows are counted as if read from the left, whatever the objective: one that looks to
+both sides sees up to twice the pairs, and the second stream of permutations is overhead, too.
 """
 
 from __future__ import annotations

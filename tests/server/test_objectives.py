@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,18 @@ def test_parts_of_a_step_hide_what_the_whole_step_hides(
         for parts in (1, 2)
     ]  # fmt: skip
     assert headline(final[0])[1] == pytest.approx(headline(final[1])[1], rel=2e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("objective", BOTH_SIDES)
+def test_training_on_a_gpu_lowers_the_loss(
+    objective: str, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    """In bf16, with the paths of attention that CUDA gets by default."""
+    overrides = [*small_overrides, "train.num_steps=40", "train.validate_every=10"]
+    final = train(load("tiny", [*overrides, f"train.objective={objective}"]), tiny_data, tmp_path / "run")
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert headline(final)[1] < headline(first)[1]
 
 
 def test_the_command_says_which_loss_it_is(

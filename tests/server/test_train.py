@@ -335,10 +335,12 @@ def test_a_profile_is_written_and_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # by torch itself
+@pytest.mark.parametrize("objective", ["causal", "masked", "permutation"])
 def test_a_compiled_model_learns_the_same(
-    tiny_data: Path, small_overrides: list[str], tmp_path: Path
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, objective: str
 ) -> None:
     overrides = [*small_overrides, *SHORT, "model.num_layers=1", "train.num_steps=6", "train.accumulate=2"]
+    overrides.append(f"train.objective={objective}")
     expected = train(load("tiny", overrides), tiny_data, tmp_path / "plain")
     found = train(load("tiny", [*overrides, "train.compile=true"]), tiny_data, tmp_path / "compiled")
     assert found == pytest.approx(expected, rel=1e-4)

@@ -290,6 +290,19 @@ def test_a_run_without_fleet_privacy_and_authors_says_so(tmp_path: Path) -> None
     assert [name for name, _ in figures.columns(record)] == ["round", "loss", "top-1", "asked", "reports"]
 
 
+def test_what_a_run_predicts_from_both_sides_stands_beside_what_it_predicts_from_the_left(
+    tmp_path: Path,
+) -> None:
+    gaps, masked = Run(tmp_path / "gaps", "train"), Run(tmp_path / "masked", "train")
+    gaps.add(
+        {"step": 8, "validation_loss": 5.0, "validation_top1": 0.25, "infill_loss": 4.0, "infill_top1": 0.5}
+    )
+    masked.add({"step": 8, "masked_loss": 4.0, "masked_top1": 0.5})
+    learnt = {"loss": "5.000", "at first": "5.000", "top-1": "25.0 %", "in gaps": "50.0 %"}
+    assert card(gaps.read(), "learning") == learnt
+    assert card(masked.read(), "learning") == {"masked": "50.0 %"}
+
+
 @pytest.mark.filterwarnings("ignore:divide by zero encountered in log1p")  # dp-accounting, of 20 phones
 def test_a_real_federation_of_a_fleet_has_every_chart(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path

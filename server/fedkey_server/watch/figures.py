@@ -149,6 +149,10 @@ class Card:
     """(name, figure)."""
 
 
+OTHER_EXAMS = (("in gaps", "infill_top1"), ("masked", "masked_top1"), ("permutation", "permutation_top1"))
+"""Shares of hits where both sides are seen, as `fedkey_server.validation` measures them."""
+
+
 def cards(record: Record) -> list[Card]:
     """What has come of the run so far."""
     if not record.is_federated:
@@ -163,6 +167,9 @@ def _learnt(record: Record) -> Card:
         lines += [("loss", f"{loss[-1]:.3f}"), ("at first", f"{loss[0]:.3f}")]
     if top_1:
         lines += [("top-1", percent(top_1[-1]))]
+    for label, name in OTHER_EXAMS:
+        values = series(record, figure(name)).values
+        lines += [(label, percent(values[-1]))] if values else []
     for label, number in (("1st decile", 1), ("9th decile", 9)):
         values = series(record, decile(number)).values
         lines += [(label, percent(values[-1]))] if values else []

@@ -165,3 +165,10 @@ def headline(measured: dict[str, Any]) -> tuple[str, float, float]:
     first = next(name for name in measured if name.endswith("_loss") and name != "train_loss")
     name = first.removesuffix("_loss")
     return name, measured[first], measured[f"{name}_top1"]
+
+
+def in_words(measured: dict[str, Any]) -> str:
+    """The figures of a run's end for people."""
+    name, loss, top_1 = headline(measured)
+    said = f"{name} loss {loss:.3f} nats per piece, top-1 {top_1:.1%} of pieces"
+    return said + (f", {measured['infill_top1']:.1%} of those in gaps" if "infill_top1" in measured else "")

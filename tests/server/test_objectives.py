@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,15 +256,28 @@ def test_training_on_a_gpu_lowers_the_loss(
     assert headline(final)[1] < headline(first)[1]
 
 
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("masked", r"2 steps, masked loss \d+\.\d{3} nats per piece, top-1 \d+\.\d% of pieces\n"),
+        ("infill", r"2 steps, validation loss .*, top-1 \d+\.\d% of pieces, \d+\.\d% of those in gaps\n"),
+    ],
+)
 def test_the_command_says_which_loss_it_is(
-    tiny_data: Path, small_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    objective: str,
+    said: str,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    overrides = [*small_overrides, "train.num_steps=2", "train.validation_rows=2", "train.objective=masked"]
-    options = [part for each in overrides for part in ("--set", each)]
+    overrides = [*small_overrides, "train.num_steps=2", "train.validation_rows=2"]
+    options = [part for each in (*overrides, f"train.objective={objective}") for part in ("--set", each)]
     folders = ["--data", str(tiny_data), "--run", str(tmp_path / "run")]
     assert run_command("fedkey-server", "", SUBCOMMANDS, arguments=["train", "tiny", *options, *folders]) == 0
-    assert "2 steps, masked loss " in capsys.readouterr().out
-    assert "validation_loss" not in checkpoint.read_json(tmp_path / "run" / "done.json")
+    assert re.search(said, capsys.readouterr().out)
+    final = checkpoint.read_json(tmp_path / "run" / "done.json")
+    assert ("validation_loss" in final) == (objective == "infill")
 
 
 @pytest.mark.parametrize("objective", BOTH_SIDES)

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey_server.grid import InProcessGrid
     from fedkey_server.phones import PHONES_TEXT, Phones
     from fedkey_server.server_app import federate
+    from fedkey_server.validation import in_words
 
     use_threads(arguments)
     config = load_config(arguments)
@@ -47,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "
         f"{final['reports']} reports, {_failures(final['failures'])}, {final['local_steps']} local steps, "
-        f"validation loss {final['validation_loss']:.3f} nats per piece, "
-        f"top-1 {final['validation_top1']:.1%} of pieces"
+        f"{in_words(final)}"
     )
     return 0
 

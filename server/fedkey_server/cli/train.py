@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains and says how it went."""
     from fedkey_server.parallel import together
     from fedkey_server.train import train
-    from fedkey_server.validation import headline
+    from fedkey_server.validation import in_words
 
     use_threads(arguments)
     num_steps = None if arguments.steps_of is None else _local_steps(arguments.steps_of)
@@ -65,11 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not processes.is_first:
         return 0
-    name, loss, top_1 = headline(final)
-    print(
-        f"{arguments.run}: {final['step']} steps, {name} loss {loss:.3f} nats per piece, "
-        f"top-1 {top_1:.1%} of pieces"
-    )
+    print(f"{arguments.run}: {final['step']} steps, {in_words(final)}")
     return 0
 
 

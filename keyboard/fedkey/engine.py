@@ -214,6 +214,7 @@ class Engine:
         self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
         self._word_numbers: dict[str, int | None] = {}
         self._last: Accepted | None = None
+        self._has_mended = False  # by the last word that was accepted
         self._kept: tuple[str, str] | None = None
 
     @classmethod
@@ -258,6 +259,7 @@ class Engine:
             self._personal.close()
             self._personal, self.notice = other._personal, other.notice
             self._last, self._kept = other._last, other._kept
+            self._has_mended = other._has_mended
             self._lay_out(other.layout)
 
     def use_layout(self, layout: Layout) -> None:
@@ -488,7 +490,14 @@ class Engine:
     # -------------------------------------------------------------------------------------- telling
 
     def accept(
-        self, context: str, typed: str, word: str, *, private: bool = False, after: str = ""
+        self,
+        context: str,
+        typed: str,
+        word: str,
+        *,
+        private: bool = False,
+        after: str = "",
+        told_after: str | None = None,
     ) -> Accepted:
         """Tells the engine that `word` now stands after `context`: taken from the suggestions, typed to its
         end, or put there by a correction. It is remembered.
@@ -501,6 +510,8 @@ class Engine:
             word: what stands now; may be several words, or an emoji.
             private: nothing is remembered.
             after: everything behind the word, see `suggest`; the model then reads the word in front of it.
+            told_after: if `typed` is a word that stood there, and had been accepted itself, the context of
+                then: it is remembered once less, and `undo` gives it back exactly.
 
         Raises:
             UserError: the memory's file failed; the word is not remembered, and all else went well.
@@ -510,12 +521,15 @@ class Engine:
         gap = " " if context[-1:].isalnum() and word[:1].isalnum() else ""
         with self._lock:
             self._take_back_half_of_address(context)
-            self._last = None
+            self._last, self._has_mended = None, False
             try:
                 # What stands because a correction was taken back was remembered then.
                 is_kept = self._kept == (context, normalise(word).lower())
                 if not private and not is_kept:
-                    self._remember(context + gap, typed, word, after)
+                    if told_after is not None:
+                        old = words_before(told_after)
+                        self._has_mended = self._personal.take_back(old, typed)
+                    self._remember(context + gap, typed, word, after, goes_on=self._has_mended)
                     self._last = accepted
             finally:
                 self._habits = None
@@ -537,8 +551,10 @@ class Engine:
         with self._lock, self._changing_memory():
             if accepted == self._last:
                 self._personal.undo()
-                # The beginning of a word that was taken is no word to be kept.
-                if is_word(letters) and not normalise(accepted.word).lower().startswith(letters.lower()):
+                # The beginning of a word that was taken is no word to be kept, and what was remembered of a
+                # word that was replaced is there again.
+                is_literal = not self._has_mended and is_word(letters)
+                if is_literal and not normalise(accepted.word).lower().startswith(letters.lower()):
                     self._personal.keep_literal(letters, words_before(accepted.context))
             self._kept = accepted.context, letters.lower()
             self._last = None
@@ -902,11 +918,10 @@ class Engine:
         number = self._number(surface)
         return self.pieces.encode_unit(surface) if number is None else self.lexicon.pieces(number)
 
-    def _remember(self, context: str, typed: str, word: str, after: str) -> None:
-        """Observes each word of what now stands."""
+    def _remember(self, context: str, typed: str, word: str, after: str, *, goes_on: bool) -> None:
+        """Observes each word of what now stands; `goes_on` as for `Personal.observe`."""
         word = normalise(word)
         is_taken = normalise(typed).lower() != word.lower()
-        goes_on = False
         for unit, start in units_with_places(word):
             before = f"{context}{word[:start]}" if start else context
             if not is_word(unit) or is_inside_address(before):

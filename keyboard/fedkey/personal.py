@@ -73,6 +73,9 @@ LEARNED_VOTES = 8
 MIN_LETTERS_FOR_EDIT = 3
 """With fewer letters, one mistyped letter makes nearly any word of any."""
 
+ONCE_OR_LESS = 1.5
+"""Counts fade, so that what came twice never counts for quite two."""
+
 _ANY, _START, _OTHER = 0, -1, -2
 """Numbers of what is no word before a word: nothing asked, a sentence's start, a word not remembered."""
 
@@ -214,6 +217,65 @@ class Personal:
         typed twice in all is known and pinned: it is never corrected again, however long it is not used.
         """
         return self._observe(context_words, word, None, None, accepted=False, restored=True)
+
+    def take_back(self, context_words: Sequence[str], word: str) -> bool:
+        """The owner mended a word that had been observed: it came once less, after these words. What came
+        once only is as if it had never come.
+
+        The word put in its place is to be observed with `goes_on`; `undo` then takes back both.
+
+        Args:
+            context_words: as they were when the word was observed.
+            word: as it stood in the text.
+
+        Returns:
+            Whether it was remembered.
+        """
+        self._last = None
+        found = None if self._is_paused else self._store.find(normalise(word).lower())
+        if found is None:
+            return False
+        number, row = found
+        with self._store.writing() as before:
+            state = self._store.state()
+            once = strength_now(state.words_seen)
+            if row.typed <= 1 and not row.is_pinned:
+                num_lost = len(self._store.mentions(number))
+                self._remove(number)
+                state = state._replace(
+                    total=strength_less(state.total, row.strength),
+                    num_words=state.num_words - 1,
+                    num_ngrams=state.num_ngrams - num_lost,
+                )
+            else:
+                num_lost = sum(
+                    self._come_once_less((*each, number), once) for each in self._contexts(context_words)
+                )
+                typed = max(row.typed - 1, 0)
+                less = row._replace(
+                    strength=strength_less(row.strength, once),
+                    typed=typed,
+                    restored=min(row.restored, typed),
+                    is_known=row.is_known and (row.is_pinned or not row.is_new or typed >= 2),
+                )
+                self._store.put("words", (number,), less)
+                others = strength_less(state.total, row.strength)
+                state = state._replace(
+                    total=strength_sum(others, less.strength), num_ngrams=state.num_ngrams - num_lost
+                )
+            self._store.put("state", (0,), state)
+            version = self._store.foreign_writes()
+        self._last, self._last_version = before, version
+        return True
+
+    def _come_once_less(self, ngram: Ngram, once: float) -> int:
+        """Returns how many n-grams there are less."""
+        strength = self._store.ngram_strength(ngram)
+        if strength == NEVER:
+            return 0
+        is_gone = 2.0 ** (strength - once) < ONCE_OR_LESS
+        self._store.put("ngrams", ngram, None if is_gone else (strength_less(strength, once),))
+        return int(is_gone)
 
     def undo(self) -> bool:
         """Takes back the last `observe`, with those that it went on from, or `keep_literal`, exactly.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedkey import Engine
+from fedkey.engine import Accepted
 from fedkey.errors import UserError
 from fedkey.personal import LearnedWord
 
@@ -304,6 +305,7 @@ TYPIST = """
 import sys
 from pathlib import Path
 from fedkey import Engine
+from fedkey.engine import Accepted
 
 engine = Engine.open(sys.argv[1], memory=Path(sys.argv[2]))
 assert engine.notice is None
@@ -349,3 +351,42 @@ def test_a_kill_between_words_leaves_a_memory_that_opens(
         assert len([word for word in learned(engine) if len(word) > 1]) == total
         assert engine.suggest("", f"b{name}"[:3], 5).words
         engine.close()
+
+
+# ----------------------------------------------------------------------------------------------- mending
+
+
+def mend(engine: Engine, before: str, old: str, new: str, after: str = "") -> Accepted:
+    """Puts a word in place of one that was written, as a keyboard tells of it."""
+    return engine.accept(before, old, new, after=after, told_after=before)
+
+
+def test_a_mistake_that_is_mended_is_never_learned(engine: Engine) -> None:
+    for _ in range(3):
+        write(engine, "see you latr now")
+        mend(engine, "see you ", "latr", "later", " now")
+    assert "latr" not in learned(engine)
+    assert not engine.knows("latr")
+    assert {each.word: each.count for each in engine.words_learned()}["later"] == 3
+
+
+def test_mending_that_is_taken_back_leaves_the_memory_as_it_was(engine: Engine) -> None:
+    write(engine, "see you latr now")
+    before = engine.words_learned()
+    engine.undo(mend(engine, "see you ", "latr", "later", " now"))
+    assert engine.words_learned() == before
+    engine.accept("see you ", "latr", "latr")  # it is finished once more, and was remembered already
+    assert engine.words_learned() == before
+
+
+def test_a_word_that_was_not_told_of_is_not_taken_back(engine: Engine) -> None:
+    write(engine, "form")
+    engine.accept("it came ", "form", "from", after=" there")
+    assert {"form", "from"} <= learned(engine)
+
+
+def test_mending_privately_changes_nothing(engine: Engine) -> None:
+    write(engine, "see you latr")
+    before = engine.words_learned()
+    engine.accept("see you ", "latr", "later", told_after="see you ", private=True)
+    assert engine.words_learned() == before

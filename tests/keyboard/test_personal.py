@@ -570,6 +570,81 @@ def test_words_that_came_at_one_stroke_are_taken_back_at_one(
     assert not memory.undo()
 
 
+# ------------------------------------------------------------------------------------------- mending
+
+
+def test_a_mistake_that_was_mended_is_as_if_it_had_never_come(memory: Personal, tmp_path: Path) -> None:
+    type_text(memory, "see you later", lexicon_form=None)
+    text = exported(memory, tmp_path).replace('"words_seen": 3', '"words_seen": 4')
+    for _ in range(3):
+        memory.observe(("see", "you"), "latre")
+        assert memory.take_back(("see", "you"), "latre")
+        assert not memory.knows("latre")
+    assert [each.word for each in memory.words()] == ["later", "see", "you"]
+    assert "latre" not in exported(memory, tmp_path)
+    assert len(exported(memory, tmp_path).splitlines()) == len(text.splitlines())
+    assert not memory.take_back(("see", "you"), "latre")
+
+
+def test_a_word_that_came_more_often_comes_once_less(memory: Personal) -> None:
+    type_text(memory, "fill the", accepted=True)
+    for before in ("fill", "the"):
+        memory.observe((before,), "well", accepted=True)
+        memory.observe((before,), "form")
+    assert memory.knows("form")
+    assert memory.take_back(("the",), "form")
+    counts = [(each.word, each.count, each.is_known) for each in memory.words()]
+    assert counts == [("well", 2, True), ("fill", 1, True), ("form", 1, False), ("the", 1, True)]
+    memory.observe(("", "so"), "form", lexicon_form="form")
+    assert memory.knows("form")
+    # After the words where it was mended it is not expected any more.
+    assert memory.log_probs(("fill",), ["form"])[0] > memory.log_probs(("the",), ["form"])[0] + 1
+    memory.learn("form")
+    for _ in range(3):
+        memory.take_back(("", "so"), "form")
+    assert memory.knows("form")
+
+
+@pytest.mark.usefixtures("little_room")
+@FILES
+@given(HISTORIES, st.sampled_from(WORDS), observations())
+def test_a_mended_word_and_the_one_put_for_it_are_taken_back_at_one(
+    tmp_path: Path, history: list[Step], mended: str, last: Step
+) -> None:
+    memory = Personal.open(None)
+    for step in history:
+        step(memory)
+    before, text = answers(memory), exported(memory, tmp_path)
+    was_remembered = memory.take_back(("never",), mended)
+    assert was_remembered == any(each.word.lower() == mended.lower() for each in before[-2])  # type: ignore[attr-defined]
+    put = memory.observe(("never",), "well", lexicon_form="well", goes_on=was_remembered)
+    assert memory.undo() == (was_remembered or put)
+    assert answers(memory) == before
+    assert exported(memory, tmp_path) == text
+
+
+@pytest.mark.usefixtures("little_room")
+@FILES
+@given(HISTORIES, st.sampled_from(WORDS))
+def test_a_memory_is_in_order_after_any_word_was_taken_back(
+    tmp_path: Path, history: list[Step], mended: str
+) -> None:
+    memory = Personal.open(None)
+    for step in history:
+        step(memory)
+    memory.take_back(("hello",), mended)
+    state = memory._store.state()
+    assert state.num_words == len(memory.words())
+    assert state.num_ngrams == memory._store.count_ngrams()
+    counted = memory._store.word_strengths()
+    if counted:
+        assert 2.0**state.total == pytest.approx(sum(2.0**each for each in counted), rel=1e-6, abs=1e-6)
+    copy = Personal.open(None)
+    exported(memory, tmp_path)
+    copy.import_from(tmp_path / "export.jsonl")
+    assert copy.words() == memory.words()
+
+
 def test_a_stroke_that_another_process_wrote_into_is_not_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     with contextlib.closing(Personal.open(path)) as one, contextlib.closing(Personal.open(path)) as other:

@@ -11,6 +11,11 @@ What was put in place of typed letters, because the writer took it or as a corre
 something else is put or the text up to it is changed. Letters that were brought back are meant, and are not
 corrected again in this message.
 
+Inside a text the space that stands there is used: a space typed before another one steps over it, and what is
+written next brings a space of its own behind it. So a sentence can be mended in any place, and what stands
+around that place keeps exactly one space. A word that the caret comes to is picked: it is what a suggestion
+replaces, as long as nothing is written.
+
 A message may have several lines. To the engine a line break is what stands between two messages, because the
 model was trained on nothing else that ends a line: the lines above are context, and a new one begins a
 sentence. It takes the place of the space after a word, and no space is owed behind it.
@@ -19,6 +24,7 @@ sentence. It takes the place of the space after a word, and no space is owed beh
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fedkey.text import default_gap, is_word, units_with_places
@@ -92,6 +98,11 @@ class Draft:
         swap: what was put last in place of letters, as long as it can be taken back.
         is_just_corrected: whether nothing was pressed since the character that brought the correction, or
             since the word was drawn.
+        picked: the word that the caret was moved to, where other words can take its place; None once anything
+            is written.
+        room_at: behind a space that was stepped over, or in the place of deleted words: what is written there
+            in front of something brings a space behind it, which goes again with the last of it. None if
+            there is no such place.
     """
 
     text: str = ""
@@ -101,10 +112,13 @@ class Draft:
     literals: frozenset[str] = frozenset()
     swap: Swap | None = None
     is_just_corrected: bool = False
+    picked: Place | None = None
+    room_at: int | None = None
 
     def __post_init__(self) -> None:
         assert 0 <= self.caret <= len(self.text)
         assert self.accepted_end is None or 0 <= self.accepted_end <= self.caret
+        assert self.room_at is None or 0 <= self.room_at <= self.caret
 
     @property
     def typed(self) -> str:
@@ -114,15 +128,28 @@ class Draft:
     @property
     def word(self) -> str:
         """All letters of the word at the caret, which are what a suggestion replaces: to mend a word is to go
-        back into it. Empty where `typed` is."""
+        back into it. Empty where `typed` is, unless the word is picked."""
         return self.text[self._word_start : self._word_end]
+
+    @property
+    def at(self) -> Place:
+        """`word`, and where it stands."""
+        return Place(self._word_start, self.word)
 
     @property
     def before(self) -> str:
         """The text before the word being typed, as the engine wants it: with the space that a word accepted
         here would get."""
         start = self._word_start
-        return self.text[:start] + (" " if start == self.caret and self._owes_space else "")
+        is_owed = self.picked is None and start == self.caret and self._owes_space
+        return self.text[:start] + (" " if is_owed else "")
+
+    @property
+    def after(self) -> str:
+        """The text behind the word being typed, up to the end of its line, as the engine wants it: with the
+        space that a word accepted here would get. Empty where nothing but space stands there."""
+        rest = self.text[self._word_end :].partition("\n")[0]
+        return self._space_before(rest, self.text[: self._word_start] + "a") + rest if rest.strip() else ""
 
     @property
     def finished_word(self) -> str | None:
@@ -133,9 +160,10 @@ class Draft:
     @property
     def correctable(self) -> Place | None:
         """The word at the caret, if a correction may take its place: not if it was begun in front of another
-        one, and not if it is meant literally."""
+        one, not if it is meant literally, and not if the caret came back to it: it was seen as it stands."""
         typed = self.typed
-        if typed != self.finished_word or self.is_in_front or typed in self.literals:
+        is_settled = self.is_in_front or self.picked is not None or typed in self.literals
+        if typed != self.finished_word or is_settled:
             return None
         return Place(self._word_start, typed)
 
@@ -156,6 +184,8 @@ class Draft:
 
     @property
     def _word_start(self) -> int:
+        if self.picked is not None:
+            return self.picked.start
         if self.accepted_end is not None:
             return self.caret
         before = _straight(self.text[: self.caret])
@@ -170,6 +200,8 @@ class Draft:
 
     @property
     def _word_end(self) -> int:
+        if self.picked is not None:
+            return self.picked.end
         if self._word_start == self.caret or self.is_in_front:
             return self.caret
         for unit, place in units_with_places(_straight(self.text)):
@@ -182,6 +214,12 @@ class Draft:
         """Whether a new word at the caret needs a space before it that is not there."""
         before = self.text[: self.caret]
         return before != "" and not before[-1].isspace() and _is_gap(before, "a")
+
+    def _space_before(self, rest: str, head: str) -> str:
+        """The space that a word accepted at the end of `head` gets before the rest of the text; none where
+        it takes the place of another word, since what stands around that one was meant so."""
+        is_apart = rest == "" or rest[0].isspace() or self.picked is not None
+        return "" if is_apart or not _is_gap(head, rest) else " "
 
 
 # ------------------------------------------------------------------------------------------- writing
@@ -202,15 +240,21 @@ def _insert(draft: Draft, characters: str) -> Draft:
         draft, characters = _insert_in_open_gap(draft, characters[0]), characters[1:]
     if not characters:
         return draft
-    text, caret = draft.text, draft.caret
-    follows_word = _is_letter(text[caret : caret + 1])
+    head, rest = draft.text[: draft.caret], draft.text[draft.caret :]
+    if characters == " " and rest[:1] == " ":
+        return _rewritten(draft, draft.text, len(head) + 1, room_at=len(head) + 1)
+    is_space, room_at = characters[-1].isspace(), draft.room_at
+    behind = " " if room_at == draft.caret and rest and not rest[0].isspace() and not is_space else ""
+    if is_space or (room_at == draft.caret and not behind):
+        room_at = None
     return _rewritten(
         draft,
-        text[:caret] + characters + text[caret:],
-        caret + len(characters),
-        is_in_front=follows_word
+        head + characters + behind + rest,
+        len(head + characters),
+        is_in_front=_is_letter((behind + rest)[:1])
         and _continues_word(characters[-1])
         and (draft.is_in_front or not draft.typed),
+        room_at=room_at,
     )
 
 
@@ -221,7 +265,8 @@ def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
         # It is the space that was given, or the one that already follows, or comes in its place.
         is_dash = tail != "" and not default_gap("a", tail) and not default_gap(tail, "a")
         settled = (f"{word} {tail}" if is_dash else _joined(word, tail)) + character
-        return _rewritten(draft, settled + rest.removeprefix(" "), len(settled))
+        room_at = len(settled) if character == " " == rest[:1] else None
+        return _rewritten(draft, settled + rest.removeprefix(" "), len(settled), room_at=room_at)
     # Only the units tell whether a letter begins a word or ends an emoticon (":D", "<3").
     unit, start = units_with_places(tail + character)[-1]
     if not _is_letter(unit[0]):
@@ -240,8 +285,9 @@ def paste(draft: Draft, text: str) -> Draft:
 def accept(draft: Draft, word: str) -> Draft:
     """Puts a suggestion, of one word or several, in place of the word being typed, with a space behind it.
 
-    The caret inside a word replaces all of it. At the end of the text the space is written; before other text
-    the caret stays at the word, so that whatever is typed there finds the space it needs and no second one.
+    The caret inside a word replaces all of it, and nothing around a word that is picked. At the end of the
+    text the space is written; before other text the caret stays at the word, so that whatever is typed there
+    finds the space it needs and no second one.
     """
     start, end = draft._word_start, draft._word_end
     rest = draft.text[end:]
@@ -249,15 +295,21 @@ def accept(draft: Draft, word: str) -> Draft:
     swap = Swap(Place(start, head[start:]), draft.text[start:end], before=_alone(draft))
     if not rest:
         return Draft(f"{head} ", len(head) + 1, len(head), literals=draft.literals, swap=swap)
-    space = "" if rest[0].isspace() or not _is_gap(head, rest) else " "
-    return Draft(head + space + rest, len(head), len(head), literals=draft.literals, swap=swap)
+    return Draft(
+        head + draft._space_before(rest, head) + rest,
+        len(head),
+        len(head),
+        literals=draft.literals,
+        swap=swap,
+    )
 
 
 def put_emoji(draft: Draft, emoji: str) -> Draft:
     """Puts an emoji behind the word at the caret or, between words, where the caret is; apart from its
     neighbours, as an accepted word would be."""
     end = draft._word_end
-    behind = replace(draft, caret=end, accepted_end=end if draft.typed else draft.accepted_end)
+    accepted_end = end if draft.word else draft.accepted_end
+    behind = replace(draft, caret=end, accepted_end=accepted_end, picked=None)
     accepted = accept(behind, emoji)
     assert accepted.swap is not None
     return replace(accepted, swap=replace(accepted.swap, before=_alone(draft)))
@@ -281,7 +333,18 @@ def backspace(draft: Draft) -> Draft:
             if shorter == word and not rest:
                 shorter += " "
             return _rewritten(draft, shorter + rest, len(shorter), len(word))
-    return _without(draft, _previous(draft.text, draft.caret), draft.caret)
+    start = _previous(draft.text, draft.caret)
+    if draft.room_at == draft.caret:
+        # As if the caret stood between two spaces.
+        if draft.text[start : draft.caret] == " ":
+            return _rewritten(draft, draft.text, start)
+        return _without_words(draft, start)
+    if draft.room_at is None:
+        return _without(draft, start, draft.caret)
+    rest = draft.text[draft.caret :]
+    if start <= draft.room_at:
+        rest = rest.removeprefix(" ")
+    return _rewritten(draft, draft.text[:start] + rest, start, room_at=min(start, draft.room_at))
 
 
 def delete(draft: Draft) -> Draft:
@@ -292,12 +355,28 @@ def delete(draft: Draft) -> Draft:
 def delete_word(draft: Draft) -> Draft:
     """Deletes from the caret back to the start of the word or punctuation before it; at the start of a line,
     the break before it."""
-    return _without(draft, max(word_left(draft).caret, _deletable_line(draft)), draft.caret)
+    return _without_words(draft, max(word_left(draft).caret, _deletable_line(draft)))
 
 
 def clear(draft: Draft) -> Draft:
     """Deletes everything before the caret on its line; at the start of a line, the break before it."""
-    return _without(draft, _deletable_line(draft), draft.caret)
+    return _without_words(draft, _deletable_line(draft))
+
+
+def _without_words(draft: Draft, start: int) -> Draft:
+    """Deletes from the caret back. Of two spaces around what is gone one is left, and none before
+    punctuation; what is written there instead finds the space it needs."""
+    head, rest = draft.text[:start], draft.text[draft.caret :]
+    if draft.room_at == draft.caret:
+        rest = f" {rest}"
+    word = head.removesuffix(" ")
+    if rest[:1] not in ("", "\n") and start < draft.caret:
+        if word not in (head, "") and not word[-1].isspace() and (rest[0] == " " or _closes(rest)):
+            return _rewritten(draft, word + rest, len(word), len(word))
+        is_open = head == "" or head[-1].isspace() or not _is_gap(head, "a")
+        if rest[0] == " " and is_open:
+            return _rewritten(draft, head + rest[1:], start, room_at=start)
+    return _without(draft, start, draft.caret)
 
 
 def _deletable_line(draft: Draft) -> int:
@@ -312,7 +391,13 @@ def _without(draft: Draft, start: int, end: int) -> Draft:
 
 
 def _rewritten(
-    draft: Draft, text: str, caret: int, accepted_end: int | None = None, *, is_in_front: bool = False
+    draft: Draft,
+    text: str,
+    caret: int,
+    accepted_end: int | None = None,
+    *,
+    is_in_front: bool = False,
+    room_at: int | None = None,
 ) -> Draft:
     """The draft with another text. What was put last can still be taken back if it and all before it stayed
     the same."""
@@ -321,7 +406,7 @@ def _rewritten(
         end = swap.put.end
         if text[:end] != draft.text[:end] or _is_letter(text[end : end + 1]):
             swap = None
-    return Draft(text, caret, accepted_end, is_in_front, draft.literals, swap)
+    return Draft(text, caret, accepted_end, is_in_front, draft.literals, swap, room_at=room_at)
 
 
 # ------------------------------------------------------------------------------------- correcting
@@ -349,7 +434,9 @@ def correct(draft: Draft, place: Place, word: str) -> Draft:
     shift = len(word) - len(place.letters)
     before = None
     if draft.caret == place.end + 1:
-        letters = draft.text[: place.end] + draft.text[draft.caret :]
+        # The character that brought it was put in, or stepped over a space that stood there.
+        is_put_in = draft.room_at != draft.caret
+        letters = draft.text[: place.end] + draft.text[draft.caret if is_put_in else place.end :]
         before = Draft(letters, place.end, literals=draft.literals | {place.letters})
     return Draft(
         text,
@@ -359,6 +446,8 @@ def correct(draft: Draft, place: Place, word: str) -> Draft:
         draft.literals,
         Swap(Place(place.start, word), place.letters, is_correction=True, is_marked=True, before=before),
         is_just_corrected=before is not None,
+        picked=None if draft.picked is None else replace(draft.picked, start=draft.picked.start + shift),
+        room_at=None if draft.room_at is None else draft.room_at + shift,
     )
 
 
@@ -370,13 +459,24 @@ def undo(draft: Draft) -> Draft:
         return draft
     literals = draft.literals | {swap.typed} if swap.typed else draft.literals
     if not swap.is_correction and swap.before is not None:
-        put = put_emoji if swap.before.typed and not swap.typed else accept
+        put = put_emoji if swap.before.word and not swap.typed else accept
         accepted = put(swap.before, swap.put.letters.removeprefix(" "))
         if (accepted.text, accepted.caret) == (draft.text, draft.caret):
             return replace(swap.before, literals=literals)
+        if accepted.text == draft.text and swap.before.after:
+            # The caret has moved, and stays where it is in the text around.
+            text, caret = swap.before.text, draft.caret
+            if caret > swap.put.start:
+                caret = max(len(text) - len(draft.text) + caret, swap.put.start + len(swap.typed))
+            return place(Draft(text, literals=literals), caret)
     head, tail = draft.text[: swap.put.start], draft.text[swap.put.end :]
     caret = draft.caret - swap.put.end
-    if not swap.typed and tail[:1] == " " and (not head or head[-1].isspace()):
+    is_put_in = swap.before is not None and swap.before.text[swap.before._word_end :][:1] not in (
+        "",
+        " ",
+        "\n",
+    )
+    if not swap.typed and tail[:1] == " " and (not head or head[-1].isspace() or is_put_in):
         # Of the spaces around what is gone, one is left.
         tail, caret = tail[1:], caret - 1
     text = head + swap.typed + tail
@@ -392,6 +492,11 @@ def undo(draft: Draft) -> Draft:
 
 def follow(old: Draft, new: Draft, place: Place) -> Place | None:
     """Where letters of one draft stand in the next one; None if they were edited."""
+    return followed(old, new, [place])[0]
+
+
+def followed(old: Draft, new: Draft, places: Sequence[Place]) -> list[Place | None]:
+    """`follow` for several places."""
     start = 0
     shorter = min(len(old.text), len(new.text))
     while start < shorter and old.text[start] == new.text[start]:
@@ -399,11 +504,15 @@ def follow(old: Draft, new: Draft, place: Place) -> Place | None:
     end = 0
     while end < shorter - start and old.text[-1 - end] == new.text[-1 - end]:
         end += 1
-    if place.end <= start:
-        return place
-    if place.start >= len(old.text) - end:
-        return replace(place, start=place.start + len(new.text) - len(old.text))
-    return None
+    shift = len(new.text) - len(old.text)
+    return [
+        each
+        if each.end <= start
+        else replace(each, start=each.start + shift)
+        if each.start >= len(old.text) - end
+        else None
+        for each in places
+    ]
 
 
 def _stands(draft: Draft, place: Place) -> bool:
@@ -423,11 +532,39 @@ def _alone(draft: Draft) -> Draft:
 
 
 def place(draft: Draft, caret: int) -> Draft:
-    """Puts the caret somewhere, or as near as the text allows."""
+    """Puts the caret somewhere, or as near as the text allows. A word in which it stands then, or behind
+    which, is picked; but not where the line ends with the word, because there it is written on."""
     caret = min(max(caret, 0), len(draft.text))
     while 0 < caret < len(draft.text) and _continues_character(draft.text, caret):
         caret -= 1
-    return replace(draft, caret=caret, accepted_end=None, is_in_front=False, is_just_corrected=False)
+    moved = replace(
+        draft,
+        caret=caret,
+        accepted_end=None,
+        is_in_front=False,
+        is_just_corrected=False,
+        picked=None,
+        room_at=None,
+    )
+    start, end = moved._word_start, moved._word_end
+    if draft.text[caret : caret + 1] in ("", "\n") or not is_word(_straight(draft.text[start:end])):
+        return moved
+    return replace(moved, picked=Place(start, draft.text[start:end]))
+
+
+def point(draft: Draft, caret: int) -> Draft:
+    """Puts the caret where somebody pointed. The word whose letter stands there is picked, be it the first
+    one."""
+    moved = place(draft, caret)
+    for unit, start in units_with_places(_straight(moved.text)):
+        if start == moved.caret and is_word(unit):
+            return replace(moved, picked=Place(start, moved.text[start : start + len(unit)]))
+    return moved
+
+
+def leave(draft: Draft) -> Draft:
+    """The word that is picked stays as it is; otherwise as `keep`."""
+    return keep(draft) if draft.picked is None else replace(draft, picked=None)
 
 
 def left(draft: Draft) -> Draft:
@@ -517,6 +654,12 @@ def _is_gap(before: str, after: str) -> bool:
     if _QUOTE in (first[0], last[0]):
         return before[before.rfind("\n") + 1 :].count(_QUOTE) % 2 == 0
     return last != "'" and default_gap(last, first)
+
+
+def _closes(rest: str) -> bool:
+    """Whether a text begins with punctuation that belongs to the word before it, and to that alone."""
+    first = units_with_places(_straight(rest))[0][0]
+    return not default_gap("a", first) and default_gap(first, "a")
 
 
 def _straight(text: str) -> str:

@@ -39,10 +39,16 @@ class GatedEngine(Engine):
         self.gate = threading.Event()
         self.gate.set()
         self.asked: list[tuple[str, str]] = []
+        self.asked_before: list[str] = []
+        """What stood behind the word each time."""
+        self.replaced: list[str] = []
+        """The words, of those asked about, that were written already."""
         self.told: list[tuple[str, str, str]] = []
+        self.told_before: list[str] = []
         self.taken_back: list[Accepted] = []
         self.privacy: set[bool] = set()
         self.prepared: dict[str, Suggestions] = {}
+        self.prepared_instead: dict[str, Suggestions] = {}
 
     def prepare(
         self,
@@ -60,18 +66,47 @@ class GatedEngine(Engine):
         log_probs = (-1.0, *(-9.0 for _ in words[1:]))
         self.prepared[typed] = Suggestions(words, log_probs, autocorrect, 1.0)
 
-    def suggest(self, context: str, typed: str, k: int = 3, *, private: bool = False) -> Suggestions:  # type: ignore[override]
-        self.asked.append((context, typed))
-        self.privacy.add(private)
-        assert self.gate.wait(20)
+    def prepare_instead(self, written: str, *words: str) -> None:
+        """Answers so wherever words are wanted in place of this one."""
+        self.prepared_instead[written] = Suggestions(words, (0.0,) * len(words), None, 1.0, literal=written)
+
+    def suggest(  # type: ignore[override]
+        self, context: str, typed: str, k: int = 3, *, private: bool = False, after: str = ""
+    ) -> Suggestions:
+        self._ask(context, typed, after, private)
         if typed in self.prepared:
             return self.prepared[typed]
-        return super().suggest(context, typed, k, private=private)
+        return super().suggest(context, typed, k, private=private, after=after)
 
-    def accept(self, context: str, typed: str, word: str, *, private: bool = False) -> Accepted:
-        self.told.append((context, typed, word))
+    def replacements(
+        self, context: str, word: str, after: str, k: int = 3, *, private: bool = False
+    ) -> Suggestions:
+        self.replaced.append(word)
+        self._ask(context, word, after, private)
+        if word in self.prepared_instead:
+            return self.prepared_instead[word]
+        return super().replacements(context, word, after, k, private=private)
+
+    def _ask(self, context: str, word: str, after: str, private: bool) -> None:
+        self.asked.append((context, word))
+        self.asked_before.append(after)
         self.privacy.add(private)
-        return super().accept(context, typed, word, private=private)
+        assert self.gate.wait(20)
+
+    def accept(
+        self,
+        context: str,
+        typed: str,
+        word: str,
+        *,
+        private: bool = False,
+        after: str = "",
+        told_after: str | None = None,
+    ) -> Accepted:
+        self.told.append((context, typed, word))
+        self.told_before.append(after)
+        self.privacy.add(private)
+        return super().accept(context, typed, word, private=private, after=after, told_after=told_after)
 
     def undo(self, accepted: Accepted) -> None:
         self.taken_back.append(accepted)
@@ -100,9 +135,9 @@ def words(app: KeyboardApp) -> tuple[str, ...]:
     return tuple(offer.text for offer in offers if offer is not None)
 
 
-def words_for(engine: Engine, context: str, typed: str) -> tuple[str, ...]:
+def words_for(engine: Engine, context: str, typed: str, after: str = "") -> tuple[str, ...]:
     """The words that the strip should show."""
-    offers = offered(engine.suggest(context, typed), typed, may_correct=True)[:NUM_WORDS]
+    offers = offered(engine.suggest(context, typed, after=after), typed, may_correct=True)[:NUM_WORDS]
     return tuple(offer.text for offer in offers if offer is not None)
 
 

@@ -641,7 +641,7 @@ async def test_a_bundle_refused_while_loading_closes_the_app_with_the_sentence(t
 async def test_an_engine_that_breaks_down_closes_the_app_with_a_sentence_that_keeps_the_draft_to_itself(
     app: KeyboardApp, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(context: str, typed: str, private: bool) -> Suggestions:
+    def break_down(context: str, typed: str, private: bool, after: str) -> Suggestions:
         raise MemoryError("no room for the next layer\nat some address")
 
     async with app.run_test() as pilot:
@@ -725,10 +725,10 @@ async def test_the_newest_message_is_in_view_and_older_ones_can_be_scrolled_to(a
 
 async def test_suggestions_are_for_the_word_at_the_caret(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
-        await pilot.press(*"se you", *["left"] * 4)
+        await pilot.press(*"s you", *["left"] * 4, "e")
         assert text(app) == "se| you"
         await settled(pilot)
-        assert words(app) == words_for(engine, "", "se")
+        assert words(app) == words_for(engine, "", "se", " you")
         word = words(app)[0]
         await pilot.press("tab")
         assert text(app) == f"{word}| you"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from fedkey import draft as writing
 from fedkey.draft import Draft, Place, accept, backspace, context, correct, follow, insert, place, send, undo
-from fedkey.text import is_word, normalise, units_with_places
+from fedkey.text import default_gap, is_word, join, normalise, units_with_places
 
 KEYS: dict[str, Callable[[Draft], Draft]] = {
     "back": backspace,
@@ -253,6 +254,60 @@ GOLDEN = [
     ("hi{🙂}so{undo}", "hi so|"),
     ("hi you{top}{right}{🙂}{undo}", "h|i you"),
     ("{🙂}{undo}", "|"),
+    # Inside a text a space is neither doubled nor lost, whatever is written, taken or deleted there.
+    ("one three{word left}{left} two", "one two| three"),
+    ("one three{word left}{left} two ", "one two |three"),
+    ("one three{word left}{left} two and ", "one two and |three"),
+    ("one three{word left}{left} ", "one |three"),
+    ("one three{word left}{left}  two", "one  two|three"),
+    ("one three{word left}{left} {back}", "one| three"),
+    ("one three{word left}{left} tw{back}{back}", "one |three"),
+    ("one three{word left}{left} tw{back}{back}{back}", "one| three"),
+    ("one three{word left}{left} {=two}", "one two| three"),
+    ("one three{word left}{left} {🙂}", "one 🙂| three"),
+    ("one three{word left}{left} {=two} {=and} ", "one two and |three"),
+    ("one three{word left}{left} {=two}{undo}", "one |three"),
+    ("one three{word left}{left} ({=two})", "one (two)| three"),
+    ("one three{word left}{left},", "one,| three"),
+    ("thnks you{home}{right}{right}{=thanks} to", "thanks to| you"),
+    ("thnks you{home}{right}{right}{=thanks} {back}", "thanks| you"),
+    ("one three{word left}{left} wrld {wrld>world}", "one world |three"),
+    ("one three{word left}{left} wrld {wrld>world}{back}", "one wrld| three"),
+    ("one three{word left}{left} wrld so{wrld>world}", "one world so| three"),
+    ("one two three{word left}{left}{delete word}", "one| three"),
+    ("one two three{word left}{left}{delete word}too", "one too| three"),
+    ("one two three{word left}{left}{delete word},", "one,| three"),
+    ("one two three{word left}{left}{delete word} ", "one |three"),
+    ("one two three{word left}{left}{delete word}{=too}", "one too| three"),
+    ("one two three{word left}{left}{delete word}{delete word}", "|three"),
+    ("one two three{word left}{left}{delete word}{delete word}{=No}", "No| three"),
+    ("one two three{word left}{left}{delete word}{delete word}to", "to| three"),
+    ("one two, three{word left}{left}{left}{delete word}", "one|, three"),
+    ("one two, three{word left}{left}{left}{delete word}too", "one too|, three"),
+    ("one two-three{word left}{left}{delete word}", "one |-three"),
+    ("one (two three{word left}{left}{delete word}", "one (|three"),
+    ("one (two three{word left}{left}{delete word}to", "one (to| three"),
+    ("one (two three{word left}{left}{delete word}{back}", "one| three"),
+    ("one two three{word left}{left}{clear}", "|three"),
+    ("one\ntwo three{word left}{left}{clear}to", "one\nto| three"),
+    ("one two\nthree{word left}{left}{delete word}", "one |\nthree"),
+    ("one two three{word left}{delete word}", "one |three"),
+    # A word that the caret comes to is replaced, and what stands around it stays as it is.
+    ("one too, three{word left}{left}{left}{=two}", "one two|, three"),
+    ("one (too) three{word left}{left}{left}{=two}", "one (two|) three"),
+    ("one too:) no{top}{word right}{word right}{=two}", "one two|:) no"),
+    ("one.too{left}{=two}", "one.two |"),
+    ("see yuo latr now{top}{word right}{word right}{=you}", "see you| latr now"),
+    ("see yuo latr now{top}{word right}{word right}{=you}{word right}{=later}", "see you later| now"),
+    ("see yuo now{top}{word right}{word right}{=you}{undo}", "see yuo| now"),
+    ("see yuo now{top}{word right}{word right}{=you}{end}{undo}", "see yuo now|"),
+    ("see yuo now{top}{word right}{word right}{=you}{top}{undo}", "|see yuo now"),
+    ("see yuo now{top}{word right}{word right}{=you} to{undo}", "see yuo to| now"),
+    ("see yuo now{top}{word right}{word right}{=all of you}", "see all of you| now"),
+    ("see yuo now{top}{word right}{word right}{🙂}", "see yuo 🙂| now"),
+    ("see alot now{top}{word right}{word right} ", "see alot |now"),
+    ("(three{word left}{=two}{end}{undo}", "(three|"),
+    ("(three{word left}{=two}{end}!{undo}", "(three!|"),
     # Emoji and phrases are taken like words.
     ("tha{=thanks}{=🙂}", "thanks 🙂 |"),
     ("tha{=thanks}{=🙂}so", "thanks 🙂 so|"),
@@ -360,6 +415,83 @@ def test_only_a_word_typed_to_its_end_and_not_meant_literally_may_be_corrected(
 )
 def test_suggestions_are_for_all_of_a_word_in_which_the_caret_stands(keys: str, word: str) -> None:
     assert type_keys(keys).word == word
+
+
+@pytest.mark.parametrize(
+    ("keys", "after"),
+    [
+        ("", ""),
+        ("see you", ""),
+        ("see you  {left}", ""),
+        ("see you{home}", " see you"),
+        ("see you{word left}{left}", " you"),
+        ("see you{word left}", " you"),  # what is written here will stand apart from it
+        ("see you{word left}th", " you"),
+        ("see, you{home}{right}", ", you"),
+        ("one\ntwo{top}{right}", ""),
+        ("one\ntwo three{word left}{left}", " three"),
+        ("one two\nthree{top}{right}", " two"),
+        ("see you{word left}{=all}", " you"),
+        ("one two three{word left}{left}{delete word}{delete word}", " three"),
+    ],
+)
+def test_the_engine_is_told_what_stands_behind_the_word(keys: str, after: str) -> None:
+    assert type_keys(keys).after == after
+
+
+@pytest.mark.parametrize(
+    ("keys", "picked"),
+    [
+        ("see you later{word left}{left}", "you"),
+        ("see you later{word left}{left}{left}{left}", "you"),
+        ("see you later{word left}{word left}", None),  # in front of it another word is begun
+        ("see you later{left}", "later"),
+        ("see you later{left}{right}", None),  # at the end of the text writing goes on
+        ("see you\nlater{top}{end}", None),
+        ("see you {left}", "you"),
+        ("see you later", None),
+        ("see you later{word left}{left}s", None),
+        ("see you later{word left}{left}{back}", None),
+        ("see you later{word left}{left}{=us}", None),
+        ("see you later{word left}{left}{=us}{undo}", "you"),
+        ("at 2024 or so{word left}{left}{word left}{left}", None),
+        ("so :) ok{word left}{left}", None),
+        ("don’t go{word left}{left}{left}", "don’t"),
+        ("wrld see you{word left}{left}{wrld>world}", "see"),
+    ],
+)
+def test_a_word_that_the_caret_comes_to_is_picked_until_something_is_written(
+    keys: str, picked: str | None
+) -> None:
+    draft = type_keys(keys)
+    assert (draft.picked and draft.picked.letters) == picked
+    if draft.picked is not None:
+        assert draft.text[draft.picked.start : draft.picked.end] == picked
+        assert (draft.word, draft.correctable) == (picked, None)
+
+
+@pytest.mark.parametrize(
+    ("caret", "picked", "taken"),
+    [
+        (0, "see", "we| you, ok"),
+        (4, "you", "see we|, ok"),
+        (6, "you", "see we|, ok"),
+        (7, "you", "see we|, ok"),
+    ],
+)
+def test_to_point_at_any_letter_of_a_word_picks_it(caret: int, picked: str, taken: str) -> None:
+    draft = writing.point(Draft("see you, ok"), caret)
+    assert draft.picked is not None
+    assert (draft.picked.letters, draft.caret) == (picked, caret)
+    assert draft.before + draft.word + draft.after == "see you, ok"
+    assert shown(accept(draft, "we")) == taken
+    assert undo(accept(draft, "we")) == replace(draft, literals=frozenset({picked}))
+
+
+def test_a_word_that_is_left_is_replaced_no_more_and_may_be_corrected_still() -> None:
+    left = writing.leave(writing.point(Draft("see you"), 4))
+    assert (left.picked, left.word, left.literals) == (None, "", frozenset())
+    assert writing.leave(Draft("wrld", 4)).correctable is None
 
 
 def test_characters_that_go_on_bring_no_correction() -> None:
@@ -603,3 +735,97 @@ def test_what_stands_before_and_behind_an_edit_is_followed(draft: Draft, other: 
     after = Draft(f"wrld {other.text} hwo")
     assert follow(Draft(text), after, Place(0, "wrld")) == Place(0, "wrld")
     assert follow(Draft(text), after, Place(len(text) - 3, "hwo")) == Place(len(after.text) - 3, "hwo")
+
+
+# ------------------------------------------------------------------------------ properties of mending
+
+plain_words = st.sampled_from(["one", "two", "thanks", "don't", "I", "Zürich", "ok"])
+units = st.lists(
+    st.one_of(plain_words, plain_words, st.sampled_from([",", ".", "?", "(", ")", "🙂", ":)", "-"])),
+    max_size=8,
+)
+messages = units.map(join)
+moves = st.sampled_from([place, writing.point])
+
+
+def is_well_spaced(text: str) -> bool:
+    """Whether no space is doubled, none stands before closing punctuation, and words stand apart."""
+    found = units_with_places(text)
+    return "  " not in text and not any(
+        text[start - 1 : start] == " " and not default_gap("a", unit) and default_gap(unit, "a")
+        for unit, start in found
+    )
+
+
+@given(messages, st.integers(0, 60), moves, st.sampled_from(["you", "a lot", "see you soon", "I'm"]))
+def test_whatever_is_taken_the_text_around_it_stays_one_space_apart(
+    message: str, caret: int, move: Callable[[Draft, int], Draft], word: str
+) -> None:
+    # Nobody begins a word within an emoticon.
+    assume(all(is_word(unit) for unit, at in units_with_places(message) if at < caret < at + len(unit)))
+    draft = move(Draft(message), caret)
+    start = draft.caret if draft.picked is None else draft.picked.start
+    start = min(start, draft.caret - len(draft.typed))
+    head, tail = message[:start], message[start + len(draft.word) :]
+    taken = accept(draft, word)
+    assert taken.text.startswith(head)
+    assert taken.text.endswith(tail)
+    put = taken.text[len(head) : len(taken.text) - len(tail)]
+    assert put.strip(" ") == word
+    assert is_well_spaced(taken.text)
+    if draft.picked is not None:
+        assert put == (word if tail else f"{word} ")
+    undone = undo(taken)
+    assert (undone.text, undone.caret, undone.picked) == (message, draft.caret, draft.picked)
+
+
+@given(messages, st.integers(0, 60), moves, st.integers(0, 60), st.sampled_from(["you", "a lot"]))
+def test_taking_back_after_the_caret_went_elsewhere_gives_the_very_text(
+    message: str, caret: int, move: Callable[[Draft, int], Draft], elsewhere: int, word: str
+) -> None:
+    draft = move(Draft(message), caret)
+    assume(draft.after)
+    taken = accept(draft, word)
+    undone = undo(place(taken, elsewhere))
+    assert undone.text == message
+    assert 0 <= undone.caret <= len(message)
+
+
+@given(
+    st.lists(plain_words, min_size=2, max_size=5),
+    st.integers(0, 3),
+    st.lists(st.tuples(st.sampled_from(["typed", "taken", "corrected"]), plain_words), max_size=4),
+    st.booleans(),
+)
+def test_words_written_between_others_stand_one_space_apart_however_they_are_written(
+    message: list[str], after: int, written: list[tuple[str, str]], ends_with_space: bool
+) -> None:
+    after = min(after, len(message) - 2)
+    draft = place(Draft(" ".join(message)), len(" ".join(message[: after + 1])))
+    is_open = False
+    for how, word in written:
+        if not is_open:
+            draft = insert(draft, " ")
+        if how == "taken":
+            draft, is_open = accept(draft, word), True
+            continue
+        letters = "wrld" if how == "corrected" else word
+        draft, is_open = type_keys(letters, draft), False
+        if how == "corrected":
+            start = draft.caret - len(letters)
+            draft, is_open = correct(insert(draft, " "), Place(start, letters), word), True
+    if ends_with_space and not (written and written[-1][0] == "corrected"):
+        draft = insert(draft, " ")
+    expected = [*message[: after + 1], *(word for _, word in written), *message[after + 1 :]]
+    assert draft.text == " ".join(expected)
+
+
+@given(messages, st.integers(0, 60))
+def test_a_deleted_word_leaves_no_space_too_many_and_can_be_written_again(message: str, caret: int) -> None:
+    found = [(unit, start, start + len(unit)) for unit, start in units_with_places(message) if is_word(unit)]
+    assume(found)
+    unit, _, end = found[caret % len(found)]
+    assume(message[end:] != "" and is_well_spaced(message))
+    deleted = writing.delete_word(place(Draft(message), end))
+    assert is_well_spaced(deleted.text)
+    assert type_keys(unit, deleted).text == message

@@ -38,10 +38,12 @@ class GatedEngine(Engine):
         self.gate.set()
         self.contexts: list[str] = []
 
-    def trace(self, context: str, path: object, k: int = 3, *, private: bool = False) -> Suggestions:
+    def trace(
+        self, context: str, path: object, k: int = 3, *, private: bool = False, after: str = ""
+    ) -> Suggestions:
         self.contexts.append(context)
         assert self.gate.wait(20)
-        return super().trace(context, path, k, private=private)
+        return super().trace(context, path, k, private=private, after=after)
 
 
 @pytest.fixture

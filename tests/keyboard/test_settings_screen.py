@@ -26,10 +26,12 @@ pytestmark = pytest.mark.skipif(
 class Eager(Engine):
     """The real engine, which for these letters corrects and offers an emoji in any case."""
 
-    def suggest(self, context: str, typed: str, k: int = 3, *, private: bool = False) -> Suggestions:  # type: ignore[override]
+    def suggest(  # type: ignore[override]
+        self, context: str, typed: str, k: int = 3, *, private: bool = False, after: str = ""
+    ) -> Suggestions:
         if typed == "wrld":
             return Suggestions(("world", "word"), (0.0, 0.0), "world", 1.0, None, ("🌍",))
-        return super().suggest(context, typed, k, private=private)
+        return super().suggest(context, typed, k, private=private, after=after)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from fedkey.settings import Settings
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.glass_box import GlassBox
 from fedkey.ui.keypad import Keypad
-from fedkey.ui.messages import Noticed
+from fedkey.ui.messages import CaretPlaced, Noticed
 
 Prepare = Callable[[Pilot[str]], Awaitable[None]]
 Compare = Callable[..., bool]
@@ -134,6 +134,35 @@ def test_pages(snap_compare: Compare, engine: GatedEngine, key: str) -> None:
         await pilot.pause()
 
     assert pictured(snap_compare, engine, prepare, (80, 30))
+
+
+def replacing(engine: GatedEngine) -> Prepare:
+    """Comes back to a word that was mistaken."""
+    engine.prepare_instead("form", "from", "for", "with")
+
+    async def prepare(pilot: Pilot[str]) -> None:
+        await writing("I got it form my sister")(pilot)
+        typing = pilot.app.typing  # type: ignore[attr-defined]
+        typing.on_caret_placed(CaretPlaced(11))
+        await settled(pilot)
+        await wait_for(pilot, lambda: "⇄ from" in screen_text(pilot.app))  # type: ignore[arg-type]
+        await pilot.pause()
+
+    return prepare
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24)], ids=lambda size: "x".join(map(str, size)))
+def test_a_word_that_is_written_can_be_replaced(
+    snap_compare: Compare, engine: GatedEngine, size: tuple[int, int]
+) -> None:
+    assert pictured(snap_compare, engine, replacing(engine), size)
+
+
+def test_it_can_be_seen_without_colours(
+    snap_compare: Compare, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pictured(snap_compare, engine, replacing(engine), (60, 20))
 
 
 def test_signs_instead_of_letters(snap_compare: Compare, engine: GatedEngine) -> None:

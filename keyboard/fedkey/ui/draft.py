@@ -1,7 +1,7 @@
 """The message being written, with a caret that is always in view.
 
-In: a `fedkey.draft.Draft`. Out: wrapped lines, a new correction underlined, and the place in the text where
-the mouse clicked. Next stop: `fedkey.ui.suggestions`.
+In: a `fedkey.draft.Draft`. Out: wrapped lines, a new correction and a word that can be replaced underlined,
+and the place in the text where the mouse clicked. Next stop: `fedkey.ui.suggestions`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ class DraftView(Widget):
     """Shows the draft; grows with it up to the height its style allows, then scrolls with the caret."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"draft--caret", "draft--ghost", "draft--placeholder"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "draft--caret",
+        "draft--ghost",
+        "draft--picked",
+        "draft--placeholder",
+    }
 
     draft: reactive[Draft] = reactive(Draft())
     placeholder: reactive[str] = reactive("Message")
@@ -52,6 +57,7 @@ class DraftView(Widget):
         caret_style = self.get_visual_style("draft--caret") + Style(reverse=True)
         # Told from what is typed without colours, too.
         ghost_style = self.get_visual_style("draft--ghost") + Style(italic=True)
+        picked_style = self.get_visual_style("draft--picked") + Style(underline=True, bold=True)
         if not text:
             rest = (self.placeholder[1:], self.get_visual_style("draft--placeholder"))
             return Content.assemble((self.placeholder[:1], caret_style), rest)
@@ -62,10 +68,12 @@ class DraftView(Widget):
             has_caret = (start, end) == with_caret
             shown = text[start:end].removesuffix("\n")
             line = Content(shown + (" " if has_caret and caret - start == len(shown) else ""))
-            marked = self.draft.marked
-            if marked is not None and marked.start < end and marked.end > start:
-                span = max(marked.start - start, 0), min(marked.end, end) - start
-                line = line.stylize(Style(underline=True), *span)
+            for place, style in (
+                (self.draft.marked, Style(underline=True)),
+                (self.draft.picked, picked_style),
+            ):
+                if place is not None and place.start < end and place.end > start:
+                    line = line.stylize(style, max(place.start - start, 0), min(place.end, end) - start)
             if has_caret:
                 if ghost := self.ghost_in_view:
                     line = Content.assemble(line[: caret - start], (ghost, ghost_style))

@@ -21,10 +21,12 @@ from textual.binding import Binding, BindingType
 from textual.reactive import var
 
 from fedkey import draft as writing
+from fedkey import told as telling
 from fedkey.draft import Draft, Place
 from fedkey.layout import QWERTY, Layout
 from fedkey.settings import DEFAULTS, Settings
 from fedkey.taps import Tap
+from fedkey.told import Told
 from fedkey.touched import Touched, follow, touches
 from fedkey.ui.clipboard import copy
 from fedkey.ui.drawn_words import DrawnWords
@@ -96,14 +98,19 @@ class DraftingScreen(WatchedScreen):
         super().__init__()
         self.set_reactive(DraftingScreen.key_layout, layout)
         self._touched = Touched()
+        self._told = Told()
+        # Of the word that was replaced last, to be known again when that is taken back.
+        self._told_before: str | None = None
         self.drawn_words = DrawnWords(self)
         self._revision = 0
         # What is put in place of letters is numbered, so that the engine knows what is taken back.
         self._swaps = 0
         self._last_swap = 0
         self._picked_emoji: tuple[str, ...] = ()
-        # Words whose correction may still come, by the number it would have.
+        # Words whose correction may still come, by the number it would have, and those that were replaced
+        # meanwhile.
         self._finished: dict[int, Place] = {}
+        self._replaced: set[int] = set()
 
     @property
     def is_unremembered(self) -> bool:
@@ -120,10 +127,10 @@ class DraftingScreen(WatchedScreen):
 
     def action_dismiss_suggestions(self) -> None:
         """Hides the suggestions, and those on their way, until the text changes. Nothing unseen is put in:
-        the letters stand as they are."""
+        the letters stand as they are, and so does a word that could be replaced."""
         self._revision += 1
         self.shown = None
-        self.draft = writing.keep(self.draft)
+        self.draft = writing.leave(self.draft)
 
     def _ask(self) -> None:
         self._revision += 1
@@ -135,6 +142,8 @@ class DraftingScreen(WatchedScreen):
             self.is_private,
             touches(self._touched, self.key_layout),
             is_explained=self.shows_glass_box,
+            after=self.draft.after,
+            is_replacing=self.draft.picked is not None,
         )
         self.post_message(Asked(question))
 
@@ -143,9 +152,13 @@ class DraftingScreen(WatchedScreen):
         return writing.context(self.messages, self.draft)
 
     def _shown_for_here(self) -> Answered | None:
-        """What is shown, unless the text before the word at the caret is not the one it was shown for."""
-        shown = self.shown
-        return shown if shown is not None and shown.question.context == self._context_here else None
+        """What is shown, unless the text around the word at the caret is not the one it was shown for, or
+        what was wanted of that word was something else."""
+        if self.shown is None:
+            return None
+        asked, draft = self.shown.question, self.draft
+        is_here = (asked.context, asked.after) == (self._context_here, draft.after)
+        return self.shown if is_here and asked.is_replacing == (draft.picked is not None) else None
 
     @property
     def is_answered(self) -> bool:
@@ -167,18 +180,21 @@ class DraftingScreen(WatchedScreen):
         self._swaps += 1
         if answer is None or answer.question.typed != place.letters:
             letters, taps = place.letters, touches(self._touched, self.key_layout)
-            finished = Finished(self._context_here, letters, self.is_unremembered, self._swaps, taps)
+            finished = Finished(
+                self._context_here, letters, self.is_unremembered, self._swaps, taps, old.after
+            )
             self.post_message(finished)
+            self._told = telling.tell(self._told, place, finished.context)
             self._put(new)
             self._finished[self._swaps] = place
             return
         word = answer.suggestions.autocorrect
         corrected = new if word is None else writing.correct(new, place, word)
         if word is None or corrected == new:
-            self._tell(place.letters, place.letters)
+            self._tell_finished(place.letters)
+            self._put(corrected)
         else:
-            self._tell(place.letters, word, swap=self._swaps)
-        self._put(corrected)
+            self._put_for(place, word, draft=corrected)
 
     def write(self, characters: str, tap: Tap | None = None) -> None:
         """Puts in characters as they are, the last perhaps by a tap; nothing is corrected."""
@@ -186,7 +202,7 @@ class DraftingScreen(WatchedScreen):
 
     def _write(self, draft: Draft, tap: Tap | None = None) -> None:
         if not draft.typed and (word := self.draft.finished_word) is not None:
-            self._tell(word, word)
+            self._tell_finished(word)
         self._put(draft, tap)
 
     def action_break_line(self) -> None:
@@ -197,13 +213,18 @@ class DraftingScreen(WatchedScreen):
         """Makes a correction that came late, where that is still what the writer would expect."""
         finished = message.finished
         place = self._finished.pop(finished.swap, None)
+        if finished.swap in self._replaced:
+            return
         corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
         is_made = corrected != self.draft
         word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
-        self.post_message(Written(finished.context, finished.typed, word, finished.is_private, swap))
-        if is_made:
-            self._last_swap = finished.swap
+        self.post_message(
+            Written(finished.context, finished.typed, word, finished.is_private, swap, finished.after)
+        )
+        if is_made and place is not None:
+            self._last_swap, self._told_before = finished.swap, None
             self._put(corrected)
+            self._told = telling.tell(self._told, Place(place.start, message.word), finished.context)
 
     def action_undo(self) -> None:
         """Takes back the last correction, or what was taken last."""
@@ -218,9 +239,13 @@ class DraftingScreen(WatchedScreen):
             self._put(draft)
 
     def _take_back(self, draft: Draft) -> None:
-        if draft != self.draft:
+        swap = self.draft.swap
+        if draft != self.draft and swap is not None:
             self.post_message(TakenBack(self._last_swap))
             self._put(draft)
+            if self._told_before is not None:
+                place = Place(swap.put.start, swap.typed)
+                self._told = telling.tell(self._told, place, self._told_before)
 
     def _take(self, offer: Offer | None) -> None:
         shown, typed = self._shown_for_here(), self.draft.word
@@ -236,19 +261,14 @@ class DraftingScreen(WatchedScreen):
         if offer.kind is Kind.EMOJI:
             self._note_emoji(text)
         self._swaps += 1
-        self._last_swap = self._swaps
-        context, letters = self._context_here, typed
-        for word in text.split(" ") if offer.kind is Kind.PHRASE else [text]:
-            self.post_message(Written(context, letters, word, self.is_unremembered, self._swaps))
-            context, letters = f"{context}{word} ", ""
         kept = writing.keep(self.draft) if offer.kind is Kind.LITERAL else self.draft
-        self._put(writing.accept(kept, text))
+        words = text.split(" ") if offer.kind is Kind.PHRASE else [text]
+        self._put_for(self.draft.at, *words, draft=writing.accept(kept, text))
 
     def put_drawn(self, word: str) -> None:
         """Puts in a word that was drawn."""
         self._swaps += 1
-        self._tell(self.draft.word, word, swap=self._swaps)
-        self._put(writing.draw(self.draft, word))
+        self._put_for(self.draft.at, word, draft=writing.draw(self.draft, word))
 
     def action_send(self) -> None:
         """Moves the draft to the conversation, as it stands: the writer would not see a correction."""
@@ -256,7 +276,7 @@ class DraftingScreen(WatchedScreen):
         if messages == self.messages:
             return
         if (word := self.draft.finished_word) is not None:
-            self._tell(word, word)
+            self._tell_finished(word)
         self.messages = messages
         self.post_message(Sent(messages[-1], self.is_unremembered))
         self._put(draft)
@@ -272,15 +292,38 @@ class DraftingScreen(WatchedScreen):
         )
         self._finished = {swap: place for swap, place in followed if place is not None}
         self._touched = follow(self._touched, draft, tap)
+        self._told = telling.follow(self._told, draft)
         is_typed_privately = self.is_private and draft.text != self.draft.text
         self.has_private_part = draft.text != "" and (self.has_private_part or is_typed_privately)
         self.draft = draft
         self._ask()
 
-    def _tell(self, typed: str, word: str, swap: int | None = None) -> None:
-        self.post_message(Written(self._context_here, typed, word, self.is_unremembered, swap))
-        if swap is not None:
-            self._last_swap = swap
+    def _tell_finished(self, word: str) -> None:
+        """The word at the caret stands as it was typed. It may have been finished before: then the writer
+        only came back to it."""
+        place = Place(self.draft.at.start, word)
+        if self._told.after(place) is None:
+            context = self._context_here
+            self.post_message(Written(context, word, word, self.is_unremembered, after=self.draft.after))
+            self._told = telling.tell(self._told, place, context)
+
+    def _put_for(self, place: Place, *words: str, draft: Draft) -> None:
+        """Goes on to a draft in which words stand in place of letters, which may be none."""
+        self._last_swap, self._told_before = self._swaps, self._told.after(place)
+        self._replaced.update(swap for swap, each in self._finished.items() if each == place)
+        context, letters, told_after = self._context_here, place.letters, self._told_before
+        for word in words:
+            written = Written(
+                context, letters, word, self.is_unremembered, self._swaps, self.draft.after, told_after
+            )
+            self.post_message(written)
+            context, letters, told_after = f"{context}{word} ", "", None
+        context = self._context_here
+        self._put(draft)
+        if draft.swap is not None:
+            put = draft.swap.put.letters.removeprefix(" ")
+            start = draft.swap.put.end - len(put)
+            self._told = telling.tell(self._told, Place(start, put), context)
 
     # ----------------------------------------------------------------------------- clipboard and emoji
 
@@ -318,8 +361,8 @@ class DraftingScreen(WatchedScreen):
             return
         self._note_emoji(emoji)
         if (word := self.draft.finished_word) is not None:
-            self._tell(word, word)
+            self._tell_finished(word)
         # The engine does not learn emoji, and knows of nothing by this number when it is taken back.
         self._swaps += 1
-        self._last_swap = self._swaps
+        self._last_swap, self._told_before = self._swaps, None
         self._put(writing.put_emoji(self.draft, emoji))

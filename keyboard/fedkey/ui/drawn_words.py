@@ -44,8 +44,9 @@ class DrawnWords:
         typing = self._typing
         if answer.gesture is not self._asked:
             return
-        before = context(typing.messages, typing.draft)
-        if answer.gesture.context != before or typing.draft.finished_word is not None:
+        around = context(typing.messages, typing.draft), typing.draft.after
+        asked = answer.gesture.context, answer.gesture.after
+        if asked != around or typing.draft.finished_word is not None:
             self._ask()
             return
         line = self._lines.popleft()
@@ -79,7 +80,7 @@ class DrawnWords:
         if typing.draft.finished_word is not None:
             typing.press(" ")  # The letters before the line are a word of their own.
         before = context(typing.messages, typing.draft)
-        self._asked = Gesture(before, self._lines[0].path, typing.is_private)
+        self._asked = Gesture(before, self._lines[0].path, typing.is_private, typing.draft.after)
         typing.post_message(self._asked)
 
 

@@ -43,7 +43,7 @@ KEYS = (
     ("Ctrl+Q", "quit"),
 )
 
-MOUSE = "Keys, suggestions and the draft can be clicked, too."
+MOUSE = "Keys and suggestions can be clicked, too; a click on a word that stands offers others for it (⇄)."
 PRIVACY = (
     "Nothing you type leaves this machine; a federation, if you join one, gets changes of a model. Words "
     "that you use are remembered in a file that only you can read; while you type privately, nothing is "

@@ -33,7 +33,7 @@ from fedkey.ui.messages import (
 )
 
 if TYPE_CHECKING:
-    from fedkey.engine import Accepted, Engine
+    from fedkey.engine import Accepted, Engine, Suggestions
 
 Told = Written | Finished | TakenBack | LayoutChosen | Gesture | Wished
 """What the engine is told of the text, the keys and its memory. None of it is lost, and it is told in
@@ -128,16 +128,19 @@ class Inference:
             if isinstance(work, Successor):
                 engine = self._hand_over(engine, work)
             elif isinstance(work, Question):
-                answer = engine.suggest(work.context, work.letters, private=work.is_private)
-                self._post(Answered(work, answer))
+                self._post(Answered(work, _answer(engine, work)))
                 self._answered = work
                 if work.is_explained and self._question is None:
-                    explanation = engine.explain(work.context, work.letters, private=work.is_private)
+                    # Of a word that stands already: which words fit its place.
+                    letters = "" if work.is_replacing else work.letters
+                    explanation = engine.explain(
+                        work.context, letters, private=work.is_private, after=work.after
+                    )
                     self._post(Explained(work, explanation, engine.bundle.manifest))
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             elif isinstance(work, Gesture):
-                answer = engine.trace(work.context, work.path, private=work.is_private)
+                answer = engine.trace(work.context, work.path, private=work.is_private, after=work.after)
                 self._post(Recognised(work, answer))
             elif isinstance(work, LayoutChosen):
                 engine.use_layout(work.layout)
@@ -155,14 +158,14 @@ class Inference:
         self._post(successor.told_by)
         if self._answered is not None:
             # Nobody waits now: the model reads the text, 25 ms of the phone-sized one, before the next key.
-            question = self._answered
-            successor.engine.suggest(question.context, question.letters, private=question.is_private)
+            _answer(successor.engine, self._answered)
         return successor.engine
 
     def _judge(self, engine: Engine, word: Finished) -> None:
-        answer = engine.suggest(word.context, word.letters, private=word.is_private)
+        answer = engine.suggest(word.context, word.letters, private=word.is_private, after=word.after)
         if answer.autocorrect is None:
-            self._remember(engine, Written(word.context, word.typed, word.typed, word.is_private))
+            told = Written(word.context, word.typed, word.typed, word.is_private, after=word.after)
+            self._remember(engine, told)
         else:
             self._post(Corrected(word, answer.autocorrect))
 
@@ -182,7 +185,14 @@ class Inference:
                         engine.undo(accepted)
                     self._accepted = []
                 return
-            accepted = engine.accept(told.context, told.typed, told.word, private=told.is_private)
+            accepted = engine.accept(
+                told.context,
+                told.typed,
+                told.word,
+                private=told.is_private,
+                after=told.after,
+                told_after=told.told_after,
+            )
         except UserError as error:
             self._notice(str(error))
             return
@@ -211,3 +221,13 @@ class Inference:
                 return successor
             question, self._question = self._question, None
             return question
+
+
+def _answer(engine: Engine, question: Question) -> Suggestions:
+    if question.is_replacing:
+        return engine.replacements(
+            question.context, question.typed, question.after, private=question.is_private
+        )
+    return engine.suggest(
+        question.context, question.letters, private=question.is_private, after=question.after
+    )

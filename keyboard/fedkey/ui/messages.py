@@ -33,10 +33,12 @@ class Question:
     Attributes:
         revision: counts the questions of a screen, so that an answer can be told from a newer one.
         context: everything before the word being typed, see `Engine.suggest`.
-        typed: its letters so far.
+        typed: its letters so far; all letters of a word that is to be replaced.
         is_private: whether nothing that was remembered may show.
         touches: how the letters were typed, if any of them was tapped; see `fedkey.touched`.
         is_explained: whether somebody wants to see what lies behind the answer.
+        after: what stands behind the word in its message.
+        is_replacing: whether the word is written already, and others are wanted in its place.
     """
 
     revision: int
@@ -45,6 +47,8 @@ class Question:
     is_private: bool = False
     touches: tuple[Touch, ...] = ()
     is_explained: bool = False
+    after: str = ""
+    is_replacing: bool = False
 
     @property
     def letters(self) -> str | tuple[Touch, ...]:
@@ -71,6 +75,9 @@ class Written(Message):
         is_private: whether it must not be remembered.
         swap: number of what was put in place of letters, the word being all of it or a part; None for a word
             that stands as it was typed.
+        after: as in `Question`.
+        told_after: of a word that was told of before, and in whose place this one was put: the text after
+            which it was told of.
     """
 
     context: str
@@ -78,6 +85,8 @@ class Written(Message):
     word: str
     is_private: bool = False
     swap: int | None = None
+    after: str = ""
+    told_after: str | None = None
 
 
 @dataclass
@@ -89,7 +98,7 @@ class Finished(Message):
         typed: the word.
         is_private: whether it must not be remembered.
         swap: the number that its correction is to have.
-        touches: as in `Question`.
+        touches, after: as in `Question`.
     """
 
     context: str
@@ -97,6 +106,7 @@ class Finished(Message):
     is_private: bool
     swap: int
     touches: tuple[Touch, ...] = ()
+    after: str = ""
 
     @property
     def letters(self) -> str | tuple[Touch, ...]:
@@ -260,11 +270,13 @@ class Gesture(Message):
         context: the text before the word.
         path: as in `LineDrawn`.
         is_private: whether nothing that was remembered may show.
+        after: as in `Question`.
     """
 
     context: str
     path: tuple[tuple[float, float], ...]
     is_private: bool
+    after: str = ""
 
 
 @dataclass
@@ -298,6 +310,8 @@ class Kind(Enum):
     """The letters themselves."""
     INSTEAD = "instead"
     """Another word for the one that was drawn."""
+    REPLACEMENT = "replacement"
+    """Another word for one that is written already."""
     PHRASE = "phrase"
     EMOJI = "emoji"
 

@@ -27,7 +27,7 @@ PHRASE_PLACE, EMOJI_PLACE = NUM_WORDS, NUM_WORDS + 1
 NUM_PLACES = EMOJI_PLACE + NUM_EMOJI
 
 INSTEAD_MARK = "⇄"
-"""Stands before a word that would take the place of the one that was drawn."""
+"""Stands before a word that would take the place of the one that was drawn, or that the caret came to."""
 
 SPACE_MARK = "␣"
 """Stands behind the word that a space would put in, where colours and underlines may be missing."""
@@ -39,12 +39,23 @@ Offers = tuple[Offer | None, ...]
 """What is offered in each place; None where nothing is."""
 
 
-def offered(suggestions: Suggestions, typed: str, *, may_correct: bool, with_emoji: bool = True) -> Offers:
-    """What is offered for an answer: words, then a phrase, then emoji if they are wanted.
+def offered(
+    suggestions: Suggestions,
+    typed: str,
+    *,
+    may_correct: bool,
+    with_emoji: bool = True,
+    is_replacing: bool = False,
+) -> Offers:
+    """What is offered for an answer: words, then a phrase, then emoji if they are wanted; in place of a word
+    that is written already, words alone.
 
     While a space would put another word in place of what was typed, that word comes first, and what was typed
     takes the last place of the words.
     """
+    if is_replacing:
+        replacements = [Offer(Kind.REPLACEMENT, word) for word in suggestions.words]
+        return (*_filled(replacements, NUM_WORDS), *_filled((), NUM_PLACES - NUM_WORDS))
     correction = suggestions.autocorrect
     words: list[Offer | None] = [Offer(Kind.WORD, word) for word in suggestions.words]
     if may_correct and correction is not None and correction != typed:
@@ -67,6 +78,8 @@ def still_fits(offer: Offer, asked: str, typed: str) -> bool:
         return typed != ""
     if offer.kind is Kind.EMOJI:
         return typed == ""
+    if offer.kind is Kind.REPLACEMENT:
+        return typed == asked
     text, asked, typed = offer.text.lower(), asked.lower(), typed.lower()
     return text.startswith(typed) or not text.startswith(asked)
 
@@ -79,7 +92,7 @@ def with_others(offers: Offers, others: Sequence[str]) -> Offers:
 
 def written(offer: Offer) -> str:
     """An offer as it stands in its place."""
-    if offer.kind is Kind.INSTEAD:
+    if offer.kind in (Kind.INSTEAD, Kind.REPLACEMENT):
         return f"{INSTEAD_MARK} {offer.text}"
     if offer.kind is Kind.CORRECTION:
         return f"{offer.text} {SPACE_MARK}"

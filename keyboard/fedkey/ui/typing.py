@@ -161,16 +161,19 @@ class TypingScreen(DraftingScreen):
             self._ghost = None
             self._show_ghost()
             return
-        asked = shown.question
-        self._ghost = ghost_for(shown.suggestions, asked.context, asked.typed, self._ghost)
+        asked, before = shown.question, self._ghost
+        self._ghost = None
+        if not asked.is_replacing:
+            self._ghost = ghost_for(shown.suggestions, asked.context, asked.typed, before)
         self._show_ghost()
         self._latency.update(f"{shown.suggestions.latency_ms:.0f} ms", layout=False)
         may_correct = self.settings.autocorrect and self.draft.correctable is not None
         offers = offered(
             shown.suggestions,
-            shown.question.typed,
+            asked.typed,
             may_correct=may_correct,
             with_emoji=self.settings.emoji,
+            is_replacing=asked.is_replacing,
         )
         self._strip.offers = with_others(offers, self.drawn_words.others)
 
@@ -331,8 +334,8 @@ class TypingScreen(DraftingScreen):
         self.drawn_words.draw(message)
 
     def on_caret_placed(self, message: CaretPlaced) -> None:
-        """Moves the caret to the click."""
-        self._put(writing.place(self.draft, message.caret))
+        """Moves the caret to the click; others are offered in place of a word that was clicked."""
+        self._put(writing.point(self.draft, message.caret))
 
     def action_move_lines(self, lines: int) -> None:
         """Moves the caret up or down in the draft."""

@@ -135,7 +135,8 @@ class Examiner:
         self._gaps: HeldOut | None = None
         if objective == INFILL:
             rows = gap_rows(data, window, -(-num_rows // 2), seed)
-            self._gaps = HeldOut(rows, np.zeros_like(rows.tokens), 1)
+            if len(rows):  # or no message has anything to fill
+                self._gaps = HeldOut(rows, np.zeros_like(rows.tokens), 1)
         elif objective not in FROM_THE_LEFT:
             self._task = Task(objective, Pieces.open(data / "tokenizer.model"))
             rows = self._task.of(held_out.rows, (seed,))

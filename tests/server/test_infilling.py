@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, MOST_BEHIND, START_ID, Pieces
 from fedkey.text import caret_units, is_word, join, split, split_context
+from fedkey_server import checkpoint
 from fedkey_server.batches import Documents, build_documents, pack
 from fedkey_server.config import load
 from fedkey_server.model import IGNORE, Model
@@ -243,6 +244,16 @@ def test_a_run_learns_to_fill_gaps_and_goes_on_where_it_stopped(
     assert whole["infill_loss"] < 0.9 * before["infill_loss"]
     assert whole["infill_top1"] > before["infill_top1"]
     assert whole["validation_loss"] > 0
+
+
+def test_text_without_anything_to_fill_has_no_figures_of_gaps(
+    tiny_run: Path, tiny_data: Path, pieces: Pieces, tmp_path: Path
+) -> None:
+    conversation(pieces, "hm", "hello").save(tmp_path / "validation.npz")
+    (tmp_path / "tokenizer.model").write_bytes((tiny_data / "tokenizer.model").read_bytes())
+    model = checkpoint.load(tiny_run).model()
+    measured = Examiner("infill", tmp_path, 128, 8, 1).measure(model, 4, torch.device("cpu"))
+    assert set(measured) == {"validation_loss", "validation_top1"}
 
 
 def test_lessons_are_of_text_as_it_is_written(

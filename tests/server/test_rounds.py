@@ -15,7 +15,8 @@ from torch import Tensor
 from fedkey_server.batches import Documents, pack
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.rounds import CHUNK, Average, PhoneReport, RoundsConfig, client_update, cohort
-from fedkey_server.train import gradient_step, to_batch
+from fedkey_server.step import to_batch
+from fedkey_server.train import gradient_step
 
 SMALL = ModelConfig(
     vocab_size=60, width=32, num_layers=2, num_heads=4, num_key_value_heads=2, hidden_width=48, window=32

@@ -40,7 +40,7 @@ how the model attends. A bundle is written in the lowest format that can say wha
 SHARED_CACHE = "shared-cache"
 INFILL = "opt_infill"
 """The model was trained to read what stands behind the caret, framed as `fedkey.context` does. A keyboard
-that does not know it predicts from the text before alone, as well as ever."""
+that does not know it gives the model the text before alone, which it reads as well as ever."""
 
 FEATURES = frozenset({"llama", SHARED_CACHE, "lexicon-trie", INFILL})
 """What this keyboard can do. A bundle lists what it needs; what begins with `OPTIONAL` may be ignored."""

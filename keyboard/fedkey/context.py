@@ -52,7 +52,10 @@ CHARACTERS_BEHIND = 1024
 """Of a longer rest of the message no more is looked at: twice what `MOST_BEHIND` pieces mostly are."""
 
 NUM_NEXT = 2
-"""Pieces behind a word by which a model that reads from the left alone judges whether it fits there."""
+"""Pieces behind a word by which a model that reads from the left alone judges whether it fits there. Of 300
+words of validation authors with two words behind them, shipped bundle, 2026-11-27, 39.0 % are the first of
+the 30 words that are judged by two pieces, 34.7 % by one, 38.7 % by three and 41.7 % by four, and 22.7 % from
+the left alone."""
 
 NUM_RESTS = 8
 """What was made of so many rests of messages is kept: the one being mended, and those next to it."""
@@ -90,7 +93,8 @@ class ContextReader:
         """How many ids a context may have."""
         self.step = -(-room // DROPS_PER_WINDOW)
         self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self.frame_message)
-        self._reads_behind = reads_behind
+        self.reads_behind = reads_behind
+        self._next = functools.lru_cache(maxsize=NUM_RESTS)(self._next_pieces)
         self._behind = functools.lru_cache(maxsize=NUM_RESTS)(self._frame_behind)
 
     def read(self, context: str, after: str = "", *, is_ahead: bool = False) -> Context:
@@ -99,8 +103,8 @@ class ContextReader:
         Args:
             context: the text.
             after: what stands behind the caret, any text at all, up to its first line break. Letters that
-                begin it belong to the word at the caret and are left out. Of no use to a model that was not
-                trained to read it.
+                begin it belong to the word at the caret and are left out. A model that was not trained to
+                read it is not given it.
             is_ahead: give the ids that will be kept of it once the next step of ids is dropped.
         """
         *lines, line = _last_lines(context)
@@ -109,18 +113,17 @@ class ContextReader:
         current = truecase(current, self._forms)
         units = caret_units(current, gap)
         starts_sentence = is_sentence_start(units)
-        behind = self._behind(rest_of_message(after), starts_sentence) if self._reads_behind else ()
+        behind = self._behind(rest_of_message(after), starts_sentence) if self.reads_behind else ()
         ids = self._fit(self.frame_messages(lines), behind, units, self.step if is_ahead else 0)
         return Context(ids, starts_sentence)
 
-    def next_after_word(self, after: str) -> tuple[int, ...]:
-        """What the model has to expect behind a word that stands alone between its context and `after`: that
-        nothing more goes in there; or, if it does not read what stands behind, the first pieces of that.
-        Nothing where the message stops: it may go on."""
-        rest = rest_of_message(after)
-        if self._reads_behind:
-            return (END_ID,) if self._behind(rest, False) else ()
-        units = self._units_behind(rest, False)[0]
+    def next_behind(self, after: str, *, starts_sentence: bool) -> tuple[int, ...]:
+        """The first pieces behind a word that stands in front of `after`; none where the message stops, since
+        it may go on. `starts_sentence` as of the word's context."""
+        return self._next(rest_of_message(after), starts_sentence)
+
+    def _next_pieces(self, rest: str, starts_sentence: bool) -> tuple[int, ...]:
+        units, _ = self._units_behind(rest, starts_sentence)
         return tuple(self._pieces.encode_units(units[:NUM_NEXT])[:NUM_NEXT])
 
     def frame_messages(self, messages: Sequence[str]) -> list[tuple[int, ...]]:

@@ -19,6 +19,7 @@ a few dozen words, and cost nothing for the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -77,6 +78,11 @@ after one letter."""
 NUM_FREQUENT = 64
 """Words that may follow another in a phrase: those that a model can be sure of are frequent ones. To ask for
 512 costs a phone-sized model 2 ms more."""
+
+NEXT_TO = 0.8
+"""How likely what stands behind the caret follows the very next word. For whoever puts in just one, anything
+from 0.5 to 1 does: of 300 words of validation authors, shipped bundle, 2026-11-27, 16 looked at, the right
+one is first for 36.7 % at 0.5, 37.3 % at 0.8 and at 1, and for 22.7 % from the left alone."""
 
 MAX_TREE_NODES = 32
 """Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places
@@ -172,12 +178,8 @@ class WordScores:
         If the model must be run for them, the pieces of `along`, which will be asked for next, share the run.
         """
         decoder = self._decoder
-        words, costs = candidates.words, candidates.costs
+        words, costs = self._near(candidates, k, habits)
         guess, is_single = self._guess[words], decoder.is_single[words]
-        if len(words) > MANY_WORDS:
-            near = _within_reach(np.where(is_single, guess, NEVER) - costs, guess - costs, k)
-            near[_places(habits.words, words)] = True
-            words, costs, guess, is_single = words[near], costs[near], guess[near], is_single[near]
         # The first piece's log probability bounds the word's from above.
         first = np.maximum(self._log_probs[decoder.first_piece[words]], decoder.floor[words])
         mix = _Mix(habits, words)
@@ -197,6 +199,41 @@ class WordScores:
             scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
+
+    def best_in_front(
+        self,
+        candidates: Candidates,
+        k: int,
+        num_looked_at: int,
+        tail: tuple[int, ...],
+        habits: Habits = NO_HABITS,
+        along: Sequence[tuple[int, ...]] = (),
+    ) -> list[RankedWord]:
+        """The k best candidates in front of `tail`, see `fits`, best first.
+
+        The likeliest `num_looked_at` by what is known without the model are asked of it, all in one run if it
+        holds them, and the pieces of `along` with them.
+        """
+        words, costs = self._near(candidates, num_looked_at, habits)
+        chosen = _largest(_Mix(habits, words)(self._guess[words]) - costs, num_looked_at)
+        chosen.sort()
+        words, costs = words[chosen], costs[chosen]
+        paths = [self._decoder.lexicon.pieces(word) for word in words.tolist()]
+        both = [*paths, *along]
+        self.spelled([*both, *(path + tail for path in both)])
+        scores = self.log_probs(words, habits) - costs
+        scores += np.array(self.fits(paths, scores.tolist(), tail), dtype=np.float32)
+        return self._distinct(words, scores, k)
+
+    def _near(self, candidates: Candidates, k: int, habits: Habits) -> tuple[Integers, Floats]:
+        """Words and costs of the candidates that could be among the k best, and perhaps of others."""
+        words, costs = candidates.words, candidates.costs
+        if len(words) > MANY_WORDS:
+            guess, is_single = self._guess[words], self._decoder.is_single[words]
+            near = _within_reach(np.where(is_single, guess, NEVER) - costs, guess - costs, k)
+            near[_places(habits.words, words)] = True
+            words, costs = words[near], costs[near]
+        return words, costs
 
     def guesses(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words, estimated for those of several pieces: no model is
@@ -231,6 +268,26 @@ class WordScores:
         blended = (1 - SHARE_WEIGHT) * known + SHARE_WEIGHT * self._guess[words]
         scored: Floats = np.where(decoder.is_single[words], known, blended)
         return scored
+
+    def fits(
+        self, paths: Sequence[tuple[int, ...]], log_probs: Sequence[float], tail: tuple[int, ...]
+    ) -> list[float]:
+        """How much likelier each of some paths is than its log probability says, because `tail` stands behind
+        the place; in nats, all 0 for no tail.
+
+        By Bayes' rule P(path | tail behind it) = P(path) P(tail | path) / P(tail), where P(tail) is the mean
+        over the paths. But more words may be meant to go in before the tail: with 1 - `NEXT_TO` it says
+        nothing.
+        """
+        if not tail or not paths:
+            return [0.0] * len(paths)
+        ahead = np.array(self.goes_on(paths, tail), dtype=np.float64)
+        weights = np.array(log_probs, dtype=np.float64)
+        usual = np.logaddexp.reduce(weights + ahead) - np.logaddexp.reduce(weights)
+        if not np.isfinite(usual):
+            return [0.0] * len(paths)
+        fit: list[float] = np.logaddexp(math.log(NEXT_TO) + ahead - usual, math.log1p(-NEXT_TO)).tolist()
+        return fit
 
     def goes_on(self, paths: Sequence[tuple[int, ...]], tail: tuple[int, ...]) -> list[float]:
         """The model's log probabilities of the pieces of `tail` behind each of some paths; 0 for no tail."""

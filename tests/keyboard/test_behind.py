@@ -185,15 +185,15 @@ def test_the_rest_is_encoded_once_for_all_that_is_written_in_front_of_it(
 # ------------------------------------------------------------------------------------------ what is said
 
 
-def test_both_sides_count_only_where_the_bundle_reads_behind(tiny_bundle: Path, engine: Engine) -> None:
-    left = Engine.open(tiny_bundle)
-    assert engine.reads_behind
-    assert not left.reads_behind
-    for typed in ("", "t", "tomorow"):
-        alone = left.suggest("see you ", typed)
-        assert said(left.suggest("see you ", typed, after=REST)) == said(alone)
-        assert said(engine.suggest("see you ", typed)) == said(alone)
-        assert engine.suggest("see you ", typed, after=REST).log_probs != alone.log_probs
+def test_both_sides_count_whether_or_not_the_bundle_reads_behind(tiny_bundle: Path, engine: Engine) -> None:
+    with contextlib.closing(Engine.open(tiny_bundle)) as left:
+        for typed in ("", "t", "tomorow"):
+            alone = left.suggest("see you ", typed)
+            assert said(engine.suggest("see you ", typed)) == said(alone)
+            # Of one candidate alone Bayes' rule says nothing.
+            if typed != "tomorow":
+                assert left.suggest("see you ", typed, after=REST).log_probs != alone.log_probs
+            assert engine.suggest("see you ", typed, after=REST).log_probs != alone.log_probs
 
 
 def test_nothing_behind_costs_nothing(behind_bundle: Path, tiny_bundle: Path) -> None:

@@ -293,7 +293,6 @@ def test_mistakes_are_one_sentence(
         ((tmp_path / "nothing",), "There is no bundle at "),
         ((tiny_bundle, "--keys", 0), "--keys must be at least 1, not 0."),
         ((tiny_bundle, "--behind", -1), "--behind must be at least 0, not -1"),
-        ((tiny_bundle, "--behind", 20), f"The bundle {tiny_bundle} does not read what stands behind"),
         ((tiny_bundle, "--behind", 20, "--ui"), "--ui types at the end of the message"),
         ((tiny_bundle, "--text", tmp_path / "nothing.txt"), "Cannot read "),
         ((tiny_bundle, "--text", tmp_path / "empty.txt"), f"{tmp_path}/empty.txt holds no message to grade."),

@@ -146,8 +146,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--ui types at the end of the message; leave out --behind.")
     path = bundle_at(arguments.bundle or shipped_bundle())
     engine = Engine.open(path)  # whatever is wrong with the bundle is told here
-    if arguments.behind and not engine.reads_behind:
-        raise UserError(f"The bundle {path} does not read what stands behind the caret; leave out --behind.")
     if arguments.text is None:
         messages = tuple(map(normalise, TALK.splitlines()))
         conversations = [GradedConversation("talk", messages, (True,) * len(messages))]

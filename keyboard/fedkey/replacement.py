@@ -1,13 +1,13 @@
 """What could stand in place of a word that is already written.
 
-In: the word, and how likely each word of the lexicon is between what stands before and behind it. Out: the
-words most likely meant. Next stop: `fedkey.engine`.
+In: the word. Out: every word that could be meant, with what its letters say against it, and how that is
+weighed. Next stop: `fedkey.engine`, which knows what stands before and behind.
 
 A word that somebody taps is wrong in one of two ways: it was mistyped or misspelt, and what was meant is near
 to its letters; or it is another word altogether. The first may be a word of the lexicon, too (form for from,
 there for their). All words compete, with
 
-    log P(word, and nothing but it | both sides) - weight * min(cost of the letters, far)
+    log P(word | before) + log P(what stands behind | before, word) - weight * min(cost of the letters, far)
 
 and so does what nobody knows yet, if its owner does.
 """

@@ -34,6 +34,7 @@ from fedkey_server.grid import InProcessGrid
 from fedkey_server.model import Model
 from fedkey_server.phones import Phones
 from fedkey_server.server_app import federate
+from fedkey_server.train import train
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -156,6 +157,19 @@ def test_a_federation_that_filled_gaps_reads_behind_the_caret(run: Path, shelf: 
     bundle = export(run, shelf / "bundle")
     assert contract.INFILL in bundle.manifest.features
     assert len(Engine.open(bundle.path).suggest("see you ", "", after=" at the beach").words) == 3
+
+
+@pytest.mark.slow
+def test_a_run_trained_to_fill_gaps_becomes_a_bundle_that_is_given_both_sides(
+    tiny_data: Path, small_overrides: list[str], tmp_path: Path, shelf: Path
+) -> None:
+    config = load("tiny", [*small_overrides, "train.objective='infill'"])
+    train(config, tiny_data, tmp_path / "run")
+    bundle = export(tmp_path / "run", shelf / "bundle", precision="float32")
+    assert contract.INFILL in bundle.manifest.features
+    engine = Engine.open(bundle.path)
+    engine.suggest("see you ", "", after=" at the beach")
+    assert engine._context.ids[0] == engine.pieces.behind_id
 
 
 @pytest.mark.slow

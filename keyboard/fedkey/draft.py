@@ -432,6 +432,9 @@ def correct(draft: Draft, place: Place, word: str) -> Draft:
         return draft
     text = draft.text[: place.start] + word + draft.text[place.end :]
     shift = len(word) - len(place.letters)
+    room_at = draft.room_at
+    if room_at is not None and room_at >= place.end:
+        room_at += shift
     before = None
     if draft.caret == place.end + 1:
         # The character that brought it was put in, or stepped over a space that stood there.
@@ -447,7 +450,7 @@ def correct(draft: Draft, place: Place, word: str) -> Draft:
         Swap(Place(place.start, word), place.letters, is_correction=True, is_marked=True, before=before),
         is_just_corrected=before is not None,
         picked=None if draft.picked is None else replace(draft.picked, start=draft.picked.start + shift),
-        room_at=None if draft.room_at is None else draft.room_at + shift,
+        room_at=room_at,
     )
 
 
@@ -563,8 +566,10 @@ def point(draft: Draft, caret: int) -> Draft:
 
 
 def leave(draft: Draft) -> Draft:
-    """The word that is picked stays as it is; otherwise as `keep`."""
-    return keep(draft) if draft.picked is None else replace(draft, picked=None)
+    """The word that is picked stays as it is, and is meant so; otherwise as `keep`."""
+    if draft.picked is None:
+        return keep(draft)
+    return replace(draft, picked=None, literals=draft.literals | {draft.picked.letters})
 
 
 def left(draft: Draft) -> Draft:

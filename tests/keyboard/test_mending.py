@@ -78,6 +78,21 @@ async def test_suggestions_inside_a_text_are_asked_for_with_what_stands_behind(
         assert engine.told_before[-1] == " later, ok"
 
 
+async def test_what_is_shown_and_taken_is_what_the_model_makes_of_both_sides(behind_bundle: Path) -> None:
+    engine = GatedEngine(behind_bundle)
+    app = KeyboardApp(lambda: engine, QWERTY)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"see later", "ctrl+home", "ctrl+right")
+        await settled(pilot)
+        assert words(app) == engine.replacements("", "see", " later").words
+        await pilot.press("space")
+        await settled(pilot)
+        assert words(app) == words_for(engine, "see ", "", " later") != words_for(engine, "see ", "")
+        word = words(app)[0]
+        await pilot.press("tab")
+        assert text(app) == f"see {word}| later"
+
+
 async def test_at_the_end_of_a_text_nothing_stands_behind(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
         await pilot.press(*"see you ", "tab", *"so", "enter", *"ok", "left", "right", "space")
@@ -350,11 +365,11 @@ async def test_a_word_is_told_of_once_however_often_it_is_finished(
         assert engine.told == [("", "see", "see"), ("see ", "latr", "latr"), ("see latr ", "ok", "ok")]
 
 
-async def test_a_word_that_is_replaced_before_its_correction_comes_is_not_told_of(
+async def test_a_word_that_is_corrected_late_is_told_of_as_it_stands_then(
     app: KeyboardApp, engine: GatedEngine
 ) -> None:
     engine.prepare("wrld", "world", autocorrect="world")
-    engine.prepare_instead("wrld", "word")
+    engine.prepare_instead("world", "word")
     async with app.run_test() as pilot:
         await pilot.press(*"my ")
         await settled(pilot)
@@ -366,6 +381,13 @@ async def test_a_word_that_is_replaced_before_its_correction_comes_is_not_told_o
         await settled(pilot)
         counts = {each.word: each.count for each in engine.words_learned()}
         assert counts == {"my": 1, "world": 1}
+        await pilot.press(*["left"] * 4)
+        await settled(pilot)
+        await pilot.press("tab")
+        assert text(app) == "my word| so"
+        await settled(pilot)
+        counts = {each.word: each.count for each in engine.words_learned()}
+        assert counts == {"my": 1, "word": 1}
 
 
 async def test_mending_privately_leaves_no_trace(engine: GatedEngine) -> None:

@@ -329,3 +329,19 @@ def test_a_memory_that_another_program_holds_is_told_of_and_keeps_nobody_waiting
     terminal.press("C-q")
     terminal.wait_for(lambda: terminal.text.endswith(f"status 0\n{PROMPT}"))
     assert [each.word for each in Engine.open(tiny_bundle, memory=memory).words_learned()] == ["zyzzy"]
+
+
+@pytest.mark.slow
+def test_a_word_is_clicked_and_another_put_in_its_place(terminal: Terminal, tiny_bundle: Path) -> None:
+    engine = Engine.open(tiny_bundle)
+    first = engine.replacements("see ", "thank", " now").words[0]
+    terminal.start(tiny_bundle)
+    terminal.wait_for(lambda: " space " in terminal.text and " ms" in terminal.text)
+    terminal.type("see thank now")
+    terminal.wait_for(lambda: "│ see thank now " in terminal.text)
+    terminal.click("thank")
+    terminal.wait_for(lambda: f"1 ⇄ {first}" in terminal.text)
+    terminal.press("Tab")
+    terminal.wait_for(lambda: f"│ see {first} now " in terminal.text)
+    terminal.press("C-z")
+    terminal.wait_for(lambda: "│ see thank now " in terminal.text)

@@ -107,10 +107,8 @@ class DraftingScreen(WatchedScreen):
         self._swaps = 0
         self._last_swap = 0
         self._picked_emoji: tuple[str, ...] = ()
-        # Words whose correction may still come, by the number it would have, and those that were replaced
-        # meanwhile.
+        # Words whose correction may still come, by the number it would have.
         self._finished: dict[int, Place] = {}
-        self._replaced: set[int] = set()
 
     @property
     def is_unremembered(self) -> bool:
@@ -213,8 +211,6 @@ class DraftingScreen(WatchedScreen):
         """Makes a correction that came late, where that is still what the writer would expect."""
         finished = message.finished
         place = self._finished.pop(finished.swap, None)
-        if finished.swap in self._replaced:
-            return
         corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
         is_made = corrected != self.draft
         word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
@@ -310,7 +306,6 @@ class DraftingScreen(WatchedScreen):
     def _put_for(self, place: Place, *words: str, draft: Draft) -> None:
         """Goes on to a draft in which words stand in place of letters, which may be none."""
         self._last_swap, self._told_before = self._swaps, self._told.after(place)
-        self._replaced.update(swap for swap, each in self._finished.items() if each == place)
         context, letters, told_after = self._context_here, place.letters, self._told_before
         for word in words:
             written = Written(

@@ -245,12 +245,6 @@ class Engine:
         return self._corrections
 
     @property
-    def reads_behind(self) -> bool:
-        """Whether answers depend on what stands behind the caret. Those of every bundle do: one that was
-        trained to reads it first, any other is asked of each word how well the text goes on after it."""
-        return True
-
-    @property
     def has_file(self) -> bool:
         """Whether the owner's words outlive the engine."""
         return self._personal.path is not None

@@ -67,10 +67,6 @@ class GappedMessage:
 class ReadsBehind(Protocol):
     """What is asked: the engine, or what looks like it."""
 
-    @property
-    def reads_behind(self) -> bool:
-        """Whether what stands behind the caret matters to suggestions."""
-
     def suggest(self, context: str, typed: str, k: int = NUM_SHOWN, *, after: str = "") -> Shown:
         """The words most likely meant between `context` and `after` when `typed` stands already."""
 
@@ -164,9 +160,8 @@ def grade_gaps(
     for message in messages:
         # One way through the whole message after the other: what the engine keeps of the text before is then
         # used again at the next word.
-        left = _ask(engine, message, is_known, letters=LETTERS, is_told_behind=False)
-        letters = LETTERS if engine.reads_behind else ()
-        found = Gaps(left, _ask(engine, message, is_known, letters=letters, is_told_behind=True))
+        left = _ask(engine, message, is_known, is_told_behind=False)
+        found = Gaps(left, _ask(engine, message, is_known, is_told_behind=True))
         totals[message.author] = totals.get(message.author, Gaps()) + found
     return totals
 
@@ -187,7 +182,6 @@ def _ask(
     message: GappedMessage,
     is_known: Callable[[str], bool],
     *,
-    letters: Sequence[int],
     is_told_behind: bool,
 ) -> Answers:
     recalls = [Recall() for _ in LETTERS]
@@ -199,7 +193,7 @@ def _ask(
         after = message.message[gap.start + len(gap.word) :] if is_told_behind else ""
         known = is_known(gap.word)
         look = Look(_Between(engine, after), context, gap.word, milliseconds)
-        for typed in letters:
+        for typed in LETTERS:
             if len(gap.word) > typed:
                 recalls[typed] += recall_of(look, gap.word, typed, known)
         for kind in KINDS_OF_WRONG:
@@ -218,20 +212,18 @@ def _mended(offered: Sequence[str], right: str) -> Mended:
     return Mended(1, int(offered[:1] == [right]), int(right in offered))
 
 
-def gaps_summary(by_author: Mapping[str, Gaps], *, reads_behind: bool) -> dict[str, Any]:
-    """The sums as plain numbers; the intervals are over authors. What was not asked is null: suggestions from
-    both sides, and their gain over those from the left, of what does not read behind the caret."""
+def gaps_summary(by_author: Mapping[str, Gaps]) -> dict[str, Any]:
+    """The sums as plain numbers; the intervals are over authors. A gain of nothing is null."""
     own = list(by_author.values())
     total = reduce(add, own, Gaps())
     return {
         "authors": len(own),
         "words": total.left.after_0.positions,
-        "reads_behind": reads_behind,
-        "recall": {str(letters): _recall(own, letters, reads_behind) for letters in LETTERS},
+        "recall": {str(letters): _recall(own, letters) for letters in LETTERS},
         "replacements": {kind: _replacements(own, kind) for kind in KINDS_OF_WRONG},
         "latency_ms": {
             "left": _latency(total.left.latency),
-            "both": _latency(total.both.latency) if reads_behind else None,
+            "both": _latency(total.both.latency),
         },
         "latency_tapped_ms": {
             "left": _latency(total.left.latency_tapped),
@@ -244,11 +236,11 @@ Ratio = tuple[list[float], list[float]]
 """Numerators and denominators, one of each author."""
 
 
-def _recall(own: Sequence[Gaps], letters: int, reads_behind: bool) -> dict[str, Any]:
+def _recall(own: Sequence[Gaps], letters: int) -> dict[str, Any]:
     left = recall_ratios([each.left.after(letters) for each in own])
     both = recall_ratios([each.both.after(letters) for each in own])
     total = reduce(add, (each.left.after(letters) for each in own), Recall())
-    return {"words": total.positions, "known_words": total.known} | compared(left, both, reads_behind)
+    return {"words": total.positions, "known_words": total.known} | compared(left, both)
 
 
 def _replacements(own: Sequence[Gaps], kind: str) -> dict[str, Any]:
@@ -275,16 +267,13 @@ def _mended_ratios(mended: Sequence[Mended]) -> dict[str, Ratio]:
     }
 
 
-def compared(
-    left: Mapping[str, Ratio], both: Mapping[str, Ratio], is_compared: bool = True
-) -> dict[str, Any]:
-    """Every ratio in both ways, and what the second gains over the first at the same authors; null unless
-    `is_compared`."""
+def compared(left: Mapping[str, Ratio], both: Mapping[str, Ratio]) -> dict[str, Any]:
+    """Every ratio in both ways, and what the second gains over the first at the same authors."""
     return {
         "left": {name: intervals(ratio) for name, ratio in left.items()},
-        "both": {name: intervals(ratio) for name, ratio in both.items()} if is_compared else None,
+        "both": {name: intervals(ratio) for name, ratio in both.items()},
         "gain": {name: asdict(paired_bootstrap(both[name], left[name])) for name in left}
-        if is_compared and left["top_1"][0]
+        if left["top_1"][0]
         else None,
     }
 

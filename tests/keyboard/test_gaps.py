@@ -36,9 +36,8 @@ Question = tuple[str, str, str]
 class Prepared:
     """Answers as the test says, and keeps what it was asked."""
 
-    def __init__(self, answers: dict[tuple[str, str], str], *, reads_behind: bool = True) -> None:
+    def __init__(self, answers: dict[tuple[str, str], str]) -> None:
         """`answers` are by the letters and what stands behind."""
-        self.reads_behind = reads_behind
         self._answers = answers
         self.asked: list[Question] = []
         self.tapped: list[Question] = []
@@ -168,18 +167,6 @@ def test_unknown_words_are_wrong_answers_and_are_not_tapped() -> None:
     assert engine.tapped == []
 
 
-def test_what_does_not_read_behind_suggests_from_the_left_alone() -> None:
-    engine = Prepared({("net", " him there"): "met"}, reads_behind=False)
-    message = gapped("met him there", Gap(0, "met", slipped="net"))
-    (found,) = grade_gaps(engine, [message], everything).values()
-    assert {after for _, _, after in engine.asked} == {""}
-    assert (found.left.after_0.positions, found.both.after_0) == (1, Recall())
-    # A word that is tapped it may judge by how the text goes on.
-    assert engine.tapped == [("", "net", ""), ("", "net", " him there")]
-    assert (found.left.slipped, found.both.slipped) == (Mended(1, 0, 0), Mended(1, 1, 1))
-    assert (found.both.latency.total, found.both.latency_tapped.total) == (0, 1)
-
-
 # ----------------------------------------------------------------------------------------------- the numbers
 
 
@@ -193,7 +180,7 @@ def test_sums_become_ratios_and_paired_differences() -> None:
         "ann": Gaps(answers(10, 2, 3), answers(10, 4, 5)),
         "bob": Gaps(answers(30, 6, 9), answers(30, 12, 15)),
     }
-    found = gaps_summary(both_ways, reads_behind=True)
+    found = gaps_summary(both_ways)
     assert (found["authors"], found["words"]) == (2, 40)
     first = found["recall"]["0"]
     assert first["left"]["top_1"] == {
@@ -209,25 +196,14 @@ def test_sums_become_ratios_and_paired_differences() -> None:
     assert found["latency_ms"]["both"]["calls"] == 40
 
 
-def test_without_both_sides_suggestions_have_one_row_and_a_sentence(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    own = Gaps(answers(10, 2, 3), Answers(slipped=Mended(10, 0, 5)))
-    found = gaps_summary({"ann": own}, reads_behind=False)
-    assert found["recall"]["0"]["both"] is None
-    assert found["recall"]["0"]["gain"] is None
-    assert found["latency_ms"]["both"] is None
-    assert found["replacements"]["slipped"]["gain"]["top_3"]["value"] == pytest.approx(0.2)
-    print_evaluation({"fedkey": {"infill": found}}, {})
-    lines = capsys.readouterr().out.splitlines()
-    assert "it suggests from the left alone" in " ".join(" ".join(lines).split())
-    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    assert [row[1] for row in rows if row[0] == "0"] == ["from the left"]
-    assert [row[1] for row in rows if row[0] == "slipped"] == [
-        "from the left",
-        "both sides",
-        "gained, points",
-    ]
+def test_tables_have_a_row_for_each_way_and_one_for_the_gain(capsys: pytest.CaptureFixture[str]) -> None:
+    own = Gaps(answers(10, 2, 3), answers(10, 4, 5))
+    print_evaluation({"fedkey": {"infill": gaps_summary({"ann": own})}}, {})
+    rows = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    ways = ["from the left", "both sides", "gained, points"]
+    assert [row[1] for row in rows if row[0] == "0"] == ways
+    assert [row[1] for row in rows if row[0] == "slipped"] == ways
+    assert [row[2] for row in rows if row[:2] == ["0", "gained, points"]] == ["20.0 [20.0, 20.0]"]
 
 
 # --------------------------------------------------------------------------------------------------- command
@@ -265,7 +241,6 @@ def test_eval_measures_gaps_when_asked(
     opened = OpenedBundle(behind_bundle)
     expected = grade_gaps(opened.engine, gapped_messages(chosen), opened.is_known)
     total = reduce(add, expected.values())
-    assert printed[0]["reads_behind"]
     recall = printed[0]["recall"]["0"]
     assert recall["left"]["top_1"]["value"] == pytest.approx(total.left.after_0.top_1)
     assert recall["both"]["top_3"]["value"] == pytest.approx(total.both.after_0.top_3)

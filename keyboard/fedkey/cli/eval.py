@@ -315,7 +315,6 @@ class Measured:
     """By author."""
     gaps: Mapping[str, Gaps] | None = None
     """By author."""
-    reads_behind: bool = False
 
     def as_numbers(self) -> dict[str, Any]:
         """Ready for JSON; null where nothing could be measured."""
@@ -338,7 +337,7 @@ class Measured:
         if self.completions is not None:
             numbers[COMPLETIONS] = completions_summary(self.completions)
         if self.gaps is not None:
-            numbers[INFILL] = gaps_summary(self.gaps, reads_behind=self.reads_behind)
+            numbers[INFILL] = gaps_summary(self.gaps)
         return numbers
 
 
@@ -381,7 +380,7 @@ class _Measuring:
         if COMPLETIONS in sections and name == ENGINE:
             measured.completions = self._complete()
         if INFILL in sections and name == ENGINE:
-            measured.gaps, measured.reads_behind = self._fill_in()
+            measured.gaps = self._fill_in()
         return measured
 
     def _draw(self) -> dict[str, dict[str, Drawings]]:
@@ -428,8 +427,8 @@ class _Measuring:
             )
         )
 
-    def _fill_in(self) -> tuple[dict[str, Gaps], bool]:
-        """What was measured, and whether the engine reads what stands behind the caret.
+    def _fill_in(self) -> dict[str, Gaps]:
+        """What was measured, by author.
 
         The wrong words are drawn by pairs of words of the whole text: it has the register, and no engine has
         seen it.
@@ -446,7 +445,7 @@ class _Measuring:
             processes=self.processes,
             on_progress=self.follow(f"{ENGINE}: {INFILL}", len(messages), "messages"),
         )
-        return merged(parts), engine.reads_behind
+        return merged(parts)
 
     def _type(self, name: str, source: str) -> dict[str, Typing]:
         return merged(

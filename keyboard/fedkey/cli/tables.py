@@ -382,11 +382,6 @@ def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
             f"{MIN_WORDS_BEHIND} words and more behind it. Words the lexicon does not know count as wrong "
             "and case is ignored. [95 % interval over authors]"
         )
-        if not own["reads_behind"]:
-            yield (
-                "This bundle does not read what stands behind the caret: it suggests from the left alone, "
-                "and judges only by how the text goes on what fits in place of a word."
-            )
         recalls = [(letters, recall) for letters, recall in own["recall"].items() if recall["words"]]
         yield table(
             ("letters", "", "words", "top-1 %", "top-3 %", "MRR"),
@@ -403,19 +398,18 @@ def _infill(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
                 if recall[key]
             ],
         )
-        if own["reads_behind"]:
-            yield table(
-                ("letters", "", "top-1", "top-3", "MRR"),
-                [
-                    (
-                        letters,
-                        "gained, points",
-                        *_ratios(recall["gain"]),
-                        _value(recall["gain"]["mrr"], "+.3f"),
-                    )
-                    for letters, recall in recalls
-                ],
-            )
+        yield table(
+            ("letters", "", "top-1", "top-3", "MRR"),
+            [
+                (
+                    letters,
+                    "gained, points",
+                    *_ratios(recall["gain"]),
+                    _value(recall["gain"]["mrr"], "+.3f"),
+                )
+                for letters, recall in recalls
+            ],
+        )
         wrong = [(kind, own["replacements"][kind]) for kind in KINDS_OF_WRONG]
         yield table(
             ("a wrong word is tapped", "", "words", "right first %", "among three %"),

@@ -109,14 +109,17 @@ def rearranged(
 
 
 def only_gaps(documents: Documents, pieces: Pieces) -> Documents:
-    """The documents that hold a gap, with nothing graded but what stands in it and the END behind it."""
+    """The documents that hold a gap, with nothing graded but what stands in it. The END behind it is no
+    measure: after 200 steps it was right in 96 % of gaps, when the words in them were guessed no better than
+    from the left."""
     seen = np.cumsum(documents.ids == pieces.here_id)
     before = np.concatenate([[0], seen])[documents.offsets]  # gaps in front of each document
     in_gap = seen > np.repeat(before[:-1], documents.lengths)
     has_gap = np.diff(before) > 0
     kept = np.repeat(has_gap, documents.lengths)
     offsets = np.cumsum([0, *documents.lengths[has_gap]], dtype=np.int64)
-    return Documents(documents.ids[kept], (documents.loss & in_gap)[kept], offsets)
+    graded = documents.loss & in_gap & (documents.ids != END_ID)
+    return Documents(documents.ids[kept], graded[kept], offsets)
 
 
 def _choose(

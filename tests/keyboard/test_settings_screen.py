@@ -75,7 +75,7 @@ async def test_every_setting_is_there_with_its_meaning_and_esc_closes_the_page(
         assert list(rows) == list(KINDS)
         for name in KINDS:
             assert said(rows[name]) == meaning(name)
-            assert app.focused is rows[name]
+            await wait_for(pilot, lambda name=name: app.focused is rows[name])
             await wait_for(pilot, lambda name=name: app.screen.region.contains_region(rows[name].region))
             await pilot.press("down")
         await pilot.press("escape")
@@ -122,8 +122,8 @@ async def test_what_is_written_is_taken_unless_it_cannot_be(
         await wait_for(pilot, lambda: "HOST:PORT, such as" in said(row))
         assert app.settings == DEFAULTS
         await pilot.press("escape")
-        assert said(row) == meaning("join")
-        assert app.focused is row
+        await wait_for(pilot, lambda: said(row) == meaning("join"))
+        await wait_for(pilot, lambda: app.focused is row)
         await pilot.press("enter", *"a:1", "enter")
         await wait_for(pilot, lambda: app.settings.join == "a:1")
         await pilot.press("up", "enter", *"0,3", "down")

@@ -105,9 +105,7 @@ class Answers(Sums):
 
 @dataclass(frozen=True)
 class Gaps(Sums):
-    """What was shown at the gaps, asked in both ways. An engine that does not read what stands behind the
-    caret is asked for no suggestions in the second way; what fits in place of a word it may judge by other
-    means."""
+    """What was shown at the gaps, asked in both ways."""
 
     left: Answers = Answers()
     both: Answers = Answers()

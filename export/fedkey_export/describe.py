@@ -21,8 +21,6 @@ def describe(bundle: Bundle) -> str:
     total = sum(sizes.values())
     lexicon = sum(size for name, size in sizes.items() if name.startswith("lexicon/"))
     origin = manifest.provenance
-    made_by = [str(origin.get("kind", "unknown"))]
-    made_by += [f"{origin[unit]} {unit}" for unit in ("steps", "rounds") if unit in origin]
     rows = [
         ("bundle", f"{bundle.path}, format {manifest.format}, needs {', '.join(manifest.features)}"),
         (
@@ -35,7 +33,8 @@ def describe(bundle: Bundle) -> str:
         ),
         ("cache", f"window of {model.window} pieces, {_cache(model)}"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
-        ("made by", ", ".join(made_by)),
+        ("made by", _made_by(origin)),
+        *(("of", run) for run in _averaged(origin)),
         *(("privacy", spent) for spent in _privacy(origin)),
         *(("text", source) for source in _sources(origin, "text")),
         *(("list", source) for source in _sources(origin, "lists")),
@@ -52,6 +51,19 @@ def _cache(model: ModelEntry) -> str:
         return "linear attention keeps sums"
     slots = f"{model.key_slots} slots"
     return f"{slots}, sliding attention over {model.span}" if model.attention == "sliding" else slots
+
+
+def _made_by(run: Mapping[str, Any]) -> str:
+    amounts = [f"{run[unit]} {unit}" for unit in ("steps", "rounds") if unit in run]
+    return ", ".join([str(run.get("kind", "unknown")), *amounts])
+
+
+def _averaged(origin: Mapping[str, Any]) -> Iterator[str]:
+    config = origin.get("config")
+    runs = config.get("runs") if isinstance(config, Mapping) else None
+    for run in runs if isinstance(runs, list) else ():
+        if isinstance(run, Mapping) and {"name", "weights_sha256"} <= run.keys():
+            yield f"{run['name']}: {_made_by(run)}, weights {str(run['weights_sha256'])[:12]}"
 
 
 def _privacy(origin: Mapping[str, Any]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def export(
     """Exports the newest checkpoint of a run.
 
     Args:
-        run: a run folder of `fedkey-server train` or `federate`.
+        run: a run folder of `fedkey-server train`, `federate` or `average`.
         bundle: where the bundle goes.
         precision: "int8" or "float32".
         data: the prepared data folder, for conversations to verify with. Without it the bundle is verified on
@@ -137,7 +137,7 @@ def verify_against_run(bundle: Path, run: Path, *, data: Path | None = None) -> 
     opened, checkpoint = open_bundle(bundle), load(run)
     conversations = find_conversations(data)
     made_from = opened.manifest.provenance.get("weights_sha256")
-    if made_from != weights_sha256(checkpoint):
+    if made_from != checkpoint.weights_sha256():
         raise UserError(f"{bundle} was not made from the newest checkpoint of {run}; export the run again.")
     return _verify(opened, checkpoint, _model(checkpoint, run), conversations)
 
@@ -149,15 +149,6 @@ def find_conversations(data: Path | None) -> Path | None:
     if not (data / "validation.jsonl").is_file():
         raise UserError(f"{data} is no prepared data folder: it holds no validation.jsonl.")
     return data / "validation.jsonl"
-
-
-def weights_sha256(checkpoint: Checkpoint) -> str:
-    """One number for the weights of a checkpoint, whatever file they lie in."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(checkpoint.weights.items()):
-        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(tensor.float().numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -> Bundle:
@@ -268,8 +259,8 @@ def _describe(folder: Path) -> dict[str, FileEntry]:
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "kind": checkpoint.kind,
-        "steps" if checkpoint.kind == "train" else "rounds": checkpoint.step,
-        "weights_sha256": weights_sha256(checkpoint),
+        **checkpoint.counted(),
+        "weights_sha256": checkpoint.weights_sha256(),
         "config": _without_folders({**checkpoint.config, "model": asdict(checkpoint.model_config)}),
         "sources": _without_folders(read_json(checkpoint.folder / "sources.json")),
         **({} if checkpoint.privacy is None else {"privacy": checkpoint.privacy}),

@@ -31,6 +31,8 @@ from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
 
 CARRIED = ("tokenizer.model", "lexicon.tsv", "sources.json")
+UNITS = {"train": "steps", "federate": "rounds"}
+"""Kind of a run -> what it counts."""
 KEPT = 2
 """Checkpoints kept: the newest, and the one before it in case a disk lied about the newest."""
 
@@ -44,9 +46,9 @@ class Checkpoint:
     config: dict[str, Any]
     """Resolved configuration of the run it came from."""
     step: int
-    """Steps (train) or rounds (federate) done."""
+    """Steps (train) or rounds (federate) done; 0 of an average."""
     kind: str
-    """"train", "federate" or "bundle"."""
+    """"train", "federate", "average" or "bundle"."""
     folder: Path
     """Where tokenizer.model and lexicon.tsv lie."""
     privacy: dict[str, Any] | None = None
@@ -62,6 +64,18 @@ class Checkpoint:
                 f"{self.folder} does not hold the weights of the model that it describes; make it again."
             ) from error
         return model
+
+    def counted(self) -> dict[str, int]:
+        """How far it is, as {"steps": 800} or {"rounds": 80}; an average and a bundle count nothing."""
+        return {UNITS[self.kind]: self.step} if self.kind in UNITS else {}
+
+    def weights_sha256(self) -> str:
+        """One number for the weights, whatever file they lie in."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.weights.items()):
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ from fedkey_export.describe import describe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of fedkey-server train or federate")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of fedkey-server")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="BUNDLE", help="where the bundle goes"
     )

@@ -30,7 +30,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 MAX_WORDS, MAX_RIVALS = 5, 3
 
-TRAINED = {"federate": "federated", "train": "trained in one place"}
+TRAINED = {"federate": "federated", "train": "trained in one place", "average": "average of several runs"}
 """What a manifest calls the kind of a run -> what that means."""
 
 LITTLE_SHARE = 0.001

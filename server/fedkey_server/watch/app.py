@@ -33,6 +33,8 @@ from fedkey_server.watch.panels import Line, Panel, panels
 from fedkey_server.watch.record import Record, Row, Watcher
 
 SECONDS_BETWEEN_LOOKS = 1.0
+KINDS = {"federate": "federation", "train": "central training", "average": "average of runs"}
+"""Kind of a run -> what its title says."""
 FIRST_ROWS = 500
 """Rows of the table when a run is opened; those before are in its metrics."""
 
@@ -287,7 +289,7 @@ class WatchScreen(Screen[None]):
             "silent": ("◌", "warning"),
             "finished": ("✓", "success"),
         }[state.word]
-        kind = "federation" if self.record.is_federated else "central training"
+        kind = KINDS.get(self.record.kind, self.record.kind)
         left = Text.assemble((self.record.name, f"bold {self._colour('accent')}"), (f"  {kind}", "dim"))
         right = Text.assemble((f"{mark} ", self._colour(role)), state.sentence)
         return _apart(left, right, self.size.width - 2)

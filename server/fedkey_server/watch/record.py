@@ -32,7 +32,7 @@ class Record:
 
     name: str
     kind: str
-    """"federate" or "train"."""
+    """"federate", "train" or "average"."""
     config: Mapping[str, Any]
     """The resolved configuration."""
     rows: tuple[Row, ...]

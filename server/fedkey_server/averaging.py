@@ -1,0 +1,268 @@
+"""The average of several runs: one model, often better than each of those that it is made of.
+
+In: finished runs of one shape, one tokenizer and one start. Out: a run folder like any other. Next stop:
+`fedkey_export.graph`.
+
+Runs that go on from the same trained weights stay in one valley of the loss (2008.11687), where a model soup
+(2203.05482) is as good a model as they are: what each learnt of its own batches or cohorts beside what all
+learnt is noise, and the mean has less of it. Unlike an ensemble it costs a phone nothing. Runs that began
+apart have no valley in common, and their mean is usually worse than all of them.
+
+An average of private runs is refused. Every phone pays for every run that it may have been in, so that its
+ledger would have to be the sum of theirs, and the ledger of a bundle tells of one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedkey.errors import UserError
+from fedkey_server import checkpoint
+from fedkey_server.checkpoint import CARRIED, Checkpoint
+from fedkey_server.objectives import CAUSAL
+
+AVERAGE = "average"
+"""Kind of the run."""
+RUNS = "runs"
+"""Where its configuration says what each of the runs was."""
+STEP = 0
+"""An average takes no step."""
+
+
+def mean(models: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The uniform soup: every weight is the mean of what it is in the models (2203.05482, section 2).
+
+    The values of a weight are added up in float64, from the least to the greatest: the models have the same
+    mean in any order and on any number of threads, and the mean of equal models is that model to the bit.
+
+    Args:
+        models: name -> weight, of at most 32 bits; the result has the same types.
+
+    Raises:
+        ValueError: there is no model, they differ in names, shapes or types, or a weight is no float.
+    """
+    if not models:
+        raise ValueError("no models have no mean")
+    first = models[0]
+    for model in models[1:]:
+        if _kinds(model) != _kinds(first):
+            raise ValueError("the models hold weights of other names, shapes or types")
+    if not all(tensor.is_floating_point() for tensor in first.values()):
+        raise ValueError("only floats have a mean")
+    return {name: _mean([model[name] for model in models]) for name in first}
+
+
+def _kinds(model: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in model.items()}
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    least, *greater = torch.stack([tensor.double() for tensor in tensors]).sort(dim=0).values
+    for values in greater:
+        least = least + values
+    return (least / len(tensors)).to(tensors[0].dtype)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that goes into an average."""
+
+    folder: Path
+    model: Checkpoint
+    init: str | None
+    """Digest of the weights it started from; None if these were random."""
+    file_sha256: str
+    """Digest of its own weights' file, which is the `init` of whatever started from it."""
+
+    @property
+    def objective(self) -> str:
+        """What it was trained for; runs older than the choice predict from the left."""
+        return str(self.model.config.get("train", {}).get("objective", CAUSAL))
+
+
+def read_finished(run: Path) -> Finished:
+    """A run as it ended.
+
+    Raises:
+        UserError: it is no run, is not finished, is damaged, or is private.
+    """
+    model = checkpoint.load(run)
+    if model.kind == "bundle":
+        raise UserError(f"{run} is a bundle; give the run folder it was exported from.")
+    done = run / "done.json"
+    # A trunk that was given more steps has the done.json of its first end until it reaches the next.
+    if not done.exists() or checkpoint.read_json(done)["step"] != model.step:
+        raise UserError(f"{run} is not finished; let it go on to its end, or leave it out.")
+    if model.privacy is not None or model.config.get("privacy", {}).get("mode", "none") != "none":
+        spent = "" if model.privacy is None else f", with epsilon {model.privacy['epsilon']:.3g}"
+        raise UserError(
+            f"{run} is private{spent}, and an average would cost its phones the sum of what all the runs "
+            "cost them, which no run's ledger tells; average runs without privacy."
+        )
+    if not all(tensor.isfinite().all() for tensor in model.weights.values()):
+        raise UserError(f"{run} ended with weights that are no numbers; leave it out.")
+    model.model()  # or its weights are not those of the shape that it names
+    folder = checkpoint.latest(run)
+    assert folder is not None
+    init = checkpoint.read_json(run / "config.json").get("init")
+    return Finished(run, model, init, checkpoint.sha256(folder / "model.safetensors"))
+
+
+def average(runs: Sequence[Path], out: Path) -> list[Finished]:
+    """Makes the run folder `out` of the mean of `runs`, and returns these; does nothing if it is there.
+
+    A run that is named twice counts twice.
+
+    Raises:
+        UserError: there are fewer than two runs, one cannot be averaged, or not with the others, or `out` is
+            taken. Nothing is left behind then.
+    """
+    if len(runs) < 2:
+        raise UserError("An average needs two runs at least; give more of them.")
+    finished = [read_finished(run) for run in runs]
+    for other in finished[1:]:
+        _check_alike(finished[0], other)
+    described = _described(finished)
+    out = Path(os.path.abspath(out))  # "." has no name to write beside
+    if not _is_there(out, described):
+        try:
+            weights = mean([each.model.weights for each in finished])
+        except ValueError as error:
+            raise UserError(f"{_listed(runs)} have no mean: {error}.") from error
+        _write(out, described, weights, finished[0])
+    return finished
+
+
+def is_of_one_start(runs: Sequence[Finished]) -> bool:
+    """Whether all runs began at the same trained weights, or at those of one of them."""
+    common = set.intersection(*({run.init, run.file_sha256} for run in runs))
+    return bool(common - {None})
+
+
+def record(run: Path, figures: Mapping[str, Any]) -> None:
+    """Writes what was measured of an average, in place of what was measured before."""
+    row = {"step": STEP, **figures}
+    beside = run / "metrics.jsonl.new"
+    beside.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    os.replace(beside, run / "metrics.jsonl")
+    checkpoint.write_json(run / "done.json", row)
+
+
+def _listed(runs: Sequence[Path]) -> str:
+    return ", ".join(map(str, runs[:-1])) + f" and {runs[-1]}"
+
+
+def _check_alike(first: Finished, other: Finished) -> None:
+    """`UserError` if weights of the two do not mean the same."""
+    shape, other_shape = asdict(first.model.model_config), asdict(other.model.model_config)
+    for name, value in shape.items():
+        if other_shape[name] != value:
+            raise UserError(
+                f"{other.folder} has another shape than {first.folder} (model.{name} {other_shape[name]!r}, "
+                f"not {value!r}); average runs of one shape."
+            )
+    for name in CARRIED:
+        if checkpoint.sha256(other.folder / name) != checkpoint.sha256(first.folder / name):
+            raise UserError(
+                f"{other.folder} was made of other data than {first.folder} (its {name} is another); average "
+                "runs of one data folder."
+            )
+    if other.objective != first.objective:
+        raise UserError(
+            f"{other.folder} was trained for another objective than {first.folder} ({other.objective}, not "
+            f"{first.objective}); average runs of one objective."
+        )
+
+
+def _described(runs: Sequence[Finished]) -> dict[str, Any]:
+    """config.json of an average, whatever the order of its runs: what all of them were told, and of each what
+    it was and what else it was told."""
+    configs = [{name: value for name, value in run.model.config.items() if name != RUNS} for run in runs]
+    common = _common(configs)
+    told = [
+        {
+            "name": run.folder.resolve().name,
+            "kind": run.model.kind,
+            **run.model.counted(),
+            "weights_sha256": run.model.weights_sha256(),
+            "init": run.init,
+            "config": _beside(run.model.config, common),
+        }
+        for run in runs
+    ]
+    inits = {run.init for run in runs}
+    return {
+        "kind": AVERAGE,
+        "config": {**common, RUNS: sorted(told, key=lambda each: (each["name"], each["weights_sha256"]))},
+        "data": {name: checkpoint.sha256(runs[0].folder / name) for name in CARRIED},
+        "init": inits.pop() if len(inits) == 1 else None,
+    }
+
+
+def _common(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all say, section by section."""
+    first, *others = configs
+    common = {}
+    for name, value in first.items():
+        values = [value, *(other[name] for other in others if name in other)]
+        if len(values) < len(configs):
+            continue
+        if all(isinstance(each, Mapping) for each in values):
+            common[name] = _common(values)
+        elif all(each == value for each in values):
+            common[name] = value
+    return common
+
+
+def _beside(config: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """What one says beside what all say."""
+    beside = {}
+    for name, value in config.items():
+        if name not in common:
+            beside[name] = value
+        elif isinstance(value, Mapping) and (more := _beside(value, common[name])):
+            beside[name] = more
+    return beside
+
+
+def _is_there(out: Path, described: Mapping[str, Any]) -> bool:
+    """Whether the average is made already; `UserError` if `out` is something else."""
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found != json.loads(json.dumps(described)):
+        raise UserError(
+            f"{out} exists and is not the average of these runs; give another --run or delete it."
+        )
+    return True
+
+
+def _write(out: Path, described: dict[str, Any], weights: dict[str, Tensor], like: Finished) -> None:
+    """The whole folder beside, then renamed into place."""
+    beside = out.with_name(f".{out.name}.new")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        for name in CARRIED:
+            shutil.copyfile(like.folder / name, beside / name)
+        checkpoint.write_json(beside / "config.json", described)
+        checkpoint.save(beside, STEP, weights, {}, {}, like.model.model_config)
+        record(beside, {})
+        os.rename(beside, out)
+    except OSError as error:
+        raise UserError(f"Cannot write the run folder {out}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -13,8 +13,10 @@ corrected again in this message.
 
 Inside a text the space that stands there is used: a space typed before another one steps over it, and what is
 written next brings a space of its own behind it. So a sentence can be mended in any place, and what stands
-around that place keeps exactly one space. A word that the caret comes to is picked: it is what a suggestion
-replaces, as long as nothing is written.
+around that place keeps exactly one space. A word that is deleted letter by letter leaves both of its spaces
+for whatever comes in its place, since each key deletes what it stands for; once the caret goes elsewhere, or
+the message is sent, one is gone. A word that the caret comes to is picked: it is what a suggestion replaces,
+as long as nothing is written.
 
 A message may have several lines. To the engine a line break is what stands between two messages, because the
 model was trained on nothing else that ends a line: the lines above are context, and a new one begins a
@@ -27,12 +29,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fedkey.spacing import closed_up, expected_gap, is_gap, is_letter, joined, straight
 from fedkey.text import default_gap, is_word, units_with_places
 
-_APOSTROPHES = str.maketrans("\u2018\u2019\u02bc", "'''")
-"""Kept as they were typed, but words are found as if they were straight; as many characters as before."""
-
-_QUOTE = '"'
 _JOINER = "\u200d"
 _GOES_ON = frozenset("@#/\\&=+*~^|")
 """Characters that end a word and yet make one thing with it: an address, a path, a formula."""
@@ -103,6 +102,8 @@ class Draft:
         room_at: behind a space that was stepped over, or in the place of deleted words: what is written there
             in front of something brings a space behind it, which goes again with the last of it. None if
             there is no such place.
+        is_emptied: whether the last letter of what stood at the caret was deleted, and nothing was written
+            since: if a space is too many there, it goes when the caret does, see `closed_up`.
     """
 
     text: str = ""
@@ -114,6 +115,7 @@ class Draft:
     is_just_corrected: bool = False
     picked: Place | None = None
     room_at: int | None = None
+    is_emptied: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.caret <= len(self.text)
@@ -155,7 +157,7 @@ class Draft:
     def finished_word(self) -> str | None:
         """The word that a space, punctuation or Enter at the caret would finish; None if none would be."""
         word = self.typed.rstrip("'\u2019")
-        return word if self._word_end == self.caret and is_word(_straight(word)) else None
+        return word if self._word_end == self.caret and is_word(straight(word)) else None
 
     @property
     def correctable(self) -> Place | None:
@@ -188,13 +190,13 @@ class Draft:
             return self.picked.start
         if self.accepted_end is not None:
             return self.caret
-        before = _straight(self.text[: self.caret])
+        before = straight(self.text[: self.caret])
         # "don'" is a word on its way, although the apostrophe still ends it.
         stem = before.removesuffix("'")
         units = units_with_places(stem)
         if units:
             unit, place = units[-1]
-            if _is_letter(unit[0]) and place + len(unit) == len(stem):
+            if is_letter(unit[0]) and place + len(unit) == len(stem):
                 return place
         return self.caret
 
@@ -204,8 +206,8 @@ class Draft:
             return self.picked.end
         if self._word_start == self.caret or self.is_in_front:
             return self.caret
-        for unit, place in units_with_places(_straight(self.text)):
-            if place < self.caret < place + len(unit) and _is_letter(unit[0]):
+        for unit, place in units_with_places(straight(self.text)):
+            if place < self.caret < place + len(unit) and is_letter(unit[0]):
                 return place + len(unit)
         return self.caret
 
@@ -213,13 +215,13 @@ class Draft:
     def _owes_space(self) -> bool:
         """Whether a new word at the caret needs a space before it that is not there."""
         before = self.text[: self.caret]
-        return before != "" and not before[-1].isspace() and _is_gap(before, "a")
+        return before != "" and not before[-1].isspace() and is_gap(before, "a")
 
     def _space_before(self, rest: str, head: str) -> str:
         """The space that a word accepted at the end of `head` gets before the rest of the text; none where
         it takes the place of another word, since what stands around that one was meant so."""
         is_apart = rest == "" or rest[0].isspace() or self.picked is not None
-        return "" if is_apart or not _is_gap(head, rest) else " "
+        return "" if is_apart or not is_gap(head, rest) else " "
 
 
 # ------------------------------------------------------------------------------------------- writing
@@ -236,6 +238,8 @@ def insert(draft: Draft, characters: str) -> Draft:
 
 def _insert(draft: Draft, characters: str) -> Draft:
     characters = "".join(_as_kept(each) for each in characters if _is_kept(each))
+    if draft.is_emptied and characters[:1].isspace():
+        return _insert_space_where_emptied(draft, characters)
     while characters and draft.accepted_end is not None:
         draft, characters = _insert_in_open_gap(draft, characters[0]), characters[1:]
     if not characters:
@@ -251,11 +255,30 @@ def _insert(draft: Draft, characters: str) -> Draft:
         draft,
         head + characters + behind + rest,
         len(head + characters),
-        is_in_front=_is_letter((behind + rest)[:1])
+        is_in_front=is_letter((behind + rest)[:1])
         and _continues_word(characters[-1])
         and (draft.is_in_front or not draft.typed),
         room_at=room_at,
     )
+
+
+def _insert_space_where_emptied(draft: Draft, characters: str) -> Draft:
+    """A space is the one that stands there already; a line break comes in its place."""
+    closed = _closed(draft)
+    if characters[0] != " ":
+        is_gap_open = draft.accepted_end is not None
+        return _insert(replace(draft, is_emptied=False) if is_gap_open else closed, characters)
+    # Before punctuation it has to wait for a word.
+    after = draft if closed.caret < draft.caret else replace(closed, room_at=closed.caret)
+    return _insert(after, characters[1:])
+
+
+def _closed(draft: Draft) -> Draft:
+    """The draft when the caret leaves it: of the spaces around a word that was deleted one is gone."""
+    if not draft.is_emptied:
+        return draft
+    head, rest = closed_up(draft.text[: draft.caret], draft.text[draft.caret :])
+    return _rewritten(draft, head + rest, len(head))
 
 
 def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
@@ -264,16 +287,16 @@ def _insert_in_open_gap(draft: Draft, character: str) -> Draft:
     if character.isspace():
         # It is the space that was given, or the one that already follows, or comes in its place.
         is_dash = tail != "" and not default_gap("a", tail) and not default_gap(tail, "a")
-        settled = (f"{word} {tail}" if is_dash else _joined(word, tail)) + character
+        settled = (f"{word} {tail}" if is_dash else joined(word, tail)) + character
         room_at = len(settled) if character == " " == rest[:1] else None
         return _rewritten(draft, settled + rest.removeprefix(" "), len(settled), room_at=room_at)
     # Only the units tell whether a letter begins a word or ends an emoticon (":D", "<3").
     unit, start = units_with_places(tail + character)[-1]
-    if not _is_letter(unit[0]):
-        closed = _joined(word, tail + character)
+    if not is_letter(unit[0]):
+        closed = joined(word, tail + character)
         return _rewritten(draft, closed + rest, len(closed), len(word))
     tail = tail[:start]
-    settled = _joined(word, tail) + (" " if _is_gap(word + tail, unit) else "")
+    settled = joined(word, tail) + (" " if is_gap(word + tail, unit) else "")
     return _insert(_rewritten(draft, settled + rest, len(settled)), unit)
 
 
@@ -329,7 +352,7 @@ def backspace(draft: Draft) -> Draft:
     if draft.accepted_end is not None:
         word, tail, rest = _around_gap(draft)
         if tail:
-            shorter = _joined(word, tail[:-1])
+            shorter = joined(word, tail[:-1])
             if shorter == word and not rest:
                 shorter += " "
             return _rewritten(draft, shorter + rest, len(shorter), len(word))
@@ -369,13 +392,14 @@ def _without_words(draft: Draft, start: int) -> Draft:
     head, rest = draft.text[:start], draft.text[draft.caret :]
     if draft.room_at == draft.caret:
         rest = f" {rest}"
-    word = head.removesuffix(" ")
-    if rest[:1] not in ("", "\n") and start < draft.caret:
-        if word not in (head, "") and not word[-1].isspace() and (rest[0] == " " or _closes(rest)):
-            return _rewritten(draft, word + rest, len(word), len(word))
-        is_open = head == "" or head[-1].isspace() or not _is_gap(head, "a")
-        if rest[0] == " " and is_open:
-            return _rewritten(draft, head + rest[1:], start, room_at=start)
+    closed = closed_up(head, rest)
+    if start < draft.caret and closed != (head, rest):
+        gap = expected_gap(head)
+        if gap is not None:
+            # The space before it comes back with the next word, and not before punctuation.
+            return _rewritten(draft, head[:gap] + rest, gap, gap)
+        if closed[0] == head:
+            return _rewritten(draft, "".join(closed), start, room_at=start)
     return _without(draft, start, draft.caret)
 
 
@@ -386,8 +410,11 @@ def _deletable_line(draft: Draft) -> int:
 
 
 def _without(draft: Draft, start: int, end: int) -> Draft:
+    head, gone, rest = draft.text[:start], draft.text[start:end], draft.text[end:]
+    if gone.strip() and closed_up(head, rest) != (head, rest):
+        return _rewritten(draft, head + rest, start, expected_gap(head), is_emptied=True)
     is_in_front = draft.is_in_front and draft.typed != "" and end == draft.caret
-    return _rewritten(draft, draft.text[:start] + draft.text[end:], start, is_in_front=is_in_front)
+    return _rewritten(draft, head + rest, start, is_in_front=is_in_front)
 
 
 def _rewritten(
@@ -398,15 +425,25 @@ def _rewritten(
     *,
     is_in_front: bool = False,
     room_at: int | None = None,
+    is_emptied: bool = False,
 ) -> Draft:
     """The draft with another text. What was put last can still be taken back if it and all before it stayed
     the same."""
     swap = draft.swap
     if swap is not None:
         end = swap.put.end
-        if text[:end] != draft.text[:end] or _is_letter(text[end : end + 1]):
+        if text[:end] != draft.text[:end] or is_letter(text[end : end + 1]):
             swap = None
-    return Draft(text, caret, accepted_end, is_in_front, draft.literals, swap, room_at=room_at)
+    return Draft(
+        text,
+        caret,
+        accepted_end,
+        is_in_front,
+        draft.literals,
+        swap,
+        room_at=room_at,
+        is_emptied=is_emptied,
+    )
 
 
 # ------------------------------------------------------------------------------------- correcting
@@ -451,6 +488,7 @@ def correct(draft: Draft, place: Place, word: str) -> Draft:
         is_just_corrected=before is not None,
         picked=None if draft.picked is None else replace(draft.picked, start=draft.picked.start + shift),
         room_at=room_at,
+        is_emptied=draft.is_emptied,
     )
 
 
@@ -468,7 +506,7 @@ def undo(draft: Draft) -> Draft:
             return replace(swap.before, literals=literals)
         if accepted.text == draft.text and swap.before.after:
             # The caret has moved, and stays where it is in the text around.
-            text, caret = swap.before.text, draft.caret
+            text, caret = _closed(swap.before).text, draft.caret
             if caret > swap.put.start:
                 caret = max(len(text) - len(draft.text) + caret, swap.put.start + len(swap.typed))
             return place(Draft(text, literals=literals), caret)
@@ -490,6 +528,7 @@ def undo(draft: Draft) -> Draft:
         min(draft.caret, len(head)) if draft.caret < swap.put.end else len(head + swap.typed) + max(caret, 0),
         draft.accepted_end + shift if is_behind and draft.accepted_end is not None else None,
         literals=literals,
+        is_emptied=draft.is_emptied,
     )
 
 
@@ -520,9 +559,9 @@ def followed(old: Draft, new: Draft, places: Sequence[Place]) -> list[Place | No
 
 def _stands(draft: Draft, place: Place) -> bool:
     """Whether letters stand at a place as a word of their own."""
-    units = units_with_places(_straight(draft.text))
+    units = units_with_places(straight(draft.text))
     return draft.text[place.start : place.end] == place.letters and (
-        (_straight(place.letters), place.start) in units
+        (straight(place.letters), place.start) in units
     )
 
 
@@ -535,9 +574,13 @@ def _alone(draft: Draft) -> Draft:
 
 
 def place(draft: Draft, caret: int) -> Draft:
-    """Puts the caret somewhere, or as near as the text allows. A word in which it stands then, or behind
-    which, is picked; but not where the line ends with the word, because there it is written on."""
-    caret = min(max(caret, 0), len(draft.text))
+    """Puts the caret somewhere, or as near as the text allows, and leaves the place where it was. A word in
+    which it stands then, or behind which, is picked; but not where the line ends with the word, because there
+    it is written on."""
+    closed = _closed(draft)
+    if closed.text != draft.text and caret > closed.caret:
+        caret -= 1  # the space that is gone stood before it
+    draft, caret = closed, min(max(caret, 0), len(closed.text))
     while 0 < caret < len(draft.text) and _continues_character(draft.text, caret):
         caret -= 1
     moved = replace(
@@ -548,9 +591,10 @@ def place(draft: Draft, caret: int) -> Draft:
         is_just_corrected=False,
         picked=None,
         room_at=None,
+        is_emptied=False,
     )
     start, end = moved._word_start, moved._word_end
-    if draft.text[caret : caret + 1] in ("", "\n") or not is_word(_straight(draft.text[start:end])):
+    if draft.text[caret : caret + 1] in ("", "\n") or not is_word(straight(draft.text[start:end])):
         return moved
     return replace(moved, picked=Place(start, draft.text[start:end]))
 
@@ -559,7 +603,7 @@ def point(draft: Draft, caret: int) -> Draft:
     """Puts the caret where somebody pointed. The word whose letter stands there is picked, be it the first
     one."""
     moved = place(draft, caret)
-    for unit, start in units_with_places(_straight(moved.text)):
+    for unit, start in units_with_places(straight(moved.text)):
         if start == moved.caret and is_word(unit):
             return replace(moved, picked=Place(start, moved.text[start : start + len(unit)]))
     return moved
@@ -625,7 +669,7 @@ def _line_start(draft: Draft) -> int:
 def send(messages: tuple[str, ...], draft: Draft) -> tuple[tuple[str, ...], Draft]:
     """Moves the draft to the end of the conversation and begins an empty one; nothing happens while there is
     nothing but space to send."""
-    message = draft.text.strip()
+    message = _closed(draft).text.strip()
     return ((*messages, message), Draft()) if message else (messages, draft)
 
 
@@ -645,39 +689,8 @@ def _around_gap(draft: Draft) -> tuple[str, str, str]:
     return draft.text[:gap], draft.text[gap : draft.caret].lstrip(" "), draft.text[draft.caret :]
 
 
-def _joined(word: str, tail: str) -> str:
-    return word + (" " if tail and _is_gap(word, tail) else "") + tail
-
-
-def _is_gap(before: str, after: str) -> bool:
-    """Whether a space is expected between two texts: as `default_gap` has it, but quotes are told apart.
-
-    An opening quote stands close to what follows and a closing one to what comes before; an apostrophe may
-    be about to become part of the word.
-    """
-    last, first = units_with_places(_straight(before))[-1][0], units_with_places(_straight(after))[0][0]
-    if _QUOTE in (first[0], last[0]):
-        return before[before.rfind("\n") + 1 :].count(_QUOTE) % 2 == 0
-    return last != "'" and default_gap(last, first)
-
-
-def _closes(rest: str) -> bool:
-    """Whether a text begins with punctuation that belongs to the word before it, and to that alone."""
-    first = units_with_places(_straight(rest))[0][0]
-    return not default_gap("a", first) and default_gap(first, "a")
-
-
-def _straight(text: str) -> str:
-    return text.translate(_APOSTROPHES)
-
-
-def _is_letter(character: str) -> bool:
-    """Whether a character begins or continues a word of `fedkey.text`."""
-    return character.isalnum() or character == "_"
-
-
 def _continues_word(character: str) -> bool:
-    return _is_letter(character) or _straight(character) == "'"
+    return is_letter(character) or straight(character) == "'"
 
 
 def _as_kept(character: str) -> str:

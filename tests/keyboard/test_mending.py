@@ -183,6 +183,52 @@ async def test_the_glass_box_explains_with_what_stands_behind(
         await wait_for(pilot, lambda: ("see y ", "", "") in explained)  # of a word that stands: its place
 
 
+# ------------------------------------------------------------------------------ a word that is gone
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["end"], "see you now|"),
+        (["left"], "see you| now"),
+        (["ctrl+home"], "|see you now"),
+        (["up"], "|see you now"),
+        (["x"], "see you x| now"),
+        (["backspace", "end"], "see you now|"),
+    ],
+)
+async def test_the_space_too_many_beside_a_deleted_word_goes_with_the_caret(
+    app: KeyboardApp, keys: list[str], expected: str
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see you all now", "ctrl+left", "left", *["backspace"] * 3)
+        assert text(app) == "see you | now"
+        await pilot.press(*keys)
+        assert text(app) == expected
+
+
+async def test_a_click_lands_on_the_letter_that_was_clicked(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see all now", "ctrl+home", "ctrl+right", "right", *["delete"] * 3)
+        assert text(app) == "see | now"
+        await pilot.click(DraftView, offset=cell_of(app, 6))
+        assert text(app) == "see n|ow"
+        await settled(pilot)
+        assert picked(app) == "now"
+
+
+async def test_a_message_is_sent_without_the_space_too_many(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see, all, now", *["left"] * 5, *["backspace"] * 3)
+        assert text(app) == "see, |, now"
+        await pilot.press("backspace", "backspace", *" you", *["backspace"] * 3)
+        assert text(app) == "see |, now"
+        await settled(pilot)
+        assert (engine.asked[-1], engine.asked_before[-1]) == (("see ", ""), ", now")
+        await pilot.press("enter")
+        assert app.typing.messages == ("see, now",)
+
+
 # ------------------------------------------------------------------------------- a word that stands
 
 

@@ -352,6 +352,21 @@ def test_what_stands_in_the_way_stays(taken: str, runs: list[Path], tmp_path: Pa
     assert out.exists()
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "Cannot write the run folder" in refusal(runs, tmp_path / "file" / "soup")
+
+
+def test_what_a_killed_average_left_is_cleared_and_an_empty_folder_is_a_place(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / ".soup.new" / "checkpoints" / "00000000.new").mkdir(parents=True)
+    (tmp_path / "soup").mkdir()
+    average(runs, tmp_path / "soup")
+    assert [path.name for path in tmp_path.iterdir()] == ["soup"]
+    assert checkpoint.load(tmp_path / "soup").kind == "average"
+
+
 KILLED_EVERYWHERE = """
 # Averages, killing itself with SIGKILL at the first, second, third ... file operation that writes, each time
 # in a child process; then averages once more without.

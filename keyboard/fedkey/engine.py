@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, INFILL, Bundle, BundleError, open_bundle
+from fedkey.cache import Cache
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
@@ -73,7 +74,9 @@ WORTH_READING = 4
 """Ids that have to be missing: to read one costs as much as to read these."""
 
 FALLEN_BEHIND = 16
-"""Ids that are read ahead no later than after the word; a writer who takes every word types no letters."""
+"""Ids that have to be missing before they are read ahead with a space, after a word whose letters read none;
+a writer who takes every word types no letters. Of the 350 spaces of `fedkey bench` 9 do; 25 did while letters
+that had read did not count, and the slowest hundredth ran the model for 3.5 ms instead of 2.5."""
 
 RELUCTANCE = 4.0
 """Nats on top of what a mistake costs, before a word that was mistyped is shown: whoever looks wants first
@@ -92,13 +95,20 @@ is."""
 
 MAX_PHRASE_WORDS = 3
 
-NUM_FITTED = 8
-"""Words that are judged by what stands behind the caret if the model does not read it: with two pieces behind
-them they are one run of the model. Of 300 words of validation authors, shipped bundle, 2026-11-27, the right
-one is first, and among three, before the first letter for 22.7 and 34.7 % from the left alone, for 37.0 and
-47.7 % with 8 judged, 37.3 and 54.0 % with 16 and 39.0 and 56.0 % with 30; after it for 49.1 and 69.1, 65.8
-and 76.0, 68.4 and 78.2, 68.7 and 78.9 %. On a busy machine a space took 1.7 times what it takes at the end
-of a message (1.3 at the 99th percentile) with 8, and 2.2 (2.1) with 16."""
+NUM_FITTED, NUM_FITTED_FIRST = 8, 16
+"""Words that are judged by what stands behind the caret if the model does not read it, and so many before the
+first letter; two pieces behind each are one run of the model. Of 953 words of validation authors, shipped
+bundle, 2026-11-27 (`fedkey eval --infill --max-words 1200`), the right one is first, and among three, before
+the first letter for 26.5 and 40.6 % from the left alone, 41.2 and 52.5 % with 8 judged, 42.8 and 55.4 % with
+12, 43.4 and 57.4 % with 16; after it for 53.7 and 73.5, 70.3 and 82.0, 71.1 and 83.0, 71.3 and 83.6 %."""
+
+NUM_SPARE = 8
+"""Words more that are judged of the place behind the word being typed before it ends: the memory, which
+learns the word, may change the choice."""
+
+MOST_FORESEEN = 48
+"""Words of a place that are judged before the next letter shows which of them stay: then half of the letters
+of `fedkey bench --behind 20` need no run of the model, and with 32 fewer than half."""
 
 STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
 """What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
@@ -158,6 +168,17 @@ class Doubt(NamedTuple):
     choices: tuple[Choice, ...]
 
 
+_DONE = object()
+
+
+class _Place(NamedTuple):
+    """What is known of a place where a word may be typed."""
+
+    ids: tuple[int, ...]
+    cache: Cache
+    scores: WordScores
+
+
 class _Habits(NamedTuple):
     """What the owner is known to write in one place: words of the lexicon for the decoder, how he writes them
     where the lexicon has it otherwise, and words of his own with their log probabilities."""
@@ -199,6 +220,7 @@ class Engine:
         self._model = LanguageModel(bundle)
         self._cache = self._model.new_cache()
         self._ahead = self._model.new_cache()
+        self._spare: Cache | None = None
         self._reader = ContextReader(
             self.pieces,
             self.lexicon.forms,
@@ -220,6 +242,9 @@ class Engine:
         self._prepared_for: tuple[str, str] | None = None
         self._context = Context((), True)
         self._ids_ahead: tuple[int, ...] | None = None
+        self._has_read_ahead = False  # since the last word was accepted
+        self._foreseen: _Place | None = None
+        self._to_foresee: Iterator[None] = iter(())
         self._scores: WordScores | None = None
         self._habits: _Habits | None = None
         self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
@@ -320,10 +345,11 @@ class Engine:
                 contest = self._contests.find(touches, letters, candidates, scores, habits.known)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
             ranked = []
+            seen = _reluctantly(candidates) if touches else candidates
             if len(candidates):
                 along = contest.paths if contest else ()
-                seen = _reluctantly(candidates) if touches else candidates
-                ranked = self._best(scores, seen, k, habits, tail, along)
+                num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
+                ranked = self._best(scores, seen, k, habits, tail, along, num_fitted)
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -344,6 +370,9 @@ class Engine:
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
             if touches and self._model.num_runs == num_runs:
                 self._read_ahead(WORTH_READING)
+            if tail:
+                standing = letters if corrected is None else corrected
+                self._to_foresee = self._foreseeing(scores, seen, habits, tail, context, standing, after)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
@@ -450,7 +479,10 @@ class Engine:
                 contest = self._contests.find(touches, letters, candidates, scores, habits.known)
             seen = _reluctantly(candidates) if touches else candidates
             tail = self._tail(after)
-            ranked = self._best(scores, seen, k, habits, tail) if len(candidates) else []
+            num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
+            ranked = []
+            if len(candidates):
+                ranked = self._best(scores, seen, k, habits, tail, num_fitted=num_fitted)
             words = self._explained(ranked, candidates, scores, habits, letters)
             choices = [] if contest is None else self._choices(contest, scores, letters, habits, tail)
             behind = rest_of_message(after)
@@ -499,6 +531,20 @@ class Engine:
         with self._lock:
             return self._is_known(normalise(word))
 
+    def look_ahead(self) -> bool:
+        """Works out what will be asked after the last answer of `suggest`, a few milliseconds at a time: to
+        be called while nobody waits, until it returns False. No answer depends on it, but most come sooner.
+
+        There is something to do in front of other words only, where few words are written: at the end of a
+        message the answers come as soon without it.
+        """
+        with self._lock:
+            try:
+                return next(self._to_foresee, _DONE) is not _DONE
+            except UserError as error:  # of the memory
+                self.notice = str(error)
+                return False
+
     # -------------------------------------------------------------------------------------- telling
 
     def accept(
@@ -546,7 +592,9 @@ class Engine:
             finally:
                 self._habits = None
                 self._prepare(f"{context}{gap}{word} ", after)
-                self._read_ahead(FALLEN_BEHIND)
+                if not self._has_read_ahead:
+                    self._read_ahead(FALLEN_BEHIND)
+                self._has_read_ahead = False
         return accepted
 
     def undo(self, accepted: Accepted) -> None:
@@ -604,6 +652,7 @@ class Engine:
             self._model.rewind(self._ahead, 0)
             self._prepared_for, self._context, self._scores = None, Context((), True), None
             self._phrases.clear()
+            self._foreseen, self._to_foresee = None, iter(())
 
     def score_message(self, earlier: Sequence[str], message: str) -> tuple[float, int]:
         """How well the model predicts a whole message, for bits per character.
@@ -995,11 +1044,12 @@ class Engine:
         habits: _Habits,
         tail: tuple[int, ...],
         along: Sequence[tuple[int, ...]] = (),
+        num_fitted: int = NUM_FITTED,
     ) -> list[RankedWord]:
         """The k best candidates, in front of `tail` if there is one."""
         if not tail:
             return scores.best(candidates, k, habits.known, along)
-        return scores.best_in_front(candidates, k, max(2 * k, NUM_FITTED), tail, habits.known, along)
+        return scores.best_in_front(candidates, k, max(2 * k, num_fitted), tail, habits.known, along)
 
     def _prepare(self, context: str, after: str) -> WordScores:
         """Brings the cache to the caret between `context` and `after`; what they share with what was asked
@@ -1010,11 +1060,60 @@ class Engine:
             if read.ids != self._context.ids:
                 self._scores = None
                 self._phrases.clear()
+                if self._foreseen is not None and self._foreseen.ids == read.ids:
+                    self._go_to(self._foreseen)
             self._context, self._prepared_for, self._ids_ahead = read, (context, after), None
         if self._scores is None:
             log_probs = self._advance(self._context.ids)
             self._scores = self._decoder.begin(self._cache, log_probs)
         return self._scores
+
+    def _go_to(self, place: _Place) -> None:
+        """Takes what was found out of a place beforehand for what is known of the caret's."""
+        self._cache, self._spare = place.cache, self._cache
+        self._scores, self._foreseen = place.scores, None
+        self._to_foresee = iter(())
+
+    def _foreseeing(
+        self,
+        scores: WordScores,
+        candidates: Candidates,
+        habits: _Habits,
+        tail: tuple[int, ...],
+        context: str,
+        word: str,
+        after: str,
+    ) -> Iterator[None]:
+        """Finds out step by step what the next key will need: if it ends the word, which then is `word`, the
+        place behind it and the words that may follow; if it is a letter, more of the candidates."""
+        context_behind = f"{context}{word} "
+        if is_word(word) or (not word and context and not context[-1].isspace()):
+            if word:
+                scores.spelled([self._path(word)])  # the memory asks for it
+            read = self._reader.read(context_behind, after)
+            place = self._place_at(read)
+            yield
+            next_tail = self._reader.next_behind(after, starts_sentence=read.starts_sentence)
+            next_habits = self._sorted_out(self._personal.predictions(words_before(context_behind)))
+            for num_words in (NUM_FITTED_FIRST, NUM_FITTED_FIRST + NUM_SPARE):
+                place.scores.foresee(self._finder.find(""), num_words, next_tail, next_habits.known)
+                yield
+            self._foreseen = place
+        for num_words in range(NUM_FITTED_FIRST, MOST_FORESEEN + 1, NUM_FITTED_FIRST):
+            scores.foresee(candidates, num_words, tail, habits.known)
+            yield
+        self._read_ahead(WORTH_READING)
+
+    def _place_at(self, read: Context) -> _Place:
+        """Brings the spare cache to a place close behind the caret."""
+        if self._spare is None:
+            self._spare = self._model.new_cache()
+        self._foreseen, cache = None, self._spare
+        kept = read.ids[:-1]
+        cache.copy_from(max(self._cache, self._ahead, key=lambda each: _num_shared(each.ids, kept)))
+        self._model.rewind(cache, _num_shared(cache.ids, kept))
+        log_probs = self._model.advance(cache, read.ids[len(cache.ids) :])
+        return _Place(read.ids, cache, self._decoder.begin(cache, log_probs))
 
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Runs what the cache does not hold of `ids`; the log softmax after the last, which is always run."""
@@ -1024,6 +1123,7 @@ class Engine:
     def _keep(self, ids: Sequence[int]) -> None:
         """Rewinds the cache to what it shares with `ids`; the one that was read ahead takes over once it
         shares more."""
+        self._to_foresee = iter(())  # it looks on from where the cache was
         shared, ahead = _num_shared(self._cache.ids, ids), _num_shared(self._ahead.ids, ids)
         if ahead > shared:
             self._cache, self._ahead, shared = self._ahead, self._cache, ahead
@@ -1048,6 +1148,7 @@ class Engine:
         if len(ids) + 1 < len(self._context.ids) and len(ids) - shared >= at_least:
             self._model.rewind(self._ahead, shared)
             self._model.read(self._ahead, ids[shared : shared + READ_AHEAD])
+            self._has_read_ahead = True
 
 
 def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:

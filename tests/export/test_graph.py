@@ -176,6 +176,21 @@ def test_branches_of_a_tree_do_not_see_each_other(shape: str) -> None:
     np.testing.assert_allclose(running.advance(cache, ids[70:71]), before, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["groups", "sliding", "linear"])
+def test_a_copy_goes_on_alone(shape: str) -> None:
+    _, running, ids, _, _ = _read_by_torch(shape)
+    cache, copy, later = (running.new_cache() for _ in range(3))
+    running.advance(cache, ids[:70])
+    running.advance(copy, ids[20:70])  # whatever it held before
+    copy.copy_from(cache)
+    other = running.advance(copy, ids[10:14])
+    expected = running.advance(later, [*ids[:70], *ids[10:14]])
+    np.testing.assert_allclose(other, expected, atol=1e-5)
+    running.rewind(later, 70)
+    expected = running.advance(later, ids[70:75])
+    np.testing.assert_allclose(running.advance(cache, ids[70:75]), expected, atol=1e-5)
+
+
 def test_what_is_remembered_does_not_grow_with_the_window() -> None:
     """Full attention's cache does; sliding attention's ends at twice its span and a tree."""
 

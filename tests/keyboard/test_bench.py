@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from fedkey.cli import SUBCOMMANDS, bench
 from fedkey.cli.bench import (
     BACKSPACE,
+    BETWEEN,
     GOALS,
     KEYS,
     LETTER,
@@ -50,8 +52,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self._num_steps = 0
+
+    def look_ahead(self) -> bool:
+        self._num_steps -= 1
+        return self._num_steps >= 0
 
     def suggest(self, context: str, typed: str, k: int = 3, *, after: str = "") -> Suggestions:
+        self._num_steps = 3 if after else 0
         self.calls.append(("suggest", context, typed, *filter(None, [after])))
         return Suggestions((), (), "hello" if typed == "helo" else None, 0.1)
 
@@ -101,7 +109,9 @@ def test_words_behind_stand_there_from_the_first_key_to_the_word_told_of_with_th
     recorder = Recorder()
     first, second = plan(talk("a b", "c d e"), 8, 0, num_behind=4)
     assert (first.after, second.after) == (" c d e a", " a b c d")
-    list(type_lines(recorder, [first, second]))  # type: ignore[arg-type]
+    keys = list(itertools.chain(*type_lines(recorder, [first, second])))  # type: ignore[arg-type]
+    # What is worked out between two keys is told apart from them.
+    assert [key.kind == BETWEEN for key in keys] == [False, True] * (len(keys) // 2)
     at = recorder.calls.index(("suggest", "a b\n", "", second.after))
     assert {call[-1] for call in recorder.calls[:at]} == {first.after}
     assert recorder.calls[at - 1][0] == "accept"
@@ -216,7 +226,7 @@ def test_the_answer_holds_what_was_asked_for(printed: Json, tiny_bundle: Path) -
         for file in tiny_bundle.rglob("*")
         if file.is_file() and file.name != "manifest.json"
     )
-    assert list(printed["keys"]) == list(KEYS)
+    assert list(printed["keys"]) == [*KEYS, BETWEEN]
     assert printed["goals"] == GOALS
     lines = plan(talk(*map(normalise, TALK.splitlines())), 150, 0)
     keys = printed["keys"]
@@ -230,7 +240,8 @@ def test_the_answer_holds_what_was_asked_for(printed: Json, tiny_bundle: Path) -
     typed = sum(len(unit.typed) for unit in words)
     again = sum(len(unit.meant) - unit.stands for unit in words if unit.typed != unit.meant)
     assert typed <= keys[LETTER]["count"] <= typed + again
-    for own in keys.values():
+    assert keys[BETWEEN]["count"] == 0  # nothing stands behind
+    for own in (keys[kind] for kind in KEYS):
         for times in (own["cpu_ms"], own["wall_ms"]):
             assert list(times.values()) == sorted(times.values())
             assert times["p50"] > 0
@@ -273,7 +284,9 @@ def test_tables_put_goals_beside_the_figures(printed: Json, capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    for kind, own in printed["keys"].items():
+    assert BETWEEN not in {each[0] for each in cells}
+    for kind in KEYS:
+        own = printed["keys"][kind]
         (row,) = (each for each in cells if each[0] == kind)
         assert row[1] == str(own["count"])
         assert row[2:6] == [f"{own['cpu_ms'][name]:.2f}" for name in ("p50", "p90", "p99", "p100")]

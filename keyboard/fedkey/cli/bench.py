@@ -45,6 +45,8 @@ COLD_STARTS = 5
 
 LETTER, SPACE, PUNCTUATION, BACKSPACE, MESSAGE = "letter", "space", "punctuation", "backspace", "new message"
 KEYS = (LETTER, SPACE, PUNCTUATION, BACKSPACE, MESSAGE)
+BETWEEN = "between keys"
+"""No key: what the engine works ahead after one, while nobody waits."""
 
 GOALS = {
     "letter_p50_ms": 3.0,
@@ -190,7 +192,9 @@ def _measure(path: Path, lines: Sequence[Line], follow: Follow) -> dict[str, Any
         starts.append(_start_elsewhere(path))
         report(1)
     return {
-        "keys": {kind: figures([key for key in typed["keys"] if key.kind == kind]) for kind in KEYS},
+        "keys": {
+            kind: figures([key for key in typed["keys"] if key.kind == kind]) for kind in (*KEYS, BETWEEN)
+        },
         "cold_start": {name: percentile([start[name] for start in starts], 50) for name in starts[0]},
         "memory_mb": typed["memory_mb"],
         "threads": typed["threads"],
@@ -283,7 +287,7 @@ def num_keys(line: Line) -> int:
 
 
 class Key(NamedTuple):
-    """One keystroke, and what the answer to it took."""
+    """One keystroke, and what the answer to it took; or `BETWEEN`."""
 
     kind: str
     cpu_ms: float
@@ -311,6 +315,11 @@ def type_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[list[Key]]:
         answer = engine.suggest(context, letters, after=after)
         keys.append(Key(kind, (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000))
         finished = None
+        wall, cpu = time.perf_counter(), time.process_time()
+        if engine.look_ahead():
+            while engine.look_ahead():
+                pass
+            keys.append(Key(BETWEEN, (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000))
         return answer
 
     for before, message, units, after in lines:
@@ -462,7 +471,7 @@ def _print_tables(numbers: Mapping[str, Any]) -> None:
     from fedkey.cli.tables import print_blocks, table
 
     keys = numbers["keys"]
-    total = sum(figures["count"] for figures in keys.values())
+    total = sum(keys[kind]["count"] for kind in KEYS)
     sentence = (
         f"{total:,} keys of {typed_from(numbers)}, {MISTYPED:.0%} of the words mistyped. "
         f"{model_sentence(numbers)}; threads in the process: {or_dash(numbers['threads'], 'd')}."
@@ -475,6 +484,7 @@ def _print_tables(numbers: Mapping[str, Any]) -> None:
             or_dash(own["wall_ms"]["p99"], ".2f"),
         )
         for kind, own in keys.items()
+        if own["count"] or kind != BETWEEN
     )
     goals = (beside_goal(*row) for row in _goal_rows(numbers))
     print_blocks(

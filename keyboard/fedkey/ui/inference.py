@@ -68,7 +68,7 @@ class Inference:
         """
         self._open_engine = open_engine
         self._post = post
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # its lock may be taken again by whoever has it
         self._told: deque[Told] = deque()
         self._question: Question | None = None
         self._successor: Successor | None = None
@@ -149,6 +149,8 @@ class Inference:
             else:
                 self._remember(engine, work)
             self._notice(engine.notice)
+            while self._is_idle() and engine.look_ahead():
+                pass
         engine.close()
         if self._successor is not None:
             self._successor.engine.close()
@@ -206,12 +208,14 @@ class Inference:
             self._noticed.add(sentence)
             self._post(Noticed(sentence))
 
+    def _is_idle(self) -> bool:
+        with self._changed:
+            return not (self._is_stopped or self._told or self._question or self._successor)
+
     def _next(self) -> Told | Question | Successor | None:
         """Waits for something to do; None means stop."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_stopped or self._told or self._question or self._successor
-            )
+            self._changed.wait_for(lambda: not self._is_idle())
             if self._is_stopped:
                 return None
             if self._told:

@@ -31,11 +31,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, INFILL, Bundle, BundleError, open_bundle
-from fedkey.cache import Cache
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
-from fedkey.context import Context, ContextReader, newest_that_fit, rest_of_message
+from fedkey.context import ContextReader, newest_that_fit, rest_of_message
 from fedkey.corrections import (
     DEFAULT_CORRECTIONS,
     Choice,
@@ -56,6 +55,7 @@ from fedkey.personal import LearnedWord, Personal
 from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
+from fedkey.places import Place, Places
 from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
 from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch, as_touches, literal
@@ -66,17 +66,6 @@ WORD_ROOM = 12
 pieces."""
 
 MAX_EMOJI = 2
-
-READ_AHEAD = 8
-"""Ids that are read ahead at once: 90 have to be before about 20 words are written."""
-
-WORTH_READING = 4
-"""Ids that have to be missing: to read one costs as much as to read these."""
-
-FALLEN_BEHIND = 16
-"""Ids that have to be missing before they are read ahead with a space, after a word whose letters read none;
-a writer who takes every word types no letters. Of the 350 spaces of `fedkey bench` 9 do; 25 did while letters
-that had read did not count, and the slowest hundredth ran the model for 3.5 ms instead of 2.5."""
 
 RELUCTANCE = 4.0
 """Nats on top of what a mistake costs, before a word that was mistyped is shown: whoever looks wants first
@@ -171,14 +160,6 @@ class Doubt(NamedTuple):
 _DONE = object()
 
 
-class _Place(NamedTuple):
-    """What is known of a place where a word may be typed."""
-
-    ids: tuple[int, ...]
-    cache: Cache
-    scores: WordScores
-
-
 class _Habits(NamedTuple):
     """What the owner is known to write in one place: words of the lexicon for the decoder, how he writes them
     where the lexicon has it otherwise, and words of his own with their log probabilities."""
@@ -218,9 +199,6 @@ class Engine:
         self.lexicon = Lexicon(bundle.lexicon_arrays(), self.pieces.vocab_size)
         self._corrections = _correction_model(bundle) if corrections is None else corrections
         self._model = LanguageModel(bundle)
-        self._cache = self._model.new_cache()
-        self._ahead = self._model.new_cache()
-        self._spare: Cache | None = None
         self._reader = ContextReader(
             self.pieces,
             self.lexicon.forms,
@@ -231,7 +209,7 @@ class Engine:
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
         self._replacements = ReplacementFinder(self._finder, self._beam)
         self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
-        self._decoder = Decoder(self.lexicon, self._model)
+        self._places = Places(self._model, Decoder(self.lexicon, self._model), self._reader)
         self._gestures: GestureFinder | None = None
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)
@@ -239,15 +217,9 @@ class Engine:
         self.notice = self._personal.notice
         """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
-        self._prepared_for: tuple[str, str] | None = None
-        self._context = Context((), True)
-        self._ids_ahead: tuple[int, ...] | None = None
-        self._has_read_ahead = False  # since the last word was accepted
-        self._foreseen: _Place | None = None
-        self._to_foresee: Iterator[None] = iter(())
-        self._scores: WordScores | None = None
-        self._habits: _Habits | None = None
-        self._phrases: dict[int, tuple[tuple[float, str], ...]] = {}
+        self._to_foresee: tuple[Place, Iterator[None]] | None = None
+        self._habits: tuple[str, _Habits] | None = None
+        self._phrases: tuple[WordScores, dict[int, tuple[tuple[float, str], ...]]] | None = None
         self._word_numbers: dict[str, int | None] = {}
         self._last: Accepted | None = None
         self._has_mended = False  # by the last word that was accepted
@@ -336,20 +308,19 @@ class Engine:
             touches, letters = self._touches(typed)
             self._take_back_half_of_address(context)
             num_runs = self._model.num_runs
-            scores = self._prepare(context, after)
-            tail = self._tail(after)
+            place = self._places.go_to(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
             if touches and self._is_doubtful(context, letters, after):
-                contest = self._contests.find(touches, letters, candidates, scores, habits.known)
+                contest = self._contests.find(touches, letters, candidates, place.scores, habits.known)
             # Letters that can become no word need no model: the next space is the first chance to be useful.
             ranked = []
             seen = _reluctantly(candidates) if touches else candidates
             if len(candidates):
                 along = contest.paths if contest else ()
                 num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
-                ranked = self._best(scores, seen, k, habits, tail, along, num_fitted)
+                ranked = self._best(place, seen, k, habits, along, num_fitted)
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -357,7 +328,7 @@ class Engine:
             entries += habits.own.items()
             corrected = None
             if contest is not None:
-                choices = self._choices(contest, scores, letters, habits, tail)
+                choices = self._choices(contest, place, letters, habits)
                 corrected = self._correction(context, letters, choices)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
@@ -366,13 +337,14 @@ class Engine:
                 corrected = self._recapitalised(letters)
             words, log_probs = self._shown(entries, letters, corrected, k)
             # What would follow the word stands behind it, or might.
-            phrase = None if tail else self._phrase(words, ranked, entries, letters)
+            phrase = None if place.tail else self._phrase(place.scores, words, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
             if touches and self._model.num_runs == num_runs:
-                self._read_ahead(WORTH_READING)
-            if tail:
-                standing = letters if corrected is None else corrected
-                self._to_foresee = self._foreseeing(scores, seen, habits, tail, context, standing, after)
+                self._places.read_ahead()
+            self._to_foresee = None
+            if place.tail:
+                word = letters if corrected is None else corrected
+                self._to_foresee = place, self._foreseeing(place, seen, habits, context, word, after)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
 
@@ -399,14 +371,13 @@ class Engine:
             return self.suggest(context, [Tap(x, y)], k, private=private, after=after)
         with self._lock:
             self._take_back_half_of_address(context)
-            scores = self._prepare(context, after)
+            place = self._places.go_to(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
             # Most writers never draw, so the first gesture pays for what all need.
             if self._gestures is None or self._gestures.layout != self.layout:
                 self._gestures = GestureFinder(self.lexicon, self.layout)
             candidates = self._gestures.find(points)
-            tail = self._tail(after)
-            ranked = self._best(scores, candidates, k, habits, tail) if len(candidates) else []
+            ranked = self._best(place, candidates, k, habits) if len(candidates) else []
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -434,7 +405,7 @@ class Engine:
         word = normalise(word)
         with self._lock:
             # Just one word goes in, so that P(word | before) P(what follows | before, word) is all there is.
-            scores = self._prepare(context, "")
+            place = self._places.go_to(context, "")
             here = _NOTHING_KNOWN if private else self._habits_for(context, "")
             near = _NOTHING_KNOWN if private else self._habits_for(context, word)
             weighing = WRITTEN_AS_MEANT if self._is_known(word) else MISTYPED
@@ -442,14 +413,14 @@ class Engine:
             spellings = {**here.spellings, **near.spellings}
             entries = [
                 (spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
-                for each in scores.best(candidates, k + NUM_REREAD, near.known)
+                for each in place.scores.best(candidates, k + NUM_REREAD, near.known)
             ]
             entries += [(own, log_prob - weighing.most) for own, log_prob in here.own.items()]
             entries += near.own.items()
             entries = [each for each in entries if each[0].lower() != word.lower()]
-            starts_sentence = self._context.starts_sentence
+            starts_sentence = place.context.starts_sentence
             tail = self._reader.next_behind(after, starts_sentence=starts_sentence)
-            goes_on = scores.goes_on([self._path(each) for each, _ in entries], tail)
+            goes_on = place.scores.goes_on([self._path(each) for each, _ in entries], tail)
             entries = [
                 (each, log_prob + more) for (each, log_prob), more in zip(entries, goes_on, strict=True)
             ]
@@ -471,20 +442,19 @@ class Engine:
         worth, and what a space would do and why. Costs about as much as the answer once more."""
         with self._lock:
             touches, letters = self._touches(typed)
-            scores = self._prepare(context, after)
+            place = self._places.go_to(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = None
             if touches and self._is_doubtful(context, letters, after):
-                contest = self._contests.find(touches, letters, candidates, scores, habits.known)
+                contest = self._contests.find(touches, letters, candidates, place.scores, habits.known)
             seen = _reluctantly(candidates) if touches else candidates
-            tail = self._tail(after)
             num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
             ranked = []
             if len(candidates):
-                ranked = self._best(scores, seen, k, habits, tail, num_fitted=num_fitted)
-            words = self._explained(ranked, candidates, scores, habits, letters)
-            choices = [] if contest is None else self._choices(contest, scores, letters, habits, tail)
+                ranked = self._best(place, seen, k, habits, num_fitted=num_fitted)
+            words = self._explained(ranked, candidates, place.scores, habits, letters)
+            choices = [] if contest is None else self._choices(contest, place, letters, habits)
             behind = rest_of_message(after)
             verdict, corrected, competing = self._verdict(
                 context, letters, behind, None if contest is None else choices
@@ -508,13 +478,13 @@ class Engine:
         """
         with self._lock:
             touches, letters = self._touches(typed)
-            scores = self._prepare(context, after)
+            place = self._places.go_to(context, after)
             habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
             candidates = self._find(touches, letters)
             contest = self._contests.find(
-                touches, letters, candidates, scores, habits.known, num_words=num_words
+                touches, letters, candidates, place.scores, habits.known, num_words=num_words
             )
-            choices = self._choices(contest, scores, letters, habits, self._tail(after))
+            choices = self._choices(contest, place, letters, habits)
             ranked = sorted(choices, key=self._corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
 
@@ -539,8 +509,10 @@ class Engine:
         message the answers come as soon without it.
         """
         with self._lock:
+            if self._to_foresee is None or self._to_foresee[0] is not self._places.place:
+                return False
             try:
-                return next(self._to_foresee, _DONE) is not _DONE
+                return next(self._to_foresee[1], _DONE) is not _DONE
             except UserError as error:  # of the memory
                 self.notice = str(error)
                 return False
@@ -591,10 +563,8 @@ class Engine:
                     self._last = accepted
             finally:
                 self._habits = None
-                self._prepare(f"{context}{gap}{word} ", after)
-                if not self._has_read_ahead:
-                    self._read_ahead(FALLEN_BEHIND)
-                self._has_read_ahead = False
+                self._places.go_to(f"{context}{gap}{word} ", after)
+                self._places.end_word()
         return accepted
 
     def undo(self, accepted: Accepted) -> None:
@@ -648,11 +618,7 @@ class Engine:
     def reset(self) -> None:
         """Forgets the text that was read last. Answers do not change, only the next one takes longer."""
         with self._lock:
-            self._model.rewind(self._cache, 0)
-            self._model.rewind(self._ahead, 0)
-            self._prepared_for, self._context, self._scores = None, Context((), True), None
-            self._phrases.clear()
-            self._foreseen, self._to_foresee = None, iter(())
+            self._places.forget()
 
     def score_message(self, earlier: Sequence[str], message: str) -> tuple[float, int]:
         """How well the model predicts a whole message, for bits per character.
@@ -671,16 +637,10 @@ class Engine:
         given, rest = [*before, ids[0]], ids[1:]
         total = 0.0
         with self._lock:
-            self._scores = None
             while rest:
                 room = window - len(given)
                 chunk, rest = rest[:room], rest[room:]
-                self._keep(given[:-1])
-                missing = given[len(self._cache.ids) : -1]
-                if missing:
-                    self._model.read(self._cache, missing)
-                log_probs = self._model.advance_each(self._cache, [given[-1], *chunk[:-1]])
-                total += float(log_probs[np.arange(len(chunk)), chunk].sum(dtype=np.float64))
+                total += float(self._places.log_probs_of(given, chunk).sum(dtype=np.float64))
                 # Of a message longer than the window, the rest is predicted from the half window before it.
                 given = [ids[0], *[*given, *chunk][-(window // 2) :]]
         return total, len(ids) - 1
@@ -743,29 +703,28 @@ class Engine:
     def _choices(
         self,
         contest: Contest,
-        scores: WordScores,
+        place: Place,
         letters: str,
         habits: _Habits,
-        tail: tuple[int, ...],
     ) -> list[Choice]:
         """What else a space may make of the letters."""
         choices = self._contests.choices(
             contest,
             letters,
-            scores,
+            place.scores,
             habits.known,
             habits.spellings,
-            starts_sentence=self._context.starts_sentence,
+            starts_sentence=place.context.starts_sentence,
         )
         paths = [tuple(i for word in each.text.split(" ") for i in self._path(word)) for each in choices]
-        fits = scores.fits(paths, [each.log_prob for each in choices], tail)
+        fits = place.scores.fits(paths, [each.log_prob for each in choices], place.tail)
         return [each._replace(log_prob=each.log_prob + fit) for each, fit in zip(choices, fits, strict=True)]
 
     def _is_name(self, letters: str) -> bool:
-        return letters[:1].isupper() and not self._context.starts_sentence
+        return letters[:1].isupper() and not self._places.context.starts_sentence
 
     def _written(self, word: str, letters: str) -> str:
-        return like_typed(word, letters, starts_sentence=self._context.starts_sentence)
+        return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)
 
     def _correction(self, context: str, letters: str, choices: Sequence[Choice]) -> str | None:
         if (context, letters.lower()) == self._kept:
@@ -856,6 +815,7 @@ class Engine:
 
     def _phrase(
         self,
+        scores: WordScores,
         words: Sequence[str],
         ranked: Sequence[RankedWord],
         entries: Sequence[tuple[str, float]],
@@ -873,7 +833,7 @@ class Engine:
         sure = math.exp(best.log_prob) if not letters else 1.0 / total
         if sure < SURE_WORD:
             return None
-        followers = self._followers(best.word)
+        followers = self._followers(scores, best.word)
         phrase = [words[0]]
         for probability, word in followers:
             sure *= probability
@@ -882,22 +842,24 @@ class Engine:
             phrase.append(word)
         return " ".join(phrase) if len(phrase) > 1 else None
 
-    def _followers(self, word: int) -> tuple[tuple[float, str], ...]:
+    def _followers(self, scores: WordScores, word: int) -> tuple[tuple[float, str], ...]:
         """The likeliest words after a word in this context, each with its probability after those before
         it."""
-        if word not in self._phrases:
-            assert self._scores is not None
+        if self._phrases is None or self._phrases[0] is not scores:
+            self._phrases = scores, {}
+        known = self._phrases[1]
+        if word not in known:
             found: list[tuple[float, str]] = []
             sure, path = 1.0, self.lexicon.pieces(word)
             while len(found) + 1 < MAX_PHRASE_WORDS:
-                follower = self._scores.follower(path)
+                follower = scores.follower(path)
                 if follower is None or sure * math.exp(follower.log_prob) < SURE_PHRASE:
                     break
                 sure *= math.exp(follower.log_prob)
                 found.append((math.exp(follower.log_prob), self.lexicon.word(follower.word)))
                 path += self.lexicon.pieces(follower.word)
-            self._phrases[word] = tuple(found)
-        return self._phrases[word]
+            known[word] = tuple(found)
+        return known[word]
 
     # ------------------------------------------------------------------------------------- the memory
 
@@ -905,11 +867,12 @@ class Engine:
         """What the owner writes in a place: all that came there before, and words that the letters begin."""
         before = words_before(context)
         try:
-            if self._habits is None:
-                self._habits = self._sorted_out(self._personal.predictions(before))
+            if self._habits is None or self._habits[0] != context:
+                self._habits = context, self._sorted_out(self._personal.predictions(before))
+            here = self._habits[1]
             if not letters:
-                return self._habits
-            weight = self._habits.known.weight
+                return here
+            weight = here.known.weight
             if not weight:
                 return _NOTHING_KNOWN
             begun = self._sorted_out(self._personal.predictions(before, letters))
@@ -922,8 +885,8 @@ class Engine:
         except UserError as error:
             self.notice = str(error)
             return _NOTHING_KNOWN
-        log_probs_of = {**_as_dict(self._habits.known), **_as_dict(begun.known)}
-        return _Habits(_as_habits(weight, log_probs_of), {**self._habits.spellings, **begun.spellings}, own)
+        log_probs_of = {**_as_dict(here.known), **_as_dict(begun.known)}
+        return _Habits(_as_habits(weight, log_probs_of), {**here.spellings, **begun.spellings}, own)
 
     def _own_words_drawn(
         self, gestures: GestureFinder, context: str, path: npt.NDArray[np.float32]
@@ -996,7 +959,7 @@ class Engine:
             if not is_word(unit) or is_inside_address(before):
                 continue
             number = self._number(unit)
-            log_prob = self._prepare(before, after).spelled([self._path(unit)])[0]
+            log_prob = self._places.go_to(before, after).scores.spelled([self._path(unit)])[0]
             self._personal.observe(
                 words_before(before),
                 unit,
@@ -1030,131 +993,40 @@ class Engine:
 
     # -------------------------------------------------------------------------------------- the model
 
-    def _tail(self, after: str) -> tuple[int, ...]:
-        """What stands behind the place that was prepared last, for a model that was not given it."""
-        if self._reader.reads_behind:
-            return ()
-        return self._reader.next_behind(after, starts_sentence=self._context.starts_sentence)
-
     def _best(
         self,
-        scores: WordScores,
+        place: Place,
         candidates: Candidates,
         k: int,
         habits: _Habits,
-        tail: tuple[int, ...],
         along: Sequence[tuple[int, ...]] = (),
         num_fitted: int = NUM_FITTED,
     ) -> list[RankedWord]:
-        """The k best candidates, in front of `tail` if there is one."""
-        if not tail:
-            return scores.best(candidates, k, habits.known, along)
-        return scores.best_in_front(candidates, k, max(2 * k, num_fitted), tail, habits.known, along)
-
-    def _prepare(self, context: str, after: str) -> WordScores:
-        """Brings the cache to the caret between `context` and `after`; what they share with what was asked
-        before is not run again."""
-        if (context, after) != self._prepared_for:
-            read = self._reader.read(context, after)
-            self._habits = None
-            if read.ids != self._context.ids:
-                self._scores = None
-                self._phrases.clear()
-                if self._foreseen is not None and self._foreseen.ids == read.ids:
-                    self._go_to(self._foreseen)
-            self._context, self._prepared_for, self._ids_ahead = read, (context, after), None
-        if self._scores is None:
-            log_probs = self._advance(self._context.ids)
-            self._scores = self._decoder.begin(self._cache, log_probs)
-        return self._scores
-
-    def _go_to(self, place: _Place) -> None:
-        """Takes what was found out of a place beforehand for what is known of the caret's."""
-        self._cache, self._spare = place.cache, self._cache
-        self._scores, self._foreseen = place.scores, None
-        self._to_foresee = iter(())
+        """The k best candidates in a place."""
+        if not place.tail:
+            return place.scores.best(candidates, k, habits.known, along)
+        num_fitted = max(2 * k, num_fitted)
+        return place.scores.best_in_front(candidates, k, num_fitted, place.tail, habits.known, along)
 
     def _foreseeing(
-        self,
-        scores: WordScores,
-        candidates: Candidates,
-        habits: _Habits,
-        tail: tuple[int, ...],
-        context: str,
-        word: str,
-        after: str,
+        self, place: Place, candidates: Candidates, habits: _Habits, context: str, word: str, after: str
     ) -> Iterator[None]:
         """Finds out step by step what the next key will need: if it ends the word, which then is `word`, the
         place behind it and the words that may follow; if it is a letter, more of the candidates."""
-        context_behind = f"{context}{word} "
+        behind = f"{context}{word} "
         if is_word(word) or (not word and context and not context[-1].isspace()):
             if word:
-                scores.spelled([self._path(word)])  # the memory asks for it
-            read = self._reader.read(context_behind, after)
-            place = self._place_at(read)
+                place.scores.spelled([self._path(word)])  # the memory asks for it
+            following = self._places.look_behind(behind, after)
             yield
-            next_tail = self._reader.next_behind(after, starts_sentence=read.starts_sentence)
-            next_habits = self._sorted_out(self._personal.predictions(words_before(context_behind)))
+            expected = self._sorted_out(self._personal.predictions(words_before(behind))).known
             for num_words in (NUM_FITTED_FIRST, NUM_FITTED_FIRST + NUM_SPARE):
-                place.scores.foresee(self._finder.find(""), num_words, next_tail, next_habits.known)
+                following.scores.foresee(self._finder.find(""), num_words, following.tail, expected)
                 yield
-            self._foreseen = place
         for num_words in range(NUM_FITTED_FIRST, MOST_FORESEEN + 1, NUM_FITTED_FIRST):
-            scores.foresee(candidates, num_words, tail, habits.known)
+            place.scores.foresee(candidates, num_words, place.tail, habits.known)
             yield
-        self._read_ahead(WORTH_READING)
-
-    def _place_at(self, read: Context) -> _Place:
-        """Brings the spare cache to a place close behind the caret."""
-        if self._spare is None:
-            self._spare = self._model.new_cache()
-        self._foreseen, cache = None, self._spare
-        kept = read.ids[:-1]
-        cache.copy_from(max(self._cache, self._ahead, key=lambda each: _num_shared(each.ids, kept)))
-        self._model.rewind(cache, _num_shared(cache.ids, kept))
-        log_probs = self._model.advance(cache, read.ids[len(cache.ids) :])
-        return _Place(read.ids, cache, self._decoder.begin(cache, log_probs))
-
-    def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Runs what the cache does not hold of `ids`; the log softmax after the last, which is always run."""
-        self._keep(ids[:-1])
-        return self._model.advance(self._cache, ids[len(self._cache.ids) :])
-
-    def _keep(self, ids: Sequence[int]) -> None:
-        """Rewinds the cache to what it shares with `ids`; the one that was read ahead takes over once it
-        shares more."""
-        self._to_foresee = iter(())  # it looks on from where the cache was
-        shared, ahead = _num_shared(self._cache.ids, ids), _num_shared(self._ahead.ids, ids)
-        if ahead > shared:
-            self._cache, self._ahead, shared = self._ahead, self._cache, ahead
-        self._model.rewind(self._cache, shared)
-
-    def _read_ahead(self, at_least: int) -> None:
-        """Reads a few ids of what will be kept of the context when its oldest messages are dropped, if so
-        many are missing.
-
-        That will happen within some words, and to read all of it then would make one word in 25 wait for it,
-        12 ms with a model of the phone's size. It is done with letters that need no model, half of them: with
-        every space it cost the phone-sized model 1.3 ms of 6.
-        """
-        # Messages are dropped whole, so that half a window may be left when the next step falls due.
-        if len(self._context.ids) <= self._reader.room - 2 * self._reader.step:
-            return
-        if self._ids_ahead is None:
-            assert self._prepared_for is not None
-            self._ids_ahead = self._reader.read(*self._prepared_for, is_ahead=True).ids[:-1]
-        ids = self._ids_ahead
-        shared = _num_shared(self._ahead.ids, ids)
-        if len(ids) + 1 < len(self._context.ids) and len(ids) - shared >= at_least:
-            self._model.rewind(self._ahead, shared)
-            self._model.read(self._ahead, ids[shared : shared + READ_AHEAD])
-            self._has_read_ahead = True
-
-
-def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the common beginning."""
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))
+        self._places.read_ahead()
 
 
 def _reluctantly(candidates: Candidates) -> Candidates:

@@ -169,7 +169,7 @@ def test_a_run_trained_to_fill_gaps_becomes_a_bundle_that_is_given_both_sides(
     assert contract.INFILL in bundle.manifest.features
     engine = Engine.open(bundle.path)
     engine.suggest("see you ", "", after=" at the beach")
-    assert engine._context.ids[0] == engine.pieces.behind_id
+    assert engine._places.context.ids[0] == engine.pieces.behind_id
 
 
 @pytest.mark.slow

@@ -213,11 +213,11 @@ def test_what_is_written_in_front_of_the_rest_reads_no_more_than_it_would_alone(
     text, longest = "", 0
     engine.suggest(text, "", after=REST)
     for word in "I think we will meet you tomorrow in the evening".split():
-        before = len(engine._context.ids)
+        before = len(engine._places.context.ids)
         engine.accept(text, word, word, private=True, after=REST)
-        longest = max(longest, len(engine._context.ids) - before)
+        longest = max(longest, len(engine._places.context.ids) - before)
         text += word + " "
-        shared = [a == b for a, b in zip(engine._cache.ids, engine._context.ids, strict=True)]
+        shared = [a == b for a, b in zip(engine._places._cache.ids, engine._places.context.ids, strict=True)]
         assert all(shared)
         num_runs = engine._model.num_runs
         engine.suggest(text, "", after=REST)
@@ -334,7 +334,7 @@ def test_no_word_waits_for_the_whole_window_inside_a_message_either(
 
     def watched(method: Callable[..., object]) -> Callable[..., object]:
         def read(cache: object, ids: list[int]) -> object:
-            reads.append((cache is engine._ahead, len(ids)))
+            reads.append((cache is engine._places._ahead, len(ids)))
             return method(cache, ids)
 
         return read
@@ -349,7 +349,7 @@ def test_no_word_waits_for_the_whole_window_inside_a_message_either(
             engine.suggest(context, word[:end], after=REST)
         reads.clear()
         engine.accept(context, word, word, private=True, after=REST)
-        lengths.append(len(engine._context.ids))
+        lengths.append(len(engine._places.context.ids))
         longest.append(max(count for is_ahead, count in reads if not is_ahead))
         context += f"{word} "
     drops = [at for at, (one, other) in enumerate(pairwise(lengths), 1) if other < one]

@@ -19,7 +19,7 @@ class Typist:
 
     def __init__(self, engine: Engine, context: str = "see you ") -> None:
         self.engine = engine
-        self.scores = engine._prepare(context, "")
+        self.scores = engine._places.go_to(context, "").scores
 
     def contest(self, letters: str, num_words: int = NUM_WHOLE, habits: Habits = NO_HABITS) -> Contest:
         touches = as_touches(letters)

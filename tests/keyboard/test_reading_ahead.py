@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedkey import Engine
-from fedkey.engine import READ_AHEAD
+from fedkey.places import READ_AHEAD
 
 MESSAGES = (
     "how are you doing today?",
@@ -32,7 +32,7 @@ def recording(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Reads:
             model,
             name,
             lambda cache, ids, method=method: (
-                reads.append((cache is engine._ahead, len(ids))),
+                reads.append((cache is engine._places._ahead, len(ids))),
                 method(cache, ids),
             )[1],
         )
@@ -59,7 +59,7 @@ def test_no_word_waits_for_the_whole_window(
                     assert sum(ahead) <= READ_AHEAD
             reads.clear()
             engine.accept(context, word, word, private=True)
-            lengths.append(len(engine._context.ids))
+            lengths.append(len(engine._places.context.ids))
             longest.append(max(num_ids for is_ahead, num_ids in reads if not is_ahead))
             with_word.append(any(is_ahead for is_ahead, _ in reads))
             context += f"{word} "

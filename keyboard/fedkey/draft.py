@@ -539,13 +539,7 @@ def follow(old: Draft, new: Draft, place: Place) -> Place | None:
 
 def followed(old: Draft, new: Draft, places: Sequence[Place]) -> list[Place | None]:
     """`follow` for several places."""
-    start = 0
-    shorter = min(len(old.text), len(new.text))
-    while start < shorter and old.text[start] == new.text[start]:
-        start += 1
-    end = 0
-    while end < shorter - start and old.text[-1 - end] == new.text[-1 - end]:
-        end += 1
+    start, end = changed(old, new)
     shift = len(new.text) - len(old.text)
     return [
         each
@@ -555,6 +549,20 @@ def followed(old: Draft, new: Draft, places: Sequence[Place]) -> list[Place | No
         else None
         for each in places
     ]
+
+
+def changed(old: Draft, new: Draft) -> tuple[int, int]:
+    """How many characters two drafts have in common at their beginning, and of the others at their end. Of
+    what stands there twice (now now), that at the caret came or went."""
+    start = 0
+    shorter = min(len(old.text), len(new.text))
+    while start < shorter and old.text[start] == new.text[start]:
+        start += 1
+    at_caret = min(start, old.caret, new.caret)
+    end = 0
+    while end < shorter - at_caret and old.text[-1 - end] == new.text[-1 - end]:
+        end += 1
+    return min(start, shorter - end), end
 
 
 def _stands(draft: Draft, place: Place) -> bool:

@@ -589,6 +589,24 @@ class Engine:
             self._kept = accepted.context, letters.lower()
             self._last = None
 
+    def take_back(self, context: str, word: str) -> None:
+        """A word that had been accepted does not stand any more: its writer deleted it, or changed its
+        letters. It is remembered once less; what came once only is as if it had never come.
+
+        Args:
+            context: the text after which it was accepted.
+            word: one word, as it stood. What was accepted privately is not to be taken back.
+
+        Raises:
+            UserError: the memory's file failed; all of it is remembered still.
+        """
+        with self._lock, self._changing_memory():
+            self._last = None
+            if self._kept == (context, normalise(word).lower()):
+                self._kept = None  # when it is written there again, it is remembered again
+            if not is_inside_address(context):
+                self._personal.take_back(words_before(context), word)
+
     def learn(self, word: str) -> None:
         """Makes a word known, written as it is given, until it is forgotten; `UserError` if it is no word."""
         with self._lock, self._changing_memory():

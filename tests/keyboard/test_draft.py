@@ -693,9 +693,9 @@ def test_a_word_is_followed_through_every_edit_or_given_up(draft: Draft, key: st
 @given(drafts, drafts)
 def test_what_stands_before_and_behind_an_edit_is_followed(draft: Draft, other: Draft) -> None:
     text = f"wrld {draft.text} hwo"
-    after = Draft(f"wrld {other.text} hwo")
-    assert follow(Draft(text), after, Place(0, "wrld")) == Place(0, "wrld")
-    assert follow(Draft(text), after, Place(len(text) - 3, "hwo")) == Place(len(after.text) - 3, "hwo")
+    before, after = Draft(text, 5), Draft(f"wrld {other.text} hwo", 5)
+    assert follow(before, after, Place(0, "wrld")) == Place(0, "wrld")
+    assert follow(before, after, Place(len(text) - 3, "hwo")) == Place(len(after.text) - 3, "hwo")
 
 
 # ------------------------------------------------------------------------------ properties of mending

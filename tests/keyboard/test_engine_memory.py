@@ -390,3 +390,54 @@ def test_mending_privately_changes_nothing(engine: Engine) -> None:
     before = engine.words_learned()
     engine.accept("see you ", "latr", "later", told_after="see you ", private=True)
     assert engine.words_learned() == before
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    return {each.word: each.count for each in engine.words_learned()}
+
+
+def test_a_word_that_does_not_stand_any_more_is_remembered_once_less(engine: Engine) -> None:
+    write(engine, "see you latr")
+    before = engine.words_learned()
+    write(engine, "see you later")
+    engine.take_back("see ", "you")
+    engine.take_back("see you ", "later")
+    engine.take_back("", "see")
+    assert engine.words_learned() == before
+    engine.take_back("see you ", "latr")
+    engine.take_back("see you ", "latr")  # it is not there
+    assert counts(engine) == {"see": 1, "you": 1}
+
+
+def test_a_mistake_that_is_changed_by_hand_again_and_again_is_never_known(engine: Engine) -> None:
+    for _ in range(3):
+        write(engine, "see you latr")
+        engine.take_back("see you ", "latr")
+        engine.accept("see you ", "later", "later")
+        assert not engine.knows("latr")
+    assert counts(engine)["later"] == 3
+
+
+def test_a_word_that_stood_because_its_correction_was_taken_back_goes_and_comes_again(engine: Engine) -> None:
+    engine.undo(engine.accept("so ", "wrld", "world"))
+    engine.accept("so ", "wrld", "wrld")
+    assert counts(engine) == {"wrld": 1}
+    engine.take_back("so ", "wrld")
+    assert counts(engine) == {}
+    engine.accept("so ", "wrld", "wrld")
+    assert counts(engine) == {"wrld": 1}
+
+
+def test_only_what_was_remembered_is_taken_back(engine: Engine) -> None:
+    write(engine, "bob")
+    engine.accept("anna@", "bob", "bob")
+    engine.take_back("anna@", "bob")
+    assert counts(engine) == {"bob": 1}
+
+
+def test_what_was_accepted_before_a_word_is_taken_back_cannot_be_undone_after(engine: Engine) -> None:
+    write(engine, "see latr")
+    taken = engine.accept("see latr ", "n", "now")
+    engine.take_back("see ", "latr")
+    engine.undo(taken)
+    assert counts(engine) == {"see": 1, "now": 1}

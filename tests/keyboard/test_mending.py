@@ -186,25 +186,20 @@ async def test_the_glass_box_explains_with_what_stands_behind(
 # ------------------------------------------------------------------------------ a word that is gone
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["end"], "see you now|"),
-        (["left"], "see you| now"),
-        (["ctrl+home"], "|see you now"),
-        (["up"], "|see you now"),
-        (["x"], "see you x| now"),
-        (["backspace", "end"], "see you now|"),
-    ],
-)
-async def test_the_space_too_many_beside_a_deleted_word_goes_with_the_caret(
-    app: KeyboardApp, keys: list[str], expected: str
-) -> None:
+async def test_the_space_too_many_beside_a_deleted_word_goes_with_the_caret(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
-        await pilot.press(*"see you all now", "ctrl+left", "left", *["backspace"] * 3)
-        assert text(app) == "see you | now"
-        await pilot.press(*keys)
-        assert text(app) == expected
+        for keys, expected in (
+            (["end"], "see you now|"),
+            (["left"], "see you| now"),
+            (["up"], "|see you now"),
+            (["x"], "see you x| now"),
+            (["backspace", "end"], "see you now|"),
+        ):
+            await pilot.press(*"see you all now", "ctrl+left", "left", *["backspace"] * 3)
+            assert text(app) == "see you | now"
+            await pilot.press(*keys)
+            assert text(app) == expected
+            await pilot.press("end", "ctrl+u")
 
 
 async def test_a_click_lands_on_the_letter_that_was_clicked(app: KeyboardApp) -> None:
@@ -434,6 +429,139 @@ async def test_a_word_that_is_corrected_late_is_told_of_as_it_stands_then(
         await settled(pilot)
         counts = {each.word: each.count for each in engine.words_learned()}
         assert counts == {"my": 1, "word": 1}
+
+
+def counts(engine: GatedEngine) -> dict[str, int]:
+    return {each.word: each.count for each in engine.words_learned()}
+
+
+BY_HAND = [
+    [*"see latr now ", *["left"] * 6, "e", "end"],
+    [*"see latr now ", *["left"] * 6, "e"],
+    [*"see latr now ", *["left"] * 5, "backspace", *"er", "end"],
+    [*"see latr now ", *["left"] * 5, "backspace", *"er", "space"],
+    [*"see latr ", *["backspace"] * 2, *"er", "space", *"now"],
+    [*"see latr now ", *["left"] * 5, *["backspace"] * 4, *"later"],
+    [*"see latr now ", *["left"] * 5, "ctrl+w", *"later", "end"],
+    [*"see latr now ", *["left"] * 9, *["delete"] * 4, *"later", "down"],
+    [*"see la tr now ", *["left"] * 7, "backspace", "right", "e", "end"],
+    [*"see latrnow ", *["left"] * 5, "e", "right", "space", "end"],
+]
+
+
+async def test_a_word_that_is_changed_by_hand_counts_as_what_it_became(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        for number, keys in enumerate(BY_HAND, 1):
+            await pilot.press(*keys, "enter")
+            await settled(pilot)
+            assert app.typing.messages[-1] == "see later now"
+            assert counts(engine) == {"see": number, "later": number, "now": number}, keys
+        assert not engine.knows("latr")
+
+
+async def test_a_word_that_is_deleted_is_remembered_once_less(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        for keys, left in (
+            ([*["backspace"] * 5, "end"], {"see": 1, "now": 1}),
+            (["ctrl+w", "end"], {"see": 1, "now": 1}),
+            (["ctrl+u", "end"], {"now": 1}),
+            (["ctrl+u", *["delete"] * 4], {}),
+        ):
+            await pilot.press(*"see latr now ", *["left"] * 5, *keys)
+            await settled(pilot)
+            assert counts(engine) == left
+            await pilot.press("end", "ctrl+u")
+            await settled(pilot)
+            assert counts(engine) == {}
+        await pilot.press(*"see latr now ", *["left"] * 5, *["backspace"] * 4, "enter")
+        await settled(pilot)
+        assert counts(engine) == {"see": 1, "now": 1}
+
+
+async def test_a_word_that_becomes_again_what_it_was_counts_as_before(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see latr now ", *["left"] * 5)
+        await settled(pilot)
+        before, told = engine.words_learned(), list(engine.told)
+        await pilot.press(*["backspace"] * 3, *"atr", "comma", "backspace", "end")
+        await settled(pilot)
+        assert text(app) == "see latr now |"
+        assert (engine.words_learned(), engine.told) == (before, told)
+
+
+async def test_a_word_that_is_changed_by_hand_is_told_of_with_what_stands_around_it(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"so", "enter", *"see latr now, ok", *["left"] * 9, "e", "end")
+        await settled(pilot)
+        assert (engine.told[-1], engine.told_before[-1]) == (("so\nsee ", "later", "later"), " now, ok")
+
+
+async def test_what_is_taken_in_a_changed_word_can_be_taken_back(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("lat", "later")
+    async with app.run_test() as pilot:
+        await pilot.press(*"see latr now ", *["left"] * 5, "backspace")
+        await settled(pilot)
+        await pilot.press("tab")
+        assert text(app) == "see later| now "
+        await settled(pilot)
+        assert counts(engine) == {"see": 1, "later": 1, "now": 1}
+        await pilot.press("ctrl+z")
+        assert text(app) == "see lat| now "
+        await settled(pilot)
+        assert counts(engine) == {"see": 1, "now": 1}
+        await pilot.press(*"er", "end")
+        await settled(pilot)
+        assert counts(engine)["see"] == counts(engine)["now"] == 1
+
+
+async def test_a_correction_of_a_word_that_was_changed_meanwhile_is_not_told_of(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("wrld", "world", autocorrect="world")
+    engine.prepare("wrlk", "work")
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld", "escape", "space", "enter")  # meant so, once
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press(*"my wrld", "space", "backspace", "backspace")
+        engine.gate.set()
+        await settled(pilot)
+        await pilot.press(*"k", "space")
+        await settled(pilot)
+        assert text(app) == "my wrlk |"
+        assert counts(engine) == {"my": 1, "wrld": 1, "wrlk": 1}
+
+
+async def test_what_was_typed_privately_takes_nothing_back(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see latr", "enter")
+        await settled(pilot)
+        before = engine.words_learned()
+        await pilot.press("ctrl+r", *"see latr ", "ctrl+r", *["backspace"] * 9, *"so")
+        await settled(pilot)
+        assert engine.words_learned() == before
+        await pilot.press("space")
+        await settled(pilot)
+        assert counts(engine) == {"see": 1, "latr": 1, "so": 1}
+
+
+async def test_changing_a_word_privately_leaves_no_trace(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"see latr now ")
+        await settled(pilot)
+        before = engine.words_learned()
+        await pilot.press("ctrl+r", *["left"] * 6, "e", "end", "ctrl+r", *["left"] * 5, "s", "end", "ctrl+u")
+        await settled(pilot)
+        assert text(app) == "|"
+        assert engine.words_learned() == before
 
 
 async def test_mending_privately_leaves_no_trace(engine: GatedEngine) -> None:

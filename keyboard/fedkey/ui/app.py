@@ -47,6 +47,7 @@ from fedkey.ui.messages import (
     SettingChanged,
     TakenBack,
     Typable,
+    Unwritten,
     Written,
 )
 from fedkey.ui.settings_screen import SettingsScreen
@@ -212,6 +213,10 @@ class KeyboardApp(App[str]):
 
     def on_written(self, message: Written) -> None:
         """Passes a word to the engine."""
+        self.inference.tell(message)
+
+    def on_unwritten(self, message: Unwritten) -> None:
+        """Passes a word that is gone to the engine."""
         self.inference.tell(message)
 
     def on_finished(self, message: Finished) -> None:

@@ -40,6 +40,7 @@ from fedkey.ui.messages import (
     Question,
     Sent,
     TakenBack,
+    Unwritten,
     Written,
 )
 from fedkey.ui.suggestions import still_fits
@@ -181,9 +182,9 @@ class DraftingScreen(WatchedScreen):
             finished = Finished(
                 self._context_here, letters, self.is_unremembered, self._swaps, taps, old.after
             )
+            self._take_back_before(place)
             self.post_message(finished)
-            self._told = telling.tell(self._told, place, finished.context)
-            self._put(new)
+            self._put(new, told=(place, finished.context))
             self._finished[self._swaps] = place
             return
         word = answer.suggestions.autocorrect
@@ -214,13 +215,16 @@ class DraftingScreen(WatchedScreen):
         corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
         is_made = corrected != self.draft
         word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
+        self._told, is_changed = telling.dismiss(self._told, finished.typed, finished.context)
+        if is_changed:
+            return  # it never stood there to the engine
         self.post_message(
             Written(finished.context, finished.typed, word, finished.is_private, swap, finished.after)
         )
         if is_made and place is not None:
             self._last_swap, self._told_before = finished.swap, None
-            self._put(corrected)
-            self._told = telling.tell(self._told, Place(place.start, message.word), finished.context)
+            self._told = telling.untell(self._told, place)
+            self._put(corrected, told=(Place(place.start, message.word), finished.context))
 
     def action_undo(self) -> None:
         """Takes back the last correction, or what was taken last."""
@@ -238,10 +242,9 @@ class DraftingScreen(WatchedScreen):
         swap = self.draft.swap
         if draft != self.draft and swap is not None:
             self.post_message(TakenBack(self._last_swap))
-            self._put(draft)
-            if self._told_before is not None:
-                place = Place(swap.put.start, swap.typed)
-                self._told = telling.tell(self._told, place, self._told_before)
+            self._told = telling.untell(self._told, swap.put)
+            was_told, place = self._told_before, Place(swap.put.start, swap.typed)
+            self._put(draft, told=None if was_told is None else (place, was_told))
 
     def _take(self, offer: Offer | None) -> None:
         shown, typed = self._shown_for_here(), self.draft.word
@@ -273,7 +276,8 @@ class DraftingScreen(WatchedScreen):
             return
         if (word := self.draft.finished_word) is not None:
             self._tell_finished(word)
-        self.messages = messages
+        self._settle(None)
+        self.messages, self._told = messages, Told()
         self.post_message(Sent(messages[-1], self.is_unremembered))
         self._put(draft)
 
@@ -282,23 +286,49 @@ class DraftingScreen(WatchedScreen):
         self.messages = ()
         self._ask()
 
-    def _put(self, draft: Draft, tap: Tap | None = None) -> None:
+    def _put(self, draft: Draft, tap: Tap | None = None, *, told: tuple[Place, str] | None = None) -> None:
+        """Goes on to the next draft, of which the engine was told a word, and after which text."""
         followed = (
             (swap, writing.follow(self.draft, draft, place)) for swap, place in self._finished.items()
         )
         self._finished = {swap: place for swap, place in followed if place is not None}
         self._touched = follow(self._touched, draft, tap)
         self._told = telling.follow(self._told, draft)
+        if told is not None:
+            self._told = telling.tell(self._told, *told)
+        was_unremembered = self.is_unremembered
         is_typed_privately = self.is_private and draft.text != self.draft.text
         self.has_private_part = draft.text != "" and (self.has_private_part or is_typed_privately)
         self.draft = draft
+        self._settle(draft.caret if draft.text else None, is_unremembered=was_unremembered)
         self._ask()
+
+    def _settle(self, caret: int | None, *, is_unremembered: bool = False) -> None:
+        """Of words that were changed by hand: takes back what they were, and tells of what they are."""
+        self._told, gone, new = telling.settle(self._told, caret)
+        if is_unremembered or self.is_unremembered:
+            return
+        for word in gone:
+            self.post_message(Unwritten(word.context, word.place.letters))
+        for place in new:
+            there = Draft(self.draft.text, place.end)
+            context = writing.context(self.messages, there)
+            self.post_message(Written(context, place.letters, place.letters, after=there.after))
+            self._told = telling.tell(self._told, place, context)
+
+    def _take_back_before(self, place: Place) -> None:
+        """Of a word that is told of now: takes back what it was before, if anything. It is done first, since
+        the memory can undo only what was told last."""
+        self._told, gone = telling.replaced(self._told, place)
+        for word in () if self.is_unremembered else gone:
+            self.post_message(Unwritten(word.context, word.place.letters))
 
     def _tell_finished(self, word: str) -> None:
         """The word at the caret stands as it was typed. It may have been finished before: then the writer
         only came back to it."""
         place = Place(self.draft.at.start, word)
         if self._told.after(place) is None:
+            self._take_back_before(place)
             context = self._context_here
             self.post_message(Written(context, word, word, self.is_unremembered, after=self.draft.after))
             self._told = telling.tell(self._told, place, context)
@@ -306,6 +336,8 @@ class DraftingScreen(WatchedScreen):
     def _put_for(self, place: Place, *words: str, draft: Draft) -> None:
         """Goes on to a draft in which words stand in place of letters, which may be none."""
         self._last_swap, self._told_before = self._swaps, self._told.after(place)
+        self._told = telling.untell(self._told, place)
+        self._take_back_before(place)
         context, letters, told_after = self._context_here, place.letters, self._told_before
         for word in words:
             written = Written(
@@ -313,12 +345,9 @@ class DraftingScreen(WatchedScreen):
             )
             self.post_message(written)
             context, letters, told_after = f"{context}{word} ", "", None
-        context = self._context_here
-        self._put(draft)
-        if draft.swap is not None:
-            put = draft.swap.put.letters.removeprefix(" ")
-            start = draft.swap.put.end - len(put)
-            self._told = telling.tell(self._told, Place(start, put), context)
+        assert draft.swap is not None
+        put = draft.swap.put.letters.removeprefix(" ")
+        self._put(draft, told=(Place(draft.swap.put.end - len(put), put), self._context_here))
 
     # ----------------------------------------------------------------------------- clipboard and emoji
 

@@ -28,6 +28,7 @@ from fedkey.ui.messages import (
     Question,
     Recognised,
     TakenBack,
+    Unwritten,
     Wished,
     Written,
 )
@@ -35,7 +36,7 @@ from fedkey.ui.messages import (
 if TYPE_CHECKING:
     from fedkey.engine import Accepted, Engine, Suggestions
 
-Told = Written | Finished | TakenBack | LayoutChosen | Gesture | Wished
+Told = Written | Unwritten | Finished | TakenBack | LayoutChosen | Gesture | Wished
 """What the engine is told of the text, the keys and its memory. None of it is lost, and it is told in
 order."""
 
@@ -178,7 +179,7 @@ class Inference:
             outcome = grant(personal, wished.wish)
         wished.reply(Granted(outcome))
 
-    def _remember(self, engine: Engine, told: Written | TakenBack) -> None:
+    def _remember(self, engine: Engine, told: Written | Unwritten | TakenBack) -> None:
         """A memory that fails is told of, and does not end the typing."""
         try:
             if isinstance(told, TakenBack):
@@ -186,6 +187,9 @@ class Inference:
                     for accepted in reversed(self._accepted):
                         engine.undo(accepted)
                     self._accepted = []
+                return
+            if isinstance(told, Unwritten):
+                engine.take_back(told.context, told.word)
                 return
             accepted = engine.accept(
                 told.context,

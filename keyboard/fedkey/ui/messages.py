@@ -90,6 +90,19 @@ class Written(Message):
 
 
 @dataclass
+class Unwritten(Message):
+    """A word that the engine was told of does not stand any more: it was deleted, or changed by hand.
+
+    Attributes:
+        context: the text after which it was told of.
+        word: as it stood.
+    """
+
+    context: str
+    word: str
+
+
+@dataclass
 class Finished(Message):
     """A word was typed to its end before the engine had answered for all of its letters.
 

@@ -62,7 +62,7 @@ def test_it_is_whole_and_small() -> None:
     size = sum(path.stat().st_size for path in shipped_bundle().rglob("*") if path.is_file())
     assert size <= LARGEST
     assert bundle.manifest.languages == ("en",)
-    assert bundle.manifest.provenance["kind"] == "federate"
+    assert bundle.manifest.provenance["kind"] == "average"
     assert all(
         "as given by" not in source["licence"] for source in bundle.manifest.provenance["sources"]["text"]
     )

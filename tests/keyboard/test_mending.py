@@ -3,7 +3,9 @@ stands."""
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from fedkey.engine import Accepted
 from fedkey.explanation import Explanation
 from fedkey.layout import QWERTY
 from fedkey.settings import Settings
+from fedkey.text import is_word, normalise, split
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.draft import DraftView
 from fedkey.ui.keypad import Keypad
@@ -540,6 +543,33 @@ async def test_a_correction_of_a_word_that_was_changed_meanwhile_is_not_told_of(
         assert counts(engine) == {"my": 1, "wrld": 1, "wrlk": 1}
 
 
+async def test_letters_that_were_meant_and_changed_after_all_count_as_what_they_became(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("wrld", "world", autocorrect="world")
+    async with app.run_test() as pilot:
+        for number in (1, 2):
+            await pilot.press(*"my wrld")
+            await settled(pilot)
+            await pilot.press("space", "backspace")
+            assert text(app) == "my wrld|"
+            await settled(pilot)
+            assert counts(engine)["wrld"] == 1
+            await pilot.press(*["backspace"] * 3, *"ord", "enter")
+            await settled(pilot)
+            assert counts(engine) == {"my": number, "word": number}
+
+
+async def test_letters_in_front_of_a_word_are_sent_as_a_part_of_it(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"fair ", "home", *"un", "enter")
+        await settled(pilot)
+        assert app.typing.messages == ("unfair",)
+        assert counts(engine) == {"unfair": 1}
+
+
 async def test_what_was_typed_privately_takes_nothing_back(app: KeyboardApp, engine: GatedEngine) -> None:
     async with app.run_test() as pilot:
         await pilot.press(*"see latr", "enter")
@@ -575,3 +605,37 @@ async def test_mending_privately_leaves_no_trace(engine: GatedEngine) -> None:
         await settled(pilot)
         assert engine.privacy == {True}
         assert engine.words_learned() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 3, 10])  # the last two found faults
+async def test_nothing_is_remembered_but_what_was_sent(
+    app: KeyboardApp, engine: GatedEngine, seed: int
+) -> None:
+    rng = random.Random(seed)
+    moves = ["left", "right", "ctrl+left", "ctrl+right", "home", "end"]
+    deletions = ["backspace", "delete", "ctrl+w"]
+    sent: Counter[str] = Counter()
+    async with app.run_test() as pilot:
+        for _ in range(12):
+            for _ in range(rng.randrange(4, 16)):
+                keys = rng.choices(
+                    [
+                        [*rng.choice(["see", "latr", "you", "tomorow", "ok"]), "space"],
+                        [rng.choice(moves)] * rng.randrange(1, 5),
+                        [rng.choice(deletions)] * rng.randrange(1, 5),
+                        [rng.choice(["comma", "e", "full_stop"])],
+                        ["tab"],
+                    ],
+                    [4, 4, 3, 1, 1],
+                )[0]
+                await pilot.press(*keys)
+                if rng.random() < 0.3:
+                    await settled(pilot)
+            text_sent = app.typing.draft.text
+            await pilot.press("enter")
+            await settled(pilot)
+            sent += Counter(unit.lower() for unit in split(normalise(text_sent)) if is_word(unit))
+            remembered = {word.lower(): count for word, count in counts(engine).items()}
+            too_often = {word: n for word, n in remembered.items() if n > sent[word]}
+            assert too_often == {}, (text_sent, engine.told[-12:])

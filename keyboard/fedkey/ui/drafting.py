@@ -242,8 +242,14 @@ class DraftingScreen(WatchedScreen):
         swap = self.draft.swap
         if draft != self.draft and swap is not None:
             self.post_message(TakenBack(self._last_swap))
-            self._told = telling.untell(self._told, swap.put)
             was_told, place = self._told_before, Place(swap.put.start, swap.typed)
+            is_meant = self.draft.is_just_corrected and not swap.put.letters.lower().startswith(
+                swap.typed.lower()
+            )
+            if was_told is None and is_meant:
+                # The engine counts the letters as typed, unless they are the word's beginning.
+                was_told = self._told.after(swap.put)
+            self._told = telling.untell(self._told, swap.put)
             self._put(draft, told=None if was_told is None else (place, was_told))
 
     def _take(self, offer: Offer | None) -> None:
@@ -274,7 +280,8 @@ class DraftingScreen(WatchedScreen):
         messages, draft = writing.send(self.messages, self.draft)
         if messages == self.messages:
             return
-        if (word := self.draft.finished_word) is not None:
+        # Letters right in front of a word are sent as a part of it.
+        if (word := self.draft.finished_word) is not None and not self.draft.is_in_front:
             self._tell_finished(word)
         self._settle(None)
         self.messages, self._told = messages, Told()

@@ -452,6 +452,7 @@ def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return BENCH
 
 
+@pytest.mark.slow
 def test_the_way_of_a_gpu_works(as_if_on_a_gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Triton path is built, checked and timed; peers that need a GPU say so."""
     dense = attention.dense_cases(as_if_on_a_gpu)[0]._replace(num_heads=1, num_groups=1, num_tokens=32)

@@ -321,6 +321,7 @@ def any_character(rng: random.Random) -> str:
     return chr(rng.randrange(first, last))
 
 
+@pytest.mark.slow
 def test_three_thousand_random_keys(tiny_bundle: Path, offensive: frozenset[str], tmp_path: Path) -> None:
     with contextlib.closing(Engine.open(tiny_bundle, memory=tmp_path / "memory.sqlite")) as engine:
         walk = Walk(engine, offensive, seed=11)

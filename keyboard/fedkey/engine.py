@@ -8,8 +8,8 @@ stop: `fedkey.ui.app`, or `fedkey.simulate`, which measures it.
 engine = Engine.open("bundle/")
 engine.suggest("how are you?\\nfine, ", "tha").words     # ("that's", "that", "thanks")
 engine.suggest("see you ", "tomorow").autocorrect         # "tomorrow"
-engine.suggest("i have a ", "", after=" of questions").words    # ("lot", "question", "friend")
-engine.replacements("got it ", "form", " my brother").words     # ("for", "from", "on")
+engine.suggest("i have a ", "", after=" of questions").words    # ("lot", "ton", "couple")
+engine.replacements("got it ", "form", " my brother").words     # ("from", "for", "and")
 accepted = engine.accept("see you ", "tomorow", "tomorrow")
 engine.undo(accepted)                                     # "tomorow" stands, and is remembered
 ```

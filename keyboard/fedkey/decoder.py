@@ -228,7 +228,7 @@ class WordScores:
         words, costs = self._likeliest(candidates, num_looked_at, habits, BEYOND, k)
         if len(words) == 0:
             return []
-        self.judge(words, tail, along)
+        self._judge(words, tail, along)
         paths = [self._decoder.lexicon.pieces(word) for word in words.tolist()]
         scores = self.log_probs(words, habits) - costs
         scores += np.array(self.fits(paths, scores.tolist(), tail), dtype=np.float32)
@@ -240,9 +240,9 @@ class WordScores:
         """Asks the model of the likeliest candidates in front of `tail`, so that `best_in_front` need not,
         after another letter perhaps."""
         words, _ = self._likeliest(candidates, num_words, habits, FAR_BEYOND, 0)
-        self.judge(words, tail)
+        self._judge(words, tail)
 
-    def judge(self, words: Integers, tail: tuple[int, ...], along: Sequence[tuple[int, ...]] = ()) -> None:
+    def _judge(self, words: Integers, tail: tuple[int, ...], along: Sequence[tuple[int, ...]] = ()) -> None:
         """Scores words, and what else is `along`, alone and in front of `tail`: one run if it holds them."""
         both = [*map(self._decoder.lexicon.pieces, words.tolist()), *along]
         self.spelled([*both, *(path + tail for path in both)])

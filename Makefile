@@ -126,6 +126,7 @@ $(FROM_TRUNK)/average/done.json: $(FROM_TRUNK)/federated-1/done.json $(FROM_TRUN
 
 $(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average/done.json
 	$(EXPORT) $(FROM_TRUNK)/average -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
+	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data
 
 $(FROM_TRUNK)/bundle/correction.json: $(FROM_TRUNK)/bundle/manifest.json
 	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 3000

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +22,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, MANIFEST, Bundle, FileEntry, open_bundle
+from fedkey.bundle import CORRECTION, Bundle, FileEntry, open_bundle
 from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel
 from fedkey.engine import Engine
-from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.mistyping import Placed, place
 from fedkey.simulate import GradedConversation, draws, read_conversations, sample
@@ -42,6 +40,7 @@ from fedkey.typos import (
     read_misspellings,
 )
 from fedkey_export.misspellings import fit_channel
+from fedkey_export.package import replace_files
 
 Floats = npt.NDArray[np.float64]
 
@@ -357,32 +356,13 @@ def _outcomes(weighed: _Weighed, literal_bias: float) -> list[Outcome]:
 
 
 def write(bundle: Path, model: CorrectionModel) -> None:
-    """Puts the corrections into a bundle, each file written beside and renamed: a manifest that does not name
-    them, the corrections, the manifest that does. Killed in between, the bundle is one that was never
-    calibrated."""
+    """Puts the corrections into a bundle. Killed in between, the bundle is one that was never calibrated."""
     opened = open_bundle(bundle)
     content = model.to_json().encode("utf-8")
     entry = FileEntry(len(content), hashlib.sha256(content).hexdigest())
     without = _uncalibrated(opened).manifest
-    files = {**without.files, CORRECTION: entry}
-    try:
-        if without != opened.manifest:
-            _replace(bundle / MANIFEST, without.to_json().encode("utf-8"))
-        _replace(bundle / CORRECTION, content)
-        manifest = replace(without, files=dict(sorted(files.items())))
-        _replace(bundle / MANIFEST, manifest.to_json().encode("utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
-    open_bundle(bundle)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files = dict(sorted({**without.files, CORRECTION: entry}.items()))
+    replace_files(bundle, without, {CORRECTION: content}, replace(without, files=files))
 
 
 def summary(calibration: Calibration) -> dict[str, object]:

@@ -20,12 +20,14 @@ def describe(bundle: Bundle) -> str:
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     total = sum(sizes.values())
     lexicon = sum(size for name, size in sizes.items() if name.startswith("lexicon/"))
+    ngrams = sum(size for name, size in sizes.items() if name.startswith("ngrams/"))
     origin = manifest.provenance
     rows = [
         ("bundle", f"{bundle.path}, format {manifest.format}, needs {', '.join(manifest.features)}"),
         (
             "size",
-            f"{total:,} bytes: model {sizes[MODEL]:,}, lexicon {lexicon:,}, tokenizer {sizes[TOKENIZER]:,}",
+            f"{total:,} bytes: model {sizes[MODEL]:,}, lexicon {lexicon:,}, tokenizer {sizes[TOKENIZER]:,}"
+            + (f", n-grams {ngrams:,}" if ngrams else ""),
         ),
         (
             "model",
@@ -33,6 +35,7 @@ def describe(bundle: Bundle) -> str:
         ),
         ("cache", f"window of {model.window} pieces, {_cache(model)}"),
         ("lexicon", f"{manifest.num_words:,} words, {', '.join(manifest.languages)}, {manifest.layout}"),
+        *(("n-grams", counted) for counted in _counted(manifest.metrics)),
         ("made by", _made_by(origin)),
         *(("of", run) for run in _averaged(origin)),
         *(("privacy", spent) for spent in _privacy(origin)),
@@ -51,6 +54,13 @@ def _cache(model: ModelEntry) -> str:
         return "linear attention keeps sums"
     slots = f"{model.key_slots} slots"
     return f"{slots}, sliding attention over {model.span}" if model.attention == "sliding" else slots
+
+
+def _counted(metrics: Mapping[str, Any]) -> Iterator[str]:
+    figures = metrics.get("ngrams")
+    if isinstance(figures, Mapping) and {"pairs", "triples", "text_words"} <= figures.keys():
+        kept = f"{figures['pairs']:,} pairs and {figures['triples']:,} triples"
+        yield f"{kept} of {figures['text_words']:,} words"
 
 
 def _made_by(run: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from fedkey.bundle import (
     format_of,
     lexicon_file,
     open_bundle,
+    read_manifest,
 )
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
@@ -301,6 +302,40 @@ def _rounded(value: Any) -> Any:
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def replace_files(bundle: Path, without: Manifest, contents: Mapping[str, bytes], complete: Manifest) -> None:
+    """Changes some files of a finished bundle, each written beside and renamed: a manifest that does not name
+    them, the files, the manifest that does. Killed in between, the bundle is a whole one without them.
+
+    Args:
+        bundle: its folder.
+        without: the manifest of the bundle without these files.
+        contents: path inside the bundle -> its bytes.
+        complete: the manifest of the bundle with them.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    try:
+        if any(name in read_manifest(bundle).files for name in contents):
+            _replace(bundle / MANIFEST, without.to_json().encode("utf-8"))
+        for name, content in contents.items():
+            (bundle / name).parent.mkdir(exist_ok=True)
+            _replace(bundle / name, content)
+        _replace(bundle / MANIFEST, complete.to_json().encode("utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
+    open_bundle(bundle)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _is_empty_folder(path: Path) -> bool:

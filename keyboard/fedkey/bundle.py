@@ -66,6 +66,17 @@ LEXICON_ARRAYS: Mapping[str, tuple[str, ...]] = {
 }
 """Name of each one-dimensional array -> the dtypes it may have. Stored as `lexicon/NAME.npy`."""
 
+NGRAM_ARRAYS: Mapping[str, tuple[str, ...]] = {
+    "pair_counts": ("<u2", "<u4"),
+    "pair_words": ("<u2", "<u4"),
+    "pair_values": ("|u1",),
+    "triple_pairs": ("<u4",),
+    "triple_counts": ("<u2", "<u4"),
+    "triple_words": ("<u2", "<u4"),
+    "triple_values": ("|u1",),
+}
+"""The same of `ngrams/NAME.npy`: which words follow which. A bundle has all of them or none."""
+
 TOKENIZER_KEY = "fedkey.tokenizer_sha256"
 """Metadata of the graph: which tokenizer its ids belong to."""
 
@@ -279,6 +290,17 @@ class Bundle:
             for name in LEXICON_ARRAYS
         }
 
+    def ngram_arrays(self) -> dict[str, npt.NDArray[np.generic]] | None:
+        """The arrays of `NGRAM_ARRAYS` by name, memory-mapped and read-only; None for a bundle without."""
+        import numpy as np
+
+        if not has_ngrams(self.manifest):
+            return None
+        return {
+            name: np.load(self.path / ngram_file(name), mmap_mode="r", allow_pickle=False)
+            for name in NGRAM_ARRAYS
+        }
+
     def correction_text(self) -> str | None:
         """The text of `CORRECTION`, see `fedkey.corrections`; None for a bundle that was never calibrated."""
         if CORRECTION not in self.manifest.files:
@@ -299,6 +321,16 @@ def lexicon_file(name: str) -> str:
     return f"lexicon/{name}.npy"
 
 
+def ngram_file(name: str) -> str:
+    """Path of an array of n-grams inside the bundle."""
+    return f"ngrams/{name}.npy"
+
+
+def has_ngrams(manifest: Manifest) -> bool:
+    """Whether the manifest lists any array of n-grams."""
+    return any(ngram_file(name) in manifest.files for name in NGRAM_ARRAYS)
+
+
 def required_files() -> list[str]:
     """The files without which a bundle is none, manifest aside."""
     return [MODEL, TOKENIZER, *map(lexicon_file, LEXICON_ARRAYS)]
@@ -317,11 +349,16 @@ def open_bundle(path: str | Path) -> Bundle:
         )
     for name, entry in manifest.files.items():
         _check_file(path, name, entry)
-    lengths = {name: _array_length(path, name, dtypes) for name, dtypes in LEXICON_ARRAYS.items()}
+    lengths = {
+        name: _array_length(path, lexicon_file(name), dtypes) for name, dtypes in LEXICON_ARRAYS.items()
+    }
     if lengths["log_prob"] != manifest.num_words:
         raise BundleError(
             "The bundle's lexicon does not hold the number of words its manifest says; export it again."
         )
+    if has_ngrams(manifest):
+        for name, dtypes in NGRAM_ARRAYS.items():
+            _array_length(path, ngram_file(name), dtypes)
     return Bundle(path, manifest)
 
 
@@ -368,7 +405,10 @@ def _check_understood(manifest: Manifest) -> None:
         raise BundleError(
             "The bundle's special ids are not the ones this keyboard uses; export the model again."
         )
-    missing = [name for name in required_files() if name not in manifest.files]
+    needed = required_files()
+    if has_ngrams(manifest):
+        needed += map(ngram_file, NGRAM_ARRAYS)
+    missing = [name for name in needed if name not in manifest.files]
     if missing:
         raise BundleError(
             f"The bundle's {MANIFEST} does not list {missing[0]}; export or download the bundle again."
@@ -421,14 +461,14 @@ def _opened(path: Path, name: str, limit: int, *, exact: bool = True) -> Iterato
 
 
 def _array_length(path: Path, name: str, dtypes: Iterable[str]) -> int:
-    """The length of a lexicon array, after checking that its header promises what the file holds."""
-    file = path / lexicon_file(name)
+    """The length of an array, after checking that its header promises what the file holds."""
+    file = path / name
     try:
         with file.open("rb") as opened:
             descr, fortran, shape = _array_header(opened)
             payload = file.stat().st_size - opened.tell()
     except (ValueError, OSError) as error:
-        raise BundleError(f"The bundle's {lexicon_file(name)} is no array file; export it again.") from error
+        raise BundleError(f"The bundle's {name} is no array file; export it again.") from error
     if (
         fortran is not False
         or descr not in dtypes
@@ -436,9 +476,7 @@ def _array_length(path: Path, name: str, dtypes: Iterable[str]) -> int:
         or shape[0] < 1
         or shape[0] * int(descr[-1]) != payload
     ):
-        raise BundleError(
-            f"The bundle's {lexicon_file(name)} is not the kind of array it should be; export it again."
-        )
+        raise BundleError(f"The bundle's {name} is not the kind of array it should be; export it again.")
     return shape[0]
 
 

@@ -56,6 +56,7 @@ from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
 from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
+from fedkey.prior import Prior
 from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
 from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch, as_touches, literal
@@ -209,7 +210,12 @@ class Engine:
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
         self._replacements = ReplacementFinder(self._finder, self._beam)
         self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
-        self._places = Places(self._model, Decoder(self.lexicon, self._model), self._reader)
+        self._places = Places(
+            self._model,
+            Decoder(self.lexicon, self._model),
+            Prior(self.lexicon, bundle.ngram_arrays()),
+            self._reader,
+        )
         self._gestures: GestureFinder | None = None
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)

@@ -20,6 +20,8 @@ from fedkey.cache import Cache
 from fedkey.context import Context, ContextReader
 from fedkey.decoder import Decoder, WordScores
 from fedkey.model import LanguageModel
+from fedkey.personal_rules import words_before
+from fedkey.prior import Prior
 
 READ_AHEAD = 8
 """Ids that are read ahead at once: 90 have to be before about 20 words are written."""
@@ -50,10 +52,11 @@ class Place(NamedTuple):
 class Places:
     """The model's caches over one text. Not to be used by two threads at once."""
 
-    def __init__(self, model: LanguageModel, decoder: Decoder, reader: ContextReader) -> None:
+    def __init__(self, model: LanguageModel, decoder: Decoder, prior: Prior, reader: ContextReader) -> None:
         """Nothing is read yet."""
         self._model = model
         self._decoder = decoder
+        self._prior = prior
         self._reader = reader
         self._cache, self._ahead = model.new_cache(), model.new_cache()
         self._next_cache: Cache | None = None
@@ -88,7 +91,7 @@ class Places:
         if scores is None:
             self._keep(context.ids[:-1])
             log_probs = self._model.advance(self._cache, context.ids[len(self._cache.ids) :])
-            scores = self._decoder.begin(self._cache, log_probs)
+            scores = self._begin(self._cache, log_probs, before)
         self._texts, self._ids_ahead = (before, after), None
         self._place = Place(context, scores, self._tail(context, after))
         return self._place
@@ -103,8 +106,12 @@ class Places:
         cache.copy_from(max(self._cache, self._ahead, key=lambda each: _num_shared(each.ids, kept)))
         self._model.rewind(cache, _num_shared(cache.ids, kept))
         log_probs = self._model.advance(cache, context.ids[len(cache.ids) :])
-        self._next = Place(context, self._decoder.begin(cache, log_probs), self._tail(context, after))
+        self._next = Place(context, self._begin(cache, log_probs, before), self._tail(context, after))
         return self._next
+
+    def _begin(self, cache: Cache, log_probs: npt.NDArray[np.float32], before: str) -> WordScores:
+        """What is known of every word behind `cache`, which holds the end of `before`."""
+        return self._decoder.begin(cache, log_probs, self._prior.log_probs(words_before(before)))
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

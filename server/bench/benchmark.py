@@ -44,12 +44,12 @@ from fedkey.errors import UserError
 from fedkey.metrics import Likelihood
 from fedkey.model import LanguageModel
 from fedkey.ngram import Vocabulary
-from fedkey.pieces import Pieces
+from fedkey.pieces import END_ID, START_ID, Pieces
 from fedkey.presage import STOCK, Presage, count_into
 from fedkey.shipped import shipped_bundle
 from fedkey.simulate import GradedConversation, OpenedBundle, Predictor, grade, read_conversations, sample
 from fedkey.text import is_word, split, truecase
-from fedkey_server import corpus
+from fedkey_server import corpus, kneser_ney
 from fedkey_server.batches import Documents
 from fedkey_server.checkpoint import sha256
 from fedkey_server.phones import PHONES_TEXT
@@ -176,7 +176,7 @@ class Yard:
     data: Path
     folder: Path
     """Where results are kept."""
-    _counted: dict[str, fourgram.Integers] = field(default_factory=dict)
+    _counted: dict[str, kneser_ney.Integers] = field(default_factory=dict)
 
     @functools.cached_property
     def opened(self) -> OpenedBundle:
@@ -269,11 +269,11 @@ class Yard:
         keyboard = WordKeyboard(fourgram.FourGram(grams, vocabulary), lexicon)
         return Opened(keyboard, keyboard.log_probs)
 
-    def _tokens(self, name: str, vocabulary: Vocabulary) -> fourgram.Integers:
+    def _tokens(self, name: str, vocabulary: Vocabulary) -> kneser_ney.Integers:
         if name not in self._counted:
             print(f"counting {name}", file=sys.stderr)
             pieces = Pieces.open(self.data / "tokenizer.model")
-            self._counted[name] = fourgram.tokens_of(Documents.load(self.data / name), pieces, vocabulary)
+            self._counted[name] = kneser_ney.tokens_of(Documents.load(self.data / name), pieces, vocabulary)
         return self._counted[name]
 
     @property
@@ -321,9 +321,9 @@ def graded_messages(documents: Documents, pieces: Pieces) -> Iterator[str]:
     message: list[int] = []
     heard = False
     for i, loss in zip(documents.ids.tolist(), documents.loss.tolist(), strict=True):
-        if i == fourgram.START_ID:
+        if i == START_ID:
             message, heard = [], False
-        elif i == fourgram.END_ID:
+        elif i == END_ID:
             if heard and message:
                 yield pieces.decode(message)
         else:

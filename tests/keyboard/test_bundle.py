@@ -31,6 +31,7 @@ from fedkey.bundle import (
     MAX_BUNDLE_BYTES,
     MAX_MANIFEST_BYTES,
     MODEL,
+    NGRAM_ARRAYS,
     OPTIONAL,
     SPECIAL_IDS,
     TOKENIZER,
@@ -449,10 +450,11 @@ def test_every_limit_is_told() -> None:
 def test_every_feature_and_array_is_described() -> None:
     assert set(names_in_table("feature")) == FEATURES
     assert f"`{OPTIONAL}`" in DOCUMENT
-    assert names_in_table("array") == list(LEXICON_ARRAYS)
+    arrays = {**LEXICON_ARRAYS, **NGRAM_ARRAYS}
+    assert names_in_table("array") == list(arrays)
     dtypes = {"|u1": "uint8", "<u2": "uint16", "<u4": "uint32", "<f4": "float32"}
     told = [row[1] for row in rows_of_table("array")]
-    assert told == [" or ".join(dtypes[dtype] for dtype in each) for each in LEXICON_ARRAYS.values()]
+    assert told == [" or ".join(dtypes[dtype] for dtype in each) for each in arrays.values()]
 
 
 def test_every_tensor_is_described(tiny_bundle: Path) -> None:
@@ -509,7 +511,8 @@ def sentences(module: str) -> Iterator[str]:
 def test_every_refusal_is_listed_with_what_to_do() -> None:
     listed = [row[0] for row in rows_of_table("the keyboard says")]
     tokenizers = [s for s in sentences("pieces.py") if not s.startswith("Cannot")]
-    found = [s for module in ("bundle.py", "lexicon.py", "engine.py", "model.py") for s in sentences(module)]
+    modules = ("bundle.py", "lexicon.py", "prior.py", "engine.py", "model.py")
+    found = [s for module in modules for s in sentences(module)]
     unlisted = [s for s in (*found, *tokenizers) if not any(re.fullmatch(s, row) for row in listed)]
     assert len(found) > 25
     assert unlisted == []

@@ -16,8 +16,8 @@ from fedkey.decoder import (
     DOUBT,
     MAX_BATCHES,
     MAX_TREE_NODES,
+    PRIOR_WEIGHT,
     SHARE_WEIGHT,
-    UNIGRAM_WEIGHT,
     Decoder,
     Habits,
     PieceTree,
@@ -67,22 +67,31 @@ def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Le
     return Lexicon(build_arrays(rows, spell), VOCAB)
 
 
+def usual(lexicon: Lexicon) -> np.ndarray:
+    """A prior that knows frequencies alone."""
+    return np.asarray(lexicon.log_prob, dtype=np.float32)
+
+
+def mixed(log_prob: float, prior: float) -> float:
+    return float(np.log((1 - PRIOR_WEIGHT) * np.exp(log_prob) + PRIOR_WEIGHT * np.exp(prior)))
+
+
 def worth(model: TableModel, word: str, words: dict[str, float]) -> float:
-    """What a word is worth: the model's opinion, or so much of its frequency; of several pieces, blended with
+    """What a word is worth: the model's opinion and that of its frequency; of several pieces, blended with
     what it was taken for before."""
-    floored = max(model.log_prob(word), words[word] + float(np.log(UNIGRAM_WEIGHT)))
+    known = mixed(model.log_prob(word), words[word])
     if len(spell(word)) == 1:
-        return floored
+        return known
     weight = float(SHARE_WEIGHT)
-    return (1 - weight) * floored + weight * estimated(model, word, words)
+    return (1 - weight) * known + weight * estimated(model, word, words)
 
 
 def estimated(model: TableModel, word: str, words: dict[str, float]) -> float:
-    """What a word of several pieces is taken for before it is scored: its share of its first piece, or what
+    """What a word of several pieces is taken for before it is scored: its share of its first piece, and what
     its frequency is worth."""
     first = [np.exp(words[other]) for other in words if spell(other)[0] == spell(word)[0]]
     share = words[word] - float(np.log(sum(first)))
-    return max(float(model.first()[spell(word)[0]]) + share, words[word] + float(np.log(UNIGRAM_WEIGHT)))
+    return mixed(float(model.first()[spell(word)[0]]) + share, words[word])
 
 
 WORDS = st.dictionaries(
@@ -97,7 +106,7 @@ def test_few_candidates_are_ranked_as_if_each_word_were_scored_alone(
     words: dict[str, float], seed: int, typed: str, k: int
 ) -> None:
     lexicon, model = make(words), TableModel(np.random.default_rng(seed))
-    scores = Decoder(lexicon, model).begin(None, model.first())
+    scores = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
     found = scores.best(CandidateFinder(lexicon).find(typed), k)
     truth = {word: worth(model, word, words) for word in words if word.startswith(typed)}
     shown = {lexicon.word(entry.word): entry.log_prob for entry in found}
@@ -126,7 +135,7 @@ def test_habits_are_mixed_in_word_by_word(
     known = {word: p for word, p in sorted(known.items()) if p > 0}
     numbers = np.array(list(known), dtype=np.int64)
     habits = Habits(weight, numbers, np.log(np.array(list(known.values()), dtype=np.float32)))
-    scores = Decoder(lexicon, model).begin(None, model.first())
+    scores = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
     found = scores.best(CandidateFinder(lexicon).find(""), len(words), habits)
     assert len(found) == len(words)
     for entry in found:
@@ -147,12 +156,12 @@ def test_what_an_earlier_key_scored_changes_no_answer(seed: int, keys: list[str]
     words = {"".join(rng.choice(list(LETTERS), size=rng.integers(1, 5))): -3.0 for _ in range(40)}
     lexicon, model = make(words), TableModel(rng)
     decoder, finder = Decoder(lexicon, model), CandidateFinder(lexicon)
-    warm = decoder.begin(None, model.first())
+    warm = decoder.begin(None, model.first(), usual(lexicon))
     typed = ""
     for key in keys:
         typed = typed[:-1] if key == "back" else typed + key
         warm_answer = warm.best(finder.find(typed), 3)
-        cold_answer = decoder.begin(None, model.first()).best(finder.find(typed), 3)
+        cold_answer = decoder.begin(None, model.first(), usual(lexicon)).best(finder.find(typed), 3)
         for a, b in zip(warm_answer, cold_answer, strict=True):
             assert a == b
 
@@ -161,7 +170,11 @@ def test_a_run_is_small_however_many_words_there_are() -> None:
     rng = np.random.default_rng(3)
     words = {"".join(rng.choice(list(LETTERS), size=6)): float(rng.uniform(-9, -3)) for _ in range(2000)}
     lexicon, model = make(words), TableModel(rng)
-    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    found = (
+        Decoder(lexicon, model)
+        .begin(None, model.first(), usual(lexicon))
+        .best(CandidateFinder(lexicon).find(""), 3)
+    )
     assert len(found) == 3
     assert all(1 <= nodes <= MAX_TREE_NODES for nodes, _ in model.runs)
     assert sum(asked for _, asked in model.runs) <= MAX_BATCHES * BATCH_WORDS * 5
@@ -207,7 +220,7 @@ def test_of_many_candidates_a_glance_leaves_out_none_that_matters(
         patch.setattr(decoder_module, "FORMS_PER_KEY", 1)  # no two of the words have the same letters
         for many in (0, len(names)):
             patch.setattr(decoder_module, "MANY_WORDS", many)
-            answers.append(decoder.begin(None, model.first()).best(candidates, k, habits))
+            answers.append(decoder.begin(None, model.first(), usual(lexicon)).best(candidates, k, habits))
     assert answers[0] == answers[1]
     assert num_looked_at[-1] == len(words)
     if share_of_singles > 0.5:
@@ -216,7 +229,7 @@ def test_of_many_candidates_a_glance_leaves_out_none_that_matters(
 
 def test_a_second_look_needs_no_model() -> None:
     lexicon, model = make({"abc": -2.0, "abd": -2.0, "b": -3.0}), TableModel(np.random.default_rng(0))
-    scores = Decoder(lexicon, model).begin(None, model.first())
+    scores = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
     candidates = CandidateFinder(lexicon).find("")
     first = scores.best(candidates, 3)
     num_runs = len(model.runs)
@@ -226,14 +239,22 @@ def test_a_second_look_needs_no_model() -> None:
 
 def test_words_of_one_piece_need_no_model() -> None:
     lexicon, model = make({"a": -1.0, "b": -2.0, "c": -3.0}), TableModel(np.random.default_rng(0))
-    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    found = (
+        Decoder(lexicon, model)
+        .begin(None, model.first(), usual(lexicon))
+        .best(CandidateFinder(lexicon).find(""), 3)
+    )
     assert {lexicon.word(entry.word) for entry in found} == {"a", "b", "c"}
     assert model.runs == []
 
 
 def test_of_one_word_in_two_heights_the_better_is_shown() -> None:
     lexicon, model = make({"ab": -2.0, "AB": -9.0, "b": -3.0}), TableModel(np.random.default_rng(0))
-    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    found = (
+        Decoder(lexicon, model)
+        .begin(None, model.first(), usual(lexicon))
+        .best(CandidateFinder(lexicon).find(""), 3)
+    )
     assert sorted(lexicon.word(entry.word).lower() for entry in found) == ["ab", "b"]
 
 
@@ -255,18 +276,34 @@ def test_a_word_that_does_not_fit_leaves_no_trace() -> None:
     assert tree.arrays()[0].tolist() == [1, 3]
 
 
-def test_a_word_that_the_model_never_met_is_worth_some_of_its_frequency() -> None:
+def test_a_word_that_the_model_never_met_is_worth_a_part_of_its_frequency() -> None:
     lexicon, model = make({"ab": -1.0, "b": -9.0}), TableModel(np.random.default_rng(0))
     model.table[:, :] = -40.0
-    scores = Decoder(lexicon, model).begin(None, model.first())
+    scores = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
     found = scores.best(CandidateFinder(lexicon).find(""), 2)
-    least = float(np.log(UNIGRAM_WEIGHT))
+    least = float(np.log(PRIOR_WEIGHT))
     assert [entry.log_prob for entry in found] == pytest.approx([least - 1.0, least - 9.0], abs=1e-4)
+
+
+def test_what_usually_follows_is_worth_the_same_part_of_its_prior() -> None:
+    lexicon, model = make({"ab": -1.0, "b": -9.0}), TableModel(np.random.default_rng(0))
+    model.table[:, :] = -40.0
+    prior = np.array([-8.0, -0.5], dtype=np.float32)
+    found = (
+        Decoder(lexicon, model).begin(None, model.first(), prior).best(CandidateFinder(lexicon).find(""), 2)
+    )
+    least = float(np.log(PRIOR_WEIGHT))
+    assert [lexicon.word(entry.word) for entry in found] == ["b", "ab"]
+    assert [entry.log_prob for entry in found] == pytest.approx([least - 0.5, least - 8.0], abs=1e-4)
 
 
 def test_a_model_without_room_for_trees_still_offers_single_pieces() -> None:
     lexicon, model = make({"abc": -1.0, "b": -3.0}), TableModel(np.random.default_rng(0))
     model.tree_room = 1
-    found = Decoder(lexicon, model).begin(None, model.first()).best(CandidateFinder(lexicon).find(""), 3)
+    found = (
+        Decoder(lexicon, model)
+        .begin(None, model.first(), usual(lexicon))
+        .best(CandidateFinder(lexicon).find(""), 3)
+    )
     assert [lexicon.word(entry.word) for entry in found] == ["b"]
     assert model.runs == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fedkey import Engine
 from fedkey.candidates import CandidateFinder
-from fedkey.decoder import DOUBT, SHARE_WEIGHT, UNIGRAM_WEIGHT, Decoder
+from fedkey.decoder import DOUBT, PRIOR_WEIGHT, SHARE_WEIGHT, Decoder
 from fedkey.errors import UserError
 from fedkey.layout import LAYOUTS
 from fedkey.taps import Tap
@@ -323,9 +323,13 @@ def test_threads_share_an_engine(engine: Engine) -> None:
 # --------------------------------------------------------------------------------- against brute force
 
 
+def mixed(log_prob: float, prior: float) -> float:
+    return math.log((1 - PRIOR_WEIGHT) * math.exp(log_prob) + PRIOR_WEIGHT * math.exp(prior))
+
+
 def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tuple[float, float]]:
-    """Each word alone: its log probability as the decoder takes it (self-normalised), and exactly; neither
-    below what its frequency is worth, both blended with its share of its first piece."""
+    """Each word alone: its log probability as the decoder takes it (self-normalised), and exactly; both mixed
+    with its frequency and blended with its share of its first piece."""
     model, cache = engine._model, engine._model.new_cache()
     ids = engine._reader.read(context).ids
     first = model.advance(cache, ids)
@@ -334,7 +338,7 @@ def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tup
     for word in words:
         pieces = engine.lexicon.pieces(word)
         approximate = exact = float(first[pieces[0]])
-        floor = float(engine.lexicon.log_prob[word]) + math.log(UNIGRAM_WEIGHT)
+        usual = float(engine.lexicon.log_prob[word])
         for depth in range(1, len(pieces)):
             chain, last, asked = np.arange(depth), np.array([depth - 1]), np.array([pieces[depth]])
             logit = model.score_tree(cache, np.array(pieces[:depth]), chain - 1, last, asked)
@@ -342,11 +346,11 @@ def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tup
         for piece, following in pairwise(pieces):
             exact += float(model.advance(cache, [piece])[following])
         model.rewind(cache, len(ids))
-        share = max(float(first[pieces[0]] + decoder.share[word]), floor)
+        share = mixed(float(first[pieces[0]] + decoder.share[word]), usual)
         weight = float(SHARE_WEIGHT) if len(pieces) > 1 else 0.0
         found[word] = (
-            (1 - weight) * max(approximate, floor) + weight * share,
-            (1 - weight) * max(exact, floor) + weight * share,
+            (1 - weight) * mixed(approximate, usual) + weight * share,
+            (1 - weight) * mixed(exact, usual) + weight * share,
         )
     return found
 
@@ -360,7 +364,11 @@ def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context
         truth = brute_force(engine, context, candidates.words.tolist())
         cache = engine._model.new_cache()
         log_probs = engine._model.advance(cache, engine._reader.read(context).ids)
-        found = Decoder(engine.lexicon, engine._model).begin(cache, log_probs).best(candidates, 3)
+        found = (
+            Decoder(engine.lexicon, engine._model)
+            .begin(cache, log_probs, np.asarray(engine.lexicon.log_prob))
+            .best(candidates, 3)
+        )
         for entry in found:
             assert entry.log_prob == pytest.approx(truth[entry.word][0], abs=1e-3)
         best: dict[str, float] = {}

@@ -9,6 +9,10 @@ SUBCOMMANDS = {
     "export": Subcommand(
         "fedkey_export.cli.export", "Turn a run folder into a verified bundle (the default)."
     ),
+    "ngrams": Subcommand(
+        "fedkey_export.cli.ngrams",
+        "Put beside a bundle's model which words follow which.",
+    ),
     "calibrate": Subcommand("fedkey_export.cli.calibrate", "Fit how sure a bundle's corrections must be."),
     "inspect": Subcommand("fedkey_export.cli.inspect", "Say what is inside a bundle."),
     "verify": Subcommand("fedkey_export.cli.verify", "Compare a bundle with the run it came from."),

@@ -41,7 +41,7 @@ from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey.shipped import shipped_bundle
 from fedkey.simulate import OpenedBundle, Predictor, read_conversations, sample
-from fedkey_server import checkpoint
+from fedkey_server import checkpoint, kneser_ney
 from fedkey_server.batches import Documents, pack
 from fedkey_server.phones import PHONES_TEXT, Phones, load_held_out
 from fedkey_server.rounds import RoundsConfig
@@ -244,7 +244,7 @@ class Bench:
         path = self.runs / f"fourgram-{len(names)}.npz"
         if not path.exists():
             texts = [Documents.load(self.subset / name) for name in names]
-            tokens = [fourgram.tokens_of(text, self.pieces, self.vocabulary) for text in texts]
+            tokens = [kneser_ney.tokens_of(text, self.pieces, self.vocabulary) for text in texts]
             fourgram.save(fourgram.estimate(np.concatenate(tokens), self.vocabulary), path)
         return fourgram.load(path)
 

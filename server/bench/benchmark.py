@@ -31,6 +31,7 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from outcomes import Line, Record, Scored, Sum, between_markers, tables, text_digest
 from peers import fourgram, smollm, sphinx
@@ -40,12 +41,16 @@ from fedkey.baseline import Unigram
 from fedkey.bundle import Bundle, open_bundle
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE
 from fedkey.context import ContextReader, newest_that_fit
+from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
+from fedkey.lexicon import Lexicon
 from fedkey.metrics import Likelihood
 from fedkey.model import LanguageModel
 from fedkey.ngram import Vocabulary
+from fedkey.personal_rules import words_before
 from fedkey.pieces import END_ID, START_ID, Pieces
 from fedkey.presage import STOCK, Presage, count_into
+from fedkey.prior import Prior
 from fedkey.shipped import shipped_bundle
 from fedkey.simulate import GradedConversation, OpenedBundle, Predictor, grade, read_conversations, sample
 from fedkey.text import is_word, split, truecase
@@ -100,16 +105,19 @@ class System:
 
 
 class Ours:
-    """What words cost a bundle's model: the product over their pieces, as they stand after truecasing.
+    """What words cost a bundle: by its model, the product over their pieces as they stand after truecasing,
+    and by its prior, mixed as the keyboard mixes them.
 
     How likely a word comes at all is the sum over the pieces that begin with a letter, and is divided out
-    where the word begins with one of them.
+    where the word begins with one of them. A prior knows nothing but words.
     """
 
-    def __init__(self, bundle: Bundle, pieces: Pieces, forms: Mapping[str, str]) -> None:
+    def __init__(self, bundle: Bundle, pieces: Pieces, lexicon: Lexicon) -> None:
         self._model = LanguageModel(bundle)
+        self._prior = Prior(lexicon, bundle.ngram_arrays())
+        self._lexicon = lexicon
         self._pieces = pieces
-        self._forms = forms
+        self._forms = forms = lexicon.forms
         self._reader = ContextReader(pieces, forms, self._model.window)
         self._begins_word = np.array([pieces.piece(i)[:1].isalpha() for i in range(pieces.vocab_size)])
 
@@ -120,6 +128,8 @@ class Ours:
         ids = [i for each in encoded for i in each]
         starts = np.cumsum([0, *map(len, encoded)])
         rows = self._rows(earlier, ids)
+        before = "".join(f"{text}\n" for text in earlier)
+        priors = iter([self._prior.log_probs(words_before(before + message[:place])) for place in places])
         found = []
         for unit, start, end in zip(units, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             if not is_word(unit):
@@ -127,8 +137,14 @@ class Ours:
             log_prob = sum(float(rows[at][ids[at]]) for at in range(start, end))
             if self._begins_word[ids[start]]:
                 log_prob -= float(np.logaddexp.reduce(rows[start][self._begins_word]))
-            found.append(min(log_prob, 0.0))
+            found.append(self._mixed(unit, min(log_prob, 0.0), next(priors)))
         return found
+
+    def _mixed(self, unit: str, log_prob: float, prior: npt.NDArray[np.float32]) -> float:
+        form = self._forms.get(unit.lower())
+        number = self._lexicon.find(unit) if form is None else self._lexicon.find(form)
+        usual = -math.inf if number is None else float(prior[number])
+        return float(np.logaddexp(math.log1p(-PRIOR_WEIGHT) + log_prob, math.log(PRIOR_WEIGHT) + usual))
 
     def _rows(self, earlier: Sequence[str], ids: Sequence[int]) -> list[Any]:
         """The log probabilities before each of a message's ids; of a message longer than the window, the rest
@@ -153,7 +169,7 @@ def ours(name: str, path: Path) -> System:
     def opened() -> Opened:
         graded = OpenedBundle(path)
         pieces = Pieces((path / "tokenizer.model").read_bytes())
-        priced = Ours(bundle, pieces, graded.engine.lexicon.forms)
+        priced = Ours(bundle, pieces, graded.engine.lexicon)
         return Opened(graded.engine, priced.log_probs)
 
     size = f"{bundle_bytes(path):,}"

@@ -19,9 +19,13 @@ from peers.fourgram import estimate
 from peers.gguf import Gguf
 from peers.word_model import LETTERS, likelihood, price, spelled_blindly
 
+from fedkey import Engine
 from fedkey.baseline import PeerSuggestions
+from fedkey.bundle import open_bundle
+from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
+from fedkey.text import is_word, units_with_places
 
 
 class Words:
@@ -303,6 +307,24 @@ def test_a_system_is_graded_once_and_more_words_cost_only_themselves(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("pocketsphinx") is None, reason="needs the extra 'peers'")
+def test_our_words_cost_what_model_and_prior_say_together(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, engine = open_bundle(tiny_bundle), Engine.open(tiny_bundle)
+    priced = benchmark.Ours(bundle, engine.pieces, engine.lexicon)
+    earlier, message = ["how are you?"], "I am fine, xqzwv and you"
+    words = [(unit, place) for unit, place in units_with_places(message) if is_word(unit)]
+    places = [place for _, place in words]
+    found = np.exp(priced.log_probs(earlier, message, places))
+    monkeypatch.setattr(benchmark, "PRIOR_WEIGHT", 1e-12)
+    by_model = np.exp(priced.log_probs(earlier, message, places))
+    for (word, _), both, model in zip(words, found, by_model, strict=True):
+        number = engine.lexicon.find(engine.lexicon.forms.get(word.lower(), word))
+        usual = 0.0 if number is None else float(np.exp(engine.lexicon.log_prob[number]))
+        assert both == pytest.approx((1 - PRIOR_WEIGHT) * model + PRIOR_WEIGHT * usual, rel=1e-4)
+    assert engine.lexicon.forms.get("xqzwv") is None
+
+
 def test_pocketsphinx_words_and_probabilities_are_its_own() -> None:
     words = sphinx.vocabulary_of(sphinx.model_path().read_bytes())
     assert (len(words), words[0], words[-1]) == (72547, "'bout", "zyuganov's")

@@ -305,8 +305,6 @@ def test_a_system_is_graded_once_and_more_words_cost_only_themselves(tmp_path: P
 # ------------------------------------------------------------------------------------- what may be installed
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("pocketsphinx") is None, reason="needs the extra 'peers'")
 def test_our_words_cost_what_model_and_prior_say_together(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +323,8 @@ def test_our_words_cost_what_model_and_prior_say_together(
     assert engine.lexicon.forms.get("xqzwv") is None
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("pocketsphinx") is None, reason="needs the extra 'peers'")
 def test_pocketsphinx_words_and_probabilities_are_its_own() -> None:
     words = sphinx.vocabulary_of(sphinx.model_path().read_bytes())
     assert (len(words), words[0], words[-1]) == (72547, "'bout", "zyuganov's")

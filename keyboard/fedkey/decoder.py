@@ -137,13 +137,16 @@ class Decoder:
         by the mask 280: it follows no rule that the processor could guess."""
         self.share: Floats = self._share_of_first_piece()
         log_prob = np.asarray(lexicon.log_prob, dtype=np.float32)
-        self.prior_weight: Floats = np.full(len(lexicon), np.log(PRIOR_WEIGHT), dtype=np.float32)
-        """[W] natural log of the prior's share, `NEVER` for words too long to score."""
         is_offered = self.is_single & ((np.asarray(lexicon.flags) & OFFENSIVE) == 0)
         self.frequent: Integers = _largest(np.where(is_offered, log_prob, NEVER), NUM_FREQUENT)
         """Words of one piece, the most frequent first, [F]: what may follow in a phrase."""
         self.max_nodes = min(MAX_TREE_NODES, model.tree_room)
-        self.share[lengths - 1 > self.max_nodes] = self.prior_weight[lengths - 1 > self.max_nodes] = NEVER
+        can_be_scored = lengths - 1 <= self.max_nodes
+        self.share[~can_be_scored] = NEVER
+        self.model_part: Floats = np.float32(1 - PRIOR_WEIGHT) * np.exp(self.share)
+        """[W] by which the probability of a word's first piece counts for the word."""
+        self.prior_part: Floats = np.where(can_be_scored, np.float32(PRIOR_WEIGHT), np.float32(0))
+        """[W] by which the word's prior does."""
 
     def _share_of_first_piece(self) -> Floats:
         """log P(word | its first piece) by unigram frequency, [W]."""
@@ -161,8 +164,7 @@ class Decoder:
         Args:
             cache: holds what was read.
             log_probs: float32 [V], the log softmax of the next piece.
-            prior: float32 [W], what words are worth without the model: natural logs of probabilities, see
-                `fedkey.prior`.
+            prior: float32 [W], how likely words are without the model, see `fedkey.prior`.
         """
         return WordScores(self, cache, log_probs, prior)
 
@@ -177,11 +179,13 @@ class WordScores:
         self._decoder = decoder
         self._cache = cache
         self._log_probs = log_probs
-        self._prior: Floats = prior + decoder.prior_weight
+        self._prior: Floats = prior * decoder.prior_part
         # The whole of it for words of one piece, an estimate for the others.
-        guess = log_probs.take(decoder.first_piece)
-        guess += decoder.share
-        self._guess = _mixed(guess, self._prior)
+        guess = np.exp(log_probs).take(decoder.first_piece)
+        guess *= decoder.model_part
+        guess += self._prior
+        with np.errstate(divide="ignore"):
+            self._guess: Floats = np.log(guess, out=guess)
         self._scored: dict[tuple[int, ...], float] = {}
 
     def best(
@@ -378,14 +382,10 @@ class WordScores:
 
 
 def _mixed(log_probs: Floats, prior: Floats) -> Floats:
-    """The model's opinion of words and `PRIOR_WEIGHT` times the prior's, as logarithms. Changes
-    `log_probs`."""
-    log_probs += np.float32(math.log1p(-PRIOR_WEIGHT))
-    # Half as long as logaddexp: what is too small for a float is nothing beside the prior.
-    np.exp(log_probs, out=log_probs)
-    log_probs += np.exp(prior)
+    """The log probabilities of words by the model's opinion and what the prior adds to it."""
     with np.errstate(divide="ignore"):
-        return np.log(log_probs, out=log_probs)
+        mixed: Floats = np.log(np.float32(1 - PRIOR_WEIGHT) * np.exp(log_probs) + prior)
+    return mixed
 
 
 class _Mix:

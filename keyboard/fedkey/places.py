@@ -111,7 +111,7 @@ class Places:
 
     def _begin(self, cache: Cache, log_probs: npt.NDArray[np.float32], before: str) -> WordScores:
         """What is known of every word behind `cache`, which holds the end of `before`."""
-        return self._decoder.begin(cache, log_probs, self._prior.log_probs(words_before(before)))
+        return self._decoder.begin(cache, log_probs, self._prior.probs(words_before(before)))
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

@@ -1,7 +1,7 @@
 """How likely words are by the last two words alone: what the keyboard knows without the model.
 
 In: the lexicon's frequencies, which words followed which in the training text if the bundle says so, and the
-words before the caret. Out: every word's log probability. Next stop: `fedkey.decoder`, which mixes it with
+words before the caret. Out: every word's probability. Next stop: `fedkey.decoder`, which mixes it with
 the model's opinion.
 
 A small model that read its text once or twice remembers few of the rare words and of the fixed phrases in
@@ -43,16 +43,11 @@ class Prior:
         """Takes the arrays of `Bundle.ngram_arrays()`; `BundleError` if they contradict each other or the
         lexicon."""
         self._lexicon = lexicon
-        self._usual: Floats = np.asarray(lexicon.log_prob, dtype=np.float32)
+        self._usual: Floats = np.exp(lexicon.log_prob).astype(np.float32)
         self._ngrams = None if arrays is None else _Ngrams(arrays, len(lexicon))
 
-    @property
-    def has_ngrams(self) -> bool:
-        """Whether the words before count."""
-        return self._ngrams is not None
-
-    def log_probs(self, before: Sequence[str]) -> Floats:
-        """Natural log of the probability of each word, [W]; not to be changed.
+    def probs(self, before: Sequence[str]) -> Floats:
+        """The probability of each word, [W]; not to be changed.
 
         Args:
             before: the words before, nearest last, as `fedkey.personal_rules.words_before` finds them; those
@@ -61,7 +56,7 @@ class Prior:
         if self._ngrams is None:
             return self._usual
         numbers = [self._number(word) for word in before[-2:]]
-        return self._ngrams.added_to(self._usual, numbers)
+        return self._ngrams.interpolated(self._usual, numbers)
 
     def _number(self, word: str) -> int:
         """Of the way in which a word is mostly written; behind those of the lexicon are that of all other
@@ -113,21 +108,19 @@ class _Ngrams:
             return "their pairs are not in order"
         return None
 
-    def added_to(self, usual: Floats, before: Sequence[int]) -> Floats:
-        """The log probabilities after some words, [W]."""
-        log_probs = usual
+    def interpolated(self, usual: Floats, before: Sequence[int]) -> Floats:
+        """The probabilities after some words, [W], from those after none."""
         if not before:
-            return log_probs
+            return usual
         start, end = self._pair_starts[before[-1]], self._pair_starts[before[-1] + 1]
-        log_probs = _interpolated(log_probs, self._pair_words[start:end], self._pair_values[start:end])
+        probs = _interpolated(usual, self._pair_words[start:end], self._pair_values[start:end])
         if len(before) > 1:
             pair = self._pair(before[-2], before[-1])
             at = int(np.searchsorted(self._triple_pairs, pair))
             if at < len(self._triple_pairs) and int(self._triple_pairs[at]) == pair:
                 start, end = self._triple_starts[at], self._triple_starts[at + 1]
-                words, values = self._triple_words[start:end], self._triple_values[start:end]
-                log_probs = _interpolated(log_probs, words, values)
-        return log_probs
+                probs = _interpolated(probs, self._triple_words[start:end], self._triple_values[start:end])
+        return probs
 
     def _pair(self, first: int, second: int) -> int:
         """The place of a pair of words; -1 if it is not kept."""
@@ -137,15 +130,15 @@ class _Ngrams:
 
 
 def _interpolated(shorter: Floats, words: npt.NDArray[Any], values: npt.NDArray[Any]) -> Floats:
-    """p(w | h) from p(w | h') and the values of some w, in logarithms."""
+    """p(w | h) from p(w | h') and the values of some w."""
     if len(words) == 0:
         return shorter
     shares = _SHARES[values]
     # Rounding must not leave nothing.
     left = max(1.0 - float(shares.sum(dtype=np.float64)), float(_SHARES[-1]))
-    log_probs: Floats = shorter + np.float32(np.log(left))
-    log_probs[words] = np.log(np.exp(log_probs[words]) + shares)
-    return log_probs
+    probs: Floats = shorter * np.float32(left)
+    probs[words] += shares
+    return probs
 
 
 def _starts(counts: npt.NDArray[Any]) -> Integers:

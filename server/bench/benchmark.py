@@ -129,7 +129,7 @@ class Ours:
         starts = np.cumsum([0, *map(len, encoded)])
         rows = self._rows(earlier, ids)
         before = "".join(f"{text}\n" for text in earlier)
-        priors = iter([self._prior.log_probs(words_before(before + message[:place])) for place in places])
+        priors = iter([self._prior.probs(words_before(before + message[:place])) for place in places])
         found = []
         for unit, start, end in zip(units, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             if not is_word(unit):
@@ -143,7 +143,7 @@ class Ours:
     def _mixed(self, unit: str, log_prob: float, prior: npt.NDArray[np.float32]) -> float:
         form = self._forms.get(unit.lower())
         number = self._lexicon.find(unit) if form is None else self._lexicon.find(form)
-        usual = -math.inf if number is None else float(prior[number])
+        usual = -math.inf if number is None else math.log(prior[number])
         return float(np.logaddexp(math.log1p(-PRIOR_WEIGHT) + log_prob, math.log(PRIOR_WEIGHT) + usual))
 
     def _rows(self, earlier: Sequence[str], ids: Sequence[int]) -> list[Any]:

@@ -69,7 +69,7 @@ def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Le
 
 def usual(lexicon: Lexicon) -> np.ndarray:
     """A prior that knows frequencies alone."""
-    return np.asarray(lexicon.log_prob, dtype=np.float32)
+    return np.exp(np.asarray(lexicon.log_prob, dtype=np.float32))
 
 
 def mixed(log_prob: float, prior: float) -> float:
@@ -288,7 +288,7 @@ def test_a_word_that_the_model_never_met_is_worth_a_part_of_its_frequency() -> N
 def test_what_usually_follows_is_worth_the_same_part_of_its_prior() -> None:
     lexicon, model = make({"ab": -1.0, "b": -9.0}), TableModel(np.random.default_rng(0))
     model.table[:, :] = -40.0
-    prior = np.array([-8.0, -0.5], dtype=np.float32)
+    prior = np.exp(np.array([-8.0, -0.5], dtype=np.float32))
     found = (
         Decoder(lexicon, model).begin(None, model.first(), prior).best(CandidateFinder(lexicon).find(""), 2)
     )

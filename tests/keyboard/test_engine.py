@@ -366,7 +366,7 @@ def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context
         log_probs = engine._model.advance(cache, engine._reader.read(context).ids)
         found = (
             Decoder(engine.lexicon, engine._model)
-            .begin(cache, log_probs, np.asarray(engine.lexicon.log_prob))
+            .begin(cache, log_probs, np.exp(engine.lexicon.log_prob))
             .best(candidates, 3)
         )
         for entry in found:

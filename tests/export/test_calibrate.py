@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from fedkey.commands import EXIT_MISTAKE
 from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel, correction
 from fedkey.typos import Misspelling, part_of
 from fedkey_export import calibrate as calibration
-from fedkey_export import cli
 from fedkey_export.calibrate import MAX_HARM, RIGHT, Case, Source, fit
 from fedkey_export.misspellings import fit_channel
 
@@ -43,25 +41,6 @@ probably probaly probly
 """
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fedkey_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command; returns its exit status, what it printed, and what it said about mistakes."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedkey-export", *map(str, arguments)])
-        status = cli.main()
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to calibrate."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture(autouse=True)

@@ -13,19 +13,6 @@ from fedkey.commands import EXIT_MISTAKE
 from fedkey_export import cli
 
 
-@pytest.fixture
-def fedkey_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the command; returns its exit status, what it printed, and what it said about mistakes."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedkey-export", *map(str, arguments)])
-        status = cli.main()
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
-
-
 def assert_one_sentence(error: str) -> None:
     assert error.startswith("fedkey-export: ")
     assert error.endswith(".\n")

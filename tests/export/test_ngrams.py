@@ -35,7 +35,7 @@ from fedkey.ngram import Vocabulary
 from fedkey.personal_rules import words_before
 from fedkey.pieces import Pieces
 from fedkey.prior import Prior
-from fedkey_export import calibrate, cli
+from fedkey_export import calibrate
 from fedkey_export.ngrams import ORDER, most_telling
 from fedkey_server import kneser_ney
 from fedkey_server.kneser_ney import Integers, Level
@@ -43,25 +43,6 @@ from fedkey_server.kneser_ney import Integers, Level
 MAX_BYTES = 10_000
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fedkey_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command; returns its exit status, what it printed, and what it said about mistakes."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedkey-export", *map(str, arguments)])
-        status = cli.main()
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture
@@ -216,7 +197,7 @@ def test_what_often_followed_is_likelier_after_it(counted: Path, tiny_data: Path
     better = worse = 0
     for (first, second, third), _ in seen.most_common(50):
         word = lexicon.find(lexicon.forms[keys[third]])
-        after = float(prior.log_probs([keys[first], keys[second]])[word])
+        after = float(np.log(prior.probs([keys[first], keys[second]])[word]))
         better += after > float(lexicon.log_prob[word]) + 0.5
         worse += after < float(lexicon.log_prob[word])
     assert better > 45
@@ -286,14 +267,14 @@ def test_a_word_is_worth_what_model_and_prior_say_together(counted: Path) -> Non
     graded = 0
     for context in ("how are ", "i want to ", "what do you ", "see you ", ""):
         first = model.advance(model.new_cache(), reader.read(context).ids)
-        usual = prior.log_probs(words_before(context))
+        usual = prior.probs(words_before(context))
         shown = engine.suggest(context, "", k=8)
         for word, log_prob in zip(shown.words, shown.log_probs, strict=True):
             number = engine.lexicon.find(engine.lexicon.forms[word.lower()])
             assert number is not None
             pieces = engine.lexicon.pieces(number)
             if len(pieces) == 1 and number == engine.lexicon.find(word):
-                worth = (1 - PRIOR_WEIGHT) * np.exp(first[pieces[0]]) + PRIOR_WEIGHT * np.exp(usual[number])
+                worth = (1 - PRIOR_WEIGHT) * np.exp(first[pieces[0]]) + PRIOR_WEIGHT * usual[number]
                 assert log_prob == pytest.approx(float(np.log(worth)), abs=1e-3)
                 graded += 1
     assert graded > 10

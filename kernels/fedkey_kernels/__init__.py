@@ -9,12 +9,14 @@ from fedkey_kernels.linear_attention import linear_attention
 from fedkey_kernels.lion import Lion
 from fedkey_kernels.loss import bartlett_loss, linear_cross_entropy
 from fedkey_kernels.mask import Mask, document_mask, length_mask, order_masks
+from fedkey_kernels.muon import Muon
 from fedkey_kernels.norm import rms_norm, rotary_table, rotate
 from fedkey_kernels.sophia import SophiaG, SophiaH
 
 __all__ = [
     "Lion",
     "Mask",
+    "Muon",
     "SophiaG",
     "SophiaH",
     "attention",

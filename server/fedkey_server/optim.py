@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedkey_kernels import Lion, SophiaG
+from fedkey_kernels import Lion, Muon, SophiaG
 
 OPTIMIZERS = ("adamw", "sophia", "lion", "muon")
 
@@ -56,12 +56,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the hidden matrices, AdamW for the embedding and the norms, as Muon's author recommends
     (https://kellerjordan.github.io/posts/muon/).
 
-    Muon's step is its momentum made orthogonal, hence of a known size: times 0.2 sqrt(max(rows, columns)) it
-    has the root mean square of a usual AdamW step (2502.16982, section 2.2), so that one learning rate and
-    one weight decay serve both. Muon's momentum is its author's 0.95, with Nesterov's look-ahead; `betas` are
-    AdamW's.
+    One learning rate and one weight decay serve both, see `fedkey_kernels.muon`. Muon's momentum is its
+    author's 0.95; `betas` are AdamW's.
 
-    The groups and the state are this optimizer's; torch's two, which do the work, hold the very same objects.
+    The groups and the state are this optimizer's; the two that do the work hold the very same objects.
 
     Raises:
         ValueError: `model` has a hidden parameter of more than two dimensions.
@@ -73,7 +71,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
         matrices, vectors = parameter_groups(model, weight_decay)
         hidden = [p for p in matrices["params"] if p not in embeddings]
-        muon = {"lr": lr, "momentum": self.MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
+        muon = {"lr": lr, "momentum": self.MOMENTUM}
         adamw = {"lr": lr, "betas": betas}
         outer = [p for p in matrices["params"] if p in embeddings]
         groups = [matrices | muon | {"params": hidden}, matrices | adamw | {"params": outer}, vectors | adamw]
@@ -86,7 +84,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def _share(self) -> None:
         hidden, *others = self.param_groups
-        self._both = (torch.optim.Muon([hidden]), torch.optim.AdamW(others, fused=True))
+        self._both = (Muon([hidden]), torch.optim.AdamW(others, fused=True))
         for optimizer in self._both:
             optimizer.state = self.state
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fedkey_kernels import SophiaG
+from fedkey_kernels import Muon, SophiaG
 from fedkey_kernels.lion import Lion
 from fedkey_server import optim
 from fedkey_server.model import Model, ModelConfig
@@ -101,7 +101,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
 
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
-    """Each moves its own as torch's optimizer of that name would alone, at the rate that the groups tell."""
+    """Each moves its own as the optimizer of that name would alone, at the rate that the groups tell."""
     model, alone = Model(SMALL), Model(SMALL)
     pair = optim.build("muon", model, **SETTINGS)
     hidden, outer, vectors = [], [], []
@@ -109,7 +109,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
         (vectors if "norm" in name else outer if "embed" in name else hidden).append(parameter)
     assert len(hidden) == 7
     assert len(outer) == 1
-    muon = torch.optim.Muon(hidden, lr=0.002, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(hidden, lr=0.002, weight_decay=0.1, momentum=0.95)
     adamw = torch.optim.AdamW(
         [{"params": outer}, {"params": vectors, "weight_decay": 0.0}],
         lr=0.002, betas=(0.9, 0.98), weight_decay=0.1, fused=True,

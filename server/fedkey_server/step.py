@@ -46,19 +46,26 @@ def to_ranks(rows: PackedRows, device: torch.device) -> Tensor | None:
 
 LEFT_TO_RIGHT = Task()
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "fastest", "float32", "bfloat16")
 
 
 def precision(device: torch.device, wanted: str = "auto") -> AbstractContextManager[Any]:
     """What products are computed in; weights and sums stay in float32.
 
-    "auto" is bf16 on CUDA and float32 on a CPU, where figures shall not depend on who made it. A CPU with
-    matrix units for bf16 (AMX) trains the phone preset 2.2 times as fast with it (4,820 instead of 2,230
-    pieces a second on one core, measured 2026-11-26); one that emulates bf16 is slower with it.
+    "auto" is bf16 on CUDA and float32 on a CPU, where figures shall not depend on who made it. "fastest" is
+    bf16 on a CPU that multiplies it, too: one with matrix units (AMX) trains the phone preset 2.2 times as
+    fast with it (4,820 instead of 2,230 pieces a second on one core, measured 2026-11-26), while one that
+    emulates it takes many times as long for a product (`fedkey_kernels.muon`).
     """
-    if wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda"):
+    if wanted == "bfloat16" or (wanted != "float32" and device.type == "cuda"):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    if wanted == "fastest" and any(torch.cpu.get_capabilities().get(unit) for unit in BFLOAT16_UNITS):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
+"""What processors that multiply bf16 call it: Intel's, AMD's, Arm's."""
 
 
 class Objective(nn.Module):

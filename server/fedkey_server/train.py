@@ -77,7 +77,7 @@ class TrainConfig:
     compile: bool = False
     """Whether torch.compile works on the layers first: minutes before the first step on a CPU."""
     precision: str = "auto"
-    """"auto", "float32" or "bfloat16": see `fedkey_server.step.precision`."""
+    """"auto", "fastest", "float32" or "bfloat16": see `fedkey_server.step.precision`."""
     optimizer: str = "adamw"
     """"adamw", "sophia", "lion" or "muon" (with AdamW for the embedding and the norms)."""
     learning_rate: float = 3e-3

@@ -14,7 +14,7 @@ from fedkey_server import optim
 from fedkey_server.batches import Documents, PackedRows, pack
 from fedkey_server.config import Config, load
 from fedkey_server.model import IGNORE, Model
-from fedkey_server.step import Objective, Share, curvature_step, optimizer_step
+from fedkey_server.step import Objective, Share, curvature_step, optimizer_step, precision
 
 
 @pytest.fixture
@@ -75,6 +75,19 @@ def test_a_step_in_bfloat16_is_nearly_the_step_in_float32(config: Config, rows: 
     exact, low = gradient("float32"), gradient("bfloat16")
     assert torch.equal(gradient("auto"), exact)  # on a CPU
     assert 1e-4 < float((low - exact).norm() / exact.norm()) < 0.03
+
+
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "bf16", None])
+def test_the_fastest_precision_is_bfloat16_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, unit: str | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, str(unit): True})
+    one = torch.ones(2, 2)
+    with precision(torch.device("cpu"), "fastest"):
+        assert (one @ one).dtype == (torch.float32 if unit is None else torch.bfloat16)
+    for settled, dtype in (("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with precision(torch.device("cpu"), settled):
+            assert (one @ one).dtype == dtype
 
 
 def test_a_part_without_targets_still_gives_every_parameter_a_gradient(

@@ -35,6 +35,7 @@ from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candi
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
 from fedkey.context import ContextReader, newest_that_fit, rest_of_message
+from fedkey.conversation import Conversation
 from fedkey.corrections import (
     DEFAULT_CORRECTIONS,
     Choice,
@@ -43,7 +44,7 @@ from fedkey.corrections import (
     may_be_corrected,
     was_written,
 )
-from fedkey.decoder import NO_HABITS, Decoder, Habits, RankedWord, WordScores
+from fedkey.decoder import NO_HABITS, PRIOR_WEIGHT, Decoder, Habits, RankedWord, WordScores
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
 from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
@@ -210,10 +211,12 @@ class Engine:
         self._beam = CandidateBeam(self.lexicon, self.layout, errors=self._corrections.errors)
         self._replacements = ReplacementFinder(self._finder, self._beam)
         self._contests = ContestFinder(self.lexicon, self._beam, self._corrections)
+        self._conversation = Conversation(self.lexicon)
         self._places = Places(
             self._model,
             Decoder(self.lexicon, self._model),
             Prior(self.lexicon, bundle.ngram_arrays()),
+            self._conversation,
             self._reader,
         )
         self._gestures: GestureFinder | None = None
@@ -332,6 +335,7 @@ class Engine:
                 for each in ranked
             ]
             entries += habits.own.items()
+            entries += self._heard(context, letters).items()
             corrected = None
             if contest is not None:
                 choices = self._choices(contest, place, letters, habits)
@@ -459,7 +463,8 @@ class Engine:
             ranked = []
             if len(candidates):
                 ranked = self._best(place, seen, k, habits, num_fitted=num_fitted)
-            words = self._explained(ranked, candidates, place.scores, habits, letters)
+            heard = self._heard(context, letters)
+            words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
             choices = [] if contest is None else self._choices(contest, place, letters, habits)
             behind = rest_of_message(after)
             verdict, corrected, competing = self._verdict(
@@ -763,9 +768,10 @@ class Engine:
         candidates: Candidates,
         scores: WordScores,
         habits: _Habits,
+        heard: Mapping[str, float],
         letters: str,
     ) -> tuple[ExplainedWord, ...]:
-        """Words of the lexicon and of the owner's own, best first, with their parts."""
+        """Words of the lexicon, of the owner's own and of the conversation, best first, with their parts."""
         numbers = np.array(sorted(each.word for each in ranked), dtype=np.int64)
         at = np.searchsorted(candidates.words, numbers)
         costs = dict(zip(numbers.tolist(), candidates.costs[at].tolist(), strict=True))
@@ -785,6 +791,8 @@ class Engine:
             begins = word.lower().startswith(letters.lower())
             cost = 0.0 if begins else MISTYPED_NEW_WORD
             found.append(ExplainedWord(self._written(word, letters), score, cost, None, score + cost))
+        for word, score in heard.items():
+            found.append(ExplainedWord(self._written(word, letters), score, 0.0, None, None))
         distinct: dict[str, ExplainedWord] = {}
         for each in sorted(found, key=lambda each: -each.score):
             distinct.setdefault(each.word.lower(), each)
@@ -1014,6 +1022,14 @@ class Engine:
         finally:
             self._habits = None
             self._word_numbers.clear()
+
+    def _heard(self, context: str, letters: str) -> dict[str, float]:
+        """Words that the lexicon lacks, that this conversation has and the letters begin, with their log
+        probabilities."""
+        if not letters:
+            return {}
+        heard = self._conversation.new_words(context, letters)
+        return {word: math.log(PRIOR_WEIGHT) + log_prob for word, log_prob in heard.items()}
 
     # -------------------------------------------------------------------------------------- the model
 

@@ -35,7 +35,8 @@ class ExplainedWord:
         word: as it would be inserted.
         score: what the words are ranked by: model and memory mixed, less the costs.
         error_cost: minus the log probability that these touches are made for it; 0 for what they begin.
-        model_log_prob: the model's log probability in this context; None for a word of the owner's own.
+        model_log_prob: the model's log probability in this context; None for a word that the lexicon
+            lacks.
         personal_log_prob: the memory's share of the mix; None where it has no say.
     """
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fedkey.cache import Cache
 from fedkey.context import Context, ContextReader
+from fedkey.conversation import Conversation
 from fedkey.decoder import Decoder, WordScores
 from fedkey.model import LanguageModel
 from fedkey.personal_rules import words_before
@@ -52,11 +53,19 @@ class Place(NamedTuple):
 class Places:
     """The model's caches over one text. Not to be used by two threads at once."""
 
-    def __init__(self, model: LanguageModel, decoder: Decoder, prior: Prior, reader: ContextReader) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        decoder: Decoder,
+        prior: Prior,
+        conversation: Conversation,
+        reader: ContextReader,
+    ) -> None:
         """Nothing is read yet."""
         self._model = model
         self._decoder = decoder
         self._prior = prior
+        self._conversation = conversation
         self._reader = reader
         self._cache, self._ahead = model.new_cache(), model.new_cache()
         self._next_cache: Cache | None = None
@@ -111,7 +120,8 @@ class Places:
 
     def _begin(self, cache: Cache, log_probs: npt.NDArray[np.float32], before: str) -> WordScores:
         """What is known of every word behind `cache`, which holds the end of `before`."""
-        return self._decoder.begin(cache, log_probs, self._prior.probs(words_before(before)))
+        anywhere = self._prior.probs(words_before(before))
+        return self._decoder.begin(cache, log_probs, self._conversation.probs(before, anywhere))
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

@@ -41,6 +41,7 @@ from fedkey.baseline import Unigram
 from fedkey.bundle import Bundle, open_bundle
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE
 from fedkey.context import ContextReader, newest_that_fit
+from fedkey.conversation import Conversation
 from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
@@ -106,7 +107,7 @@ class System:
 
 class Ours:
     """What words cost a bundle: by its model, the product over their pieces as they stand after truecasing,
-    and by its prior, mixed as the keyboard mixes them.
+    and by its priors, mixed as the keyboard mixes them.
 
     How likely a word comes at all is the sum over the pieces that begin with a letter, and is divided out
     where the word begins with one of them. A prior knows nothing but words.
@@ -115,6 +116,7 @@ class Ours:
     def __init__(self, bundle: Bundle, pieces: Pieces, lexicon: Lexicon) -> None:
         self._model = LanguageModel(bundle)
         self._prior = Prior(lexicon, bundle.ngram_arrays())
+        self._conversation = Conversation(lexicon)
         self._lexicon = lexicon
         self._pieces = pieces
         self._forms = forms = lexicon.forms
@@ -129,7 +131,8 @@ class Ours:
         starts = np.cumsum([0, *map(len, encoded)])
         rows = self._rows(earlier, ids)
         before = "".join(f"{text}\n" for text in earlier)
-        priors = iter([self._prior.probs(words_before(before + message[:place])) for place in places])
+        contexts = [before + message[:place] for place in places]
+        priors = (self._conversation.probs(each, self._prior.probs(words_before(each))) for each in contexts)
         found = []
         for unit, start, end in zip(units, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             if not is_word(unit):

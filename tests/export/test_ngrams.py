@@ -26,6 +26,7 @@ from fedkey.bundle import (
 )
 from fedkey.commands import EXIT_MISTAKE
 from fedkey.context import ContextReader
+from fedkey.conversation import Conversation
 from fedkey.corrections import DEFAULT_CORRECTIONS
 from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.engine import WORD_ROOM
@@ -258,8 +259,8 @@ def test_answers_with_n_grams_do_not_depend_on_what_was_asked_before(counted: Pa
             cold.close()
 
 
-def test_a_word_is_worth_what_model_and_prior_say_together(counted: Path) -> None:
-    """By the engine, the model and the prior, each asked alone."""
+def test_a_word_is_worth_what_model_and_priors_say_together(counted: Path) -> None:
+    """By the engine, the model and the priors, each asked alone."""
     engine = Engine.open(counted)
     prior = Prior(engine.lexicon, open_bundle(counted).ngram_arrays())
     model = LanguageModel(open_bundle(counted))
@@ -267,7 +268,7 @@ def test_a_word_is_worth_what_model_and_prior_say_together(counted: Path) -> Non
     graded = 0
     for context in ("how are ", "i want to ", "what do you ", "see you ", ""):
         first = model.advance(model.new_cache(), reader.read(context).ids)
-        usual = prior.probs(words_before(context))
+        usual = Conversation(engine.lexicon).probs(context, prior.probs(words_before(context)))
         shown = engine.suggest(context, "", k=8)
         for word, log_prob in zip(shown.words, shown.log_probs, strict=True):
             number = engine.lexicon.find(engine.lexicon.forms[word.lower()])

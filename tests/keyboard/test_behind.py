@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -301,7 +302,15 @@ def test_no_answer_depends_on_what_was_asked_before(
     warm = [ask(engine, *each) for each in asked]
     for each, answer in zip(asked, warm, strict=True):
         engine.reset()
-        assert ask(engine, *each) == answer
+        assert parts(ask(engine, *each)) == pytest.approx(parts(answer), abs=1e-4)
+
+
+def parts(answer: object) -> list[object]:
+    """All that an answer consists of, one after the other. Its numbers depend, in their rounding, on what the
+    runs of the model held besides."""
+    if dataclasses.is_dataclass(answer):
+        answer = tuple(getattr(answer, field.name) for field in dataclasses.fields(answer))
+    return [part for each in answer for part in parts(each)] if isinstance(answer, tuple) else [answer]
 
 
 def test_a_warm_engine_answers_like_a_fresh_one(engine: Engine, behind_bundle: Path) -> None:
@@ -309,7 +318,7 @@ def test_a_warm_engine_answers_like_a_fresh_one(engine: Engine, behind_bundle: P
     warm = [ask(engine, *each) for each in questions]
     for each, answer in [*zip(questions, warm, strict=True)][::4]:
         with contextlib.closing(Engine.open(behind_bundle)) as fresh:
-            assert ask(fresh, *each) == answer
+            assert parts(ask(fresh, *each)) == pytest.approx(parts(answer), abs=1e-4)
 
 
 def test_any_text_on_both_sides_gives_a_well_formed_answer(engine: Engine) -> None:

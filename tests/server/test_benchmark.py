@@ -22,6 +22,7 @@ from peers.word_model import LETTERS, likelihood, price, spelled_blindly
 from fedkey import Engine
 from fedkey.baseline import PeerSuggestions
 from fedkey.bundle import open_bundle
+from fedkey.conversation import Conversation
 from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
@@ -316,9 +317,11 @@ def test_our_words_cost_what_model_and_prior_say_together(
     found = np.exp(priced.log_probs(earlier, message, places))
     monkeypatch.setattr(benchmark, "PRIOR_WEIGHT", 1e-12)
     by_model = np.exp(priced.log_probs(earlier, message, places))
-    for (word, _), both, model in zip(words, found, by_model, strict=True):
+    conversation, frequencies = Conversation(engine.lexicon), np.exp(engine.lexicon.log_prob)
+    for (word, place), both, model in zip(words, found, by_model, strict=True):
         number = engine.lexicon.find(engine.lexicon.forms.get(word.lower(), word))
-        usual = 0.0 if number is None else float(np.exp(engine.lexicon.log_prob[number]))
+        here = conversation.probs(f"{earlier[0]}\n{message[:place]}", frequencies)
+        usual = 0.0 if number is None else float(here[number])
         assert both == pytest.approx((1 - PRIOR_WEIGHT) * model + PRIOR_WEIGHT * usual, rel=1e-4)
     assert engine.lexicon.forms.get("xqzwv") is None
 

@@ -73,7 +73,7 @@ class Muon(torch.optim.Optimizer):
 
     def _move(self, parameters: list[Tensor], lr: float, factor: float, weight_decay: float) -> None:
         """One update of matrices of the same shape."""
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         momenta = [self._momentum(p) for p in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - factor)
         steps = orthogonalised(torch.stack(torch._foreach_lerp(gradients, momenta, factor)))

@@ -1,8 +1,7 @@
 """How likely words are by the last two words alone: what the keyboard knows without the model.
 
 In: the lexicon's frequencies, which words followed which in the training text if the bundle says so, and the
-words before the caret. Out: every word's probability. Next stop: `fedkey.decoder`, which mixes it with
-the model's opinion.
+words before the caret. Out: every word's probability. Next stop: `fedkey.conversation`.
 
 A small model that read its text once or twice remembers few of the rare words and of the fixed phrases in
 it; counting remembers them all, and the most telling of the counts take less room than a tenth of the model.

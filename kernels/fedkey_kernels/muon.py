@@ -4,7 +4,7 @@ In: gradients of matrices. Out: updated matrices. Next stop: `fedkey_server.opti
 and the norms to AdamW.
 
 torch has a Muon; it makes one matrix orthogonal after the other, and in bf16 on every device. On a CPU that
-only emulates bf16 this took 8 of a step's 13 seconds (phone preset, two cores with AVX2, 2026-11-27), so here
+only emulates bf16 this took 9 of a step's 13 seconds (phone preset, two cores with AVX2, 2026-11-27), so here
 a CPU computes in float32, and matrices of one shape go together.
 """
 
@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(x_src: Tensor) -> Tensor:
     """Matrices U V^T for U S V^T, roughly: with singular values of about 0.7 to 1.2 instead of S.
 
-    Newton-Schulz iterations in bf16 on a GPU, in float32 on a CPU: 28 GFLOP for the phone preset's 42
+    Newton-Schulz iterations in bf16 on a GPU, in float32 on a CPU: 27 GFLOP for the phone preset's 42
     matrices, where a step of 8,192 pieces takes 370.
 
     Args:

@@ -116,7 +116,7 @@ class Conversation:
         self._worth: Doubles = np.append(np.minimum(1.0, RARE / usual), 1.0)
         """[W + 1] what each word counts; the last, which is number -1, is `NEW`."""
         self._fading: Doubles = 0.5 ** (np.arange(WORDS_BACK)[::-1] / HALF_LIFE)
-        # Contexts differ by a word: 250 words are counted in 0.1 ms, and read in several.
+        # Contexts differ by a word. 250 words are counted in 0.1 ms if they need not be read, too.
         self._message = lru_cache(MESSAGES_KEPT)(self._read)
         self._token = lru_cache(TOKENS_KEPT)(self._units)
         self._said = lru_cache(maxsize=2)(self._count)

@@ -18,6 +18,7 @@ such a cache of words, Jelinek et al. 1991 one of pairs). Of words that the lexi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,6 +64,15 @@ class _Text(NamedTuple):
     """Of words in the lexicon, in the way in which they are mostly written, and the above."""
     new: tuple[tuple[int, str], ...]
     """Where a new word stands among them, and how it is written."""
+
+
+def _joined(texts: Iterable[_Text]) -> _Text:
+    numbers: list[int] = []
+    new: list[tuple[int, str]] = []
+    for text in texts:
+        new += [(len(numbers) + place, word) for place, word in text.new]
+        numbers += text.numbers
+    return _Text(tuple(numbers), tuple(new))
 
 
 class _Counts(NamedTuple):
@@ -171,24 +181,14 @@ class Conversation:
         if len(recent) < len(context):
             recent = recent.lstrip().partition(" ")[2]  # not half a word
         *earlier, last = recent.split("\n")
-        numbers: list[int] = []
-        new: list[tuple[int, str]] = []
-        for text in (*map(self._message, earlier), self._read(last, is_whole=False)):
-            new += [(len(numbers) + place, word) for place, word in text.new]
-            numbers += text.numbers
-        dropped = max(0, len(numbers) - WORDS_BACK)
-        kept = [(place - dropped, word) for place, word in new if place >= dropped]
-        return np.array(numbers[dropped:], dtype=np.int64), kept
+        text = _joined([*map(self._message, earlier), *map(self._token, last.split())])
+        dropped = max(0, len(text.numbers) - WORDS_BACK)
+        kept = [(place - dropped, word) for place, word in text.new if place >= dropped]
+        return np.array(text.numbers[dropped:], dtype=np.int64), kept
 
-    def _read(self, message: str, *, is_whole: bool = True) -> _Text:
-        """What a message holds; with its end if it has one."""
-        numbers: list[int] = []
-        new: list[tuple[int, str]] = []
-        for token in message.split():
-            text = self._token(token)
-            new += [(len(numbers) + place, word) for place, word in text.new]
-            numbers += text.numbers
-        return _Text((*numbers, START) if is_whole else tuple(numbers), tuple(new))
+    def _read(self, message: str) -> _Text:
+        """What a message holds, and its end."""
+        return _joined([*map(self._token, message.split()), _Text((START,), ())])
 
     def _units(self, token: str) -> _Text:
         """What stands between two spaces."""

@@ -60,7 +60,13 @@ def _counted(metrics: Mapping[str, Any]) -> Iterator[str]:
     figures = metrics.get("ngrams")
     if isinstance(figures, Mapping) and {"pairs", "triples", "text_words"} <= figures.keys():
         kept = f"{figures['pairs']:,} pairs and {figures['triples']:,} triples"
-        yield f"{kept} of {figures['text_words']:,} words"
+        phones = figures.get("phones")
+        others = (
+            f" and of {phones['number']:,} phones"
+            if isinstance(phones, Mapping) and "number" in phones
+            else ""
+        )
+        yield f"{kept} of {figures['text_words']:,} words{others}"
 
 
 def _made_by(run: Mapping[str, Any]) -> str:

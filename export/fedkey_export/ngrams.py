@@ -1,12 +1,15 @@
 """Which words follow which, counted in the server's text and put beside the model.
 
-In: a bundle and the data folder of its run. Out: the bundle with the arrays of `ngrams/`, see BUNDLE.md. Next
-stop: `fedkey.prior`.
+In: a bundle, the data folder of its run, and what many phones say if that was counted. Out: the bundle with
+the arrays of `ngrams/`, see BUNDLE.md. Next stop: `fedkey.prior`.
 
 All n-grams of ten million words would take 20 megabytes. What is kept is what tells most: an n-gram that came
 c times and whose probability is p, and would be p' if the shorter one had to speak for it, is worth
 (c - 1) log(p / p') (Seymore and Rosenfeld 1996 have c; but what came once will hardly come again, and may be
 somebody's own). A word that stands in place of others, a number, a link, is nothing to predict.
+
+Of phones' text only what many of them have is here, added up where nobody sees one phone's share
+(`fedkey_server.crowd`).
 """
 
 from __future__ import annotations
@@ -29,11 +32,16 @@ from fedkey.pieces import Pieces
 from fedkey.prior import STEPS, Prior
 from fedkey_export.package import replace_files
 from fedkey_server import kneser_ney
+from fedkey_server.crowd import Crowd, digest_of
 from fedkey_server.kneser_ney import Floats, Integers, Level, Mask
 
 ORDER = 3
 """Words of the longest n-gram. Of four words the 4.3 million of the phone preset's text would save an ideal
 typist a tenth of a point more, if there were room for them."""
+
+PHONE_WEIGHT = 20
+"""How often an n-gram counts as if it came in the server's text, for each phone that has it: phones write a
+tenth as much, of what keyboards are asked for. PLACEHOLDER"""
 
 PAIR_BYTES, TRIPLE_BYTES, CONTEXT_BYTES = 3, 3, 6
 """What a pair, a triple, and a pair before triples take with a lexicon of up to 65,536 words."""
@@ -47,9 +55,12 @@ class Counted:
     num_pairs: int
     num_triples: int
     num_bytes: int
+    crowd: Crowd | None
 
 
-def add_ngrams(bundle: Path, data: Path, *, max_bytes: int) -> Counted:
+def add_ngrams(
+    bundle: Path, data: Path, *, max_bytes: int, crowd: Crowd | None = None, weight: int = PHONE_WEIGHT
+) -> Counted:
     """Counts the server's text of a data folder and puts what tells most into a bundle.
 
     What the bundle held of earlier n-grams is replaced, and its corrections are taken out: they were fitted
@@ -59,16 +70,25 @@ def add_ngrams(bundle: Path, data: Path, *, max_bytes: int) -> Counted:
         bundle: a bundle folder.
         data: the prepared data folder of its run.
         max_bytes: what the files may take.
+        crowd: what many phones say, if it was counted.
+        weight: see `PHONE_WEIGHT`.
 
     Raises:
-        UserError: the folders do not belong together or cannot be read or written, or nothing fits.
+        UserError: the folders or the counts do not belong together, or cannot be read or written, or nothing
+            fits.
     """
     opened = open_bundle(bundle)
     pieces = _same_pieces(opened, data)
     lexicon = Lexicon(opened.lexicon_arrays(), pieces.vocab_size)
     vocabulary = Vocabulary(lexicon)
     tokens = kneser_ney.read_tokens(data, pieces, vocabulary)
-    levels = kneser_ney.estimate(tokens, vocabulary, ORDER)
+    if crowd is not None and crowd.lexicon != digest_of(vocabulary):
+        raise UserError(
+            f"The phones' n-grams were counted by other words than those of {bundle}; count them again with "
+            "its --bundle."
+        )
+    others = () if crowd is None else crowd.weighted(weight)
+    levels = kneser_ney.estimate(tokens, vocabulary, ORDER, others)
     kept = most_telling(levels, vocabulary, max_bytes - _head_bytes(len(lexicon)))
     if kept is None:
         raise UserError(
@@ -83,6 +103,7 @@ def add_ngrams(bundle: Path, data: Path, *, max_bytes: int) -> Counted:
         len(pairs.words),
         len(triples.words),
         sum(map(len, contents.values())),
+        crowd,
     )
     write(bundle, opened, contents, counted)
     return counted
@@ -237,11 +258,19 @@ def write(bundle: Path, opened: Bundle, contents: Mapping[str, bytes], counted: 
         name: FileEntry(len(content), hashlib.sha256(content).hexdigest())
         for name, content in contents.items()
     }
-    figures = {
+    figures: dict[str, Any] = {
         "text_words": counted.num_text_words,
         "pairs": counted.num_pairs,
         "triples": counted.num_triples,
     }
+    if counted.crowd is not None:
+        crowd = counted.crowd
+        figures["phones"] = {
+            "number": crowd.num_phones,
+            "least": crowd.least,
+            "epsilon": crowd.epsilon,
+            "delta": crowd.delta,
+        }
     complete = replace(
         without, files=dict(sorted({**files, **entries}.items())), metrics={**metrics, "ngrams": figures}
     )

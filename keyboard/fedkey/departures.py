@@ -25,7 +25,7 @@ class Departure:
     Attributes:
         when: ISO 8601, UTC, to the second.
         to: HOST:PORT.
-        kind: what it was, e.g. "public keys", "key shares", "masked update", "update".
+        kind: what it was, e.g. "public keys", "key shares", "masked update", "masked counts", "update".
         num_bytes: of its content, as it went over the line.
         round_number: of the federation.
         epsilon: spent after this round, as the server says; None without differential privacy.

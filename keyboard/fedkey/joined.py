@@ -23,8 +23,9 @@ from fedkey.errors import UserError
 CERTIFICATES = "federation.pem"
 """File beside the diary that names whom to trust; without it the system's certificates count."""
 
-CONSENTS = "consents.json"
-"""File beside the diary: addresses of the federations whose conditions were agreed to."""
+CONSENTS = "consents-2.json"
+"""File beside the diary: addresses of the federations whose conditions were agreed to. Its number goes up
+with the conditions, so that whoever agreed to earlier ones is asked again."""
 
 IDLE_SECONDS = 30.0
 """Without a key, before the phone may train."""
@@ -36,7 +37,7 @@ ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 """Hosts that are this machine, where nothing leaves it."""
 
-CONTRIBUTIONS = ("masked update", "update")
+CONTRIBUTIONS = ("masked update", "masked counts", "update")
 
 
 class Phase(Enum):

@@ -18,28 +18,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import Tensor
 
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey_server.batches import Documents
 from fedkey_server.clipping import Clipped, clip
+from fedkey_server.crowd import keys_of
 from fedkey_server.identities import read_identity, read_registry, simulated_identity, simulated_registry
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.objectives import INFILL
 from fedkey_server.objectives.infilling import rearranged
-from fedkey_server.own_text import own_documents, own_pieces
+from fedkey_server.own_text import Declined, own_documents, own_pieces, own_words
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.records import from_record, lend, record_in
 from fedkey_server.rounds import RoundsConfig, client_update
 from fedkey_server.secure_messages import SECURE, is_secure
 from fedkey_server.secure_phone import Identity, answer
+from fedkey_server.sketch import SketchConfig, sketch
 from fedkey_server.train import pick_device
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 """Names of the records in a message."""
+
+TASK, COUNT = "task", "count"
+"""What a phone is asked to do instead of training, and how: `fedkey_server.counting`."""
+
+SKETCH = "sketch"
+"""Name of the array in which it says what it has counted."""
 
 SUMS = ("num-examples", "nll", "num-steps")
 """What a phone says of its training."""
@@ -55,7 +63,7 @@ def train(message: Message, context: Context) -> Message:
     """One round on this phone: start from the server's weights, train on its own text, report. With secure
     aggregation, one of the stages of a round."""
     if is_secure(message):
-        return answer(message, context, _identity(message, context), _train_for_sum)
+        return answer(message, context, _identity(message, context), _work_for_sum)
     work = _work(message, context)
     metrics = MetricRecord(
         {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},
@@ -64,11 +72,25 @@ def train(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def _train_for_sum(message: Message, context: Context) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _work_for_sum(message: Message, context: Context) -> tuple[dict[str, Any], dict[str, float]]:
+    """What leaves under masks alone: an update, or a sketch of which n-grams the owner uses."""
     settings = record_in(message.content, CONFIG, ConfigRecord)
+    if settings.get(TASK) == COUNT:
+        return {SKETCH: _sketch(context, settings)}, {}
     work = _work(message, context)
     update = {name: tensor.cpu() for name, tensor in work.clipped.update.items()}
     return update, {"vote": work.clipped.vote, **({} if settings["private"] else work.sums)}
+
+
+def _sketch(context: Context, settings: ConfigRecord) -> npt.NDArray[np.float32]:
+    phone = _phone(context, int(str(settings["phone"])))
+    bundle = Path(str(context.node_config.get("bundle") or context.run_config["bundle"]))
+    words = own_words(bundle)
+    if words.lexicon != settings["lexicon"]:
+        raise Declined("another lexicon")
+    keys = keys_of(_documents(phone, context, settings), words.pieces, words.vocabulary)
+    rng = np.random.default_rng((int(str(settings["count.seed"])), phone))
+    return sketch(keys, unflatten(SketchConfig, settings, "sketch"), rng)
 
 
 class Work(NamedTuple):

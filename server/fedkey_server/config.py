@@ -20,12 +20,14 @@ from typing import Any
 from fedkey.errors import UserError
 from fedkey_server.accountant import PrivacyConfig
 from fedkey_server.corpus import CorpusConfig
+from fedkey_server.crowd import CountConfig
 from fedkey_server.fleet import FleetConfig
 from fedkey_server.model import ModelConfig
 from fedkey_server.objectives import FROM_THE_LEFT
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
 from fedkey_server.server_optim import ServerOptimizerConfig
+from fedkey_server.sketch import SketchConfig
 from fedkey_server.tokenizer import TokenizerConfig
 from fedkey_server.train import TrainConfig
 from fedkey_server.vocabulary import VocabularyConfig
@@ -45,6 +47,8 @@ class Config:
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     fleet: FleetConfig = field(default_factory=FleetConfig)
+    count: CountConfig = field(default_factory=CountConfig)
+    sketch: SketchConfig = field(default_factory=SketchConfig)
 
     def __post_init__(self) -> None:
         if self.model.vocab_size != self.tokenizer.vocab_size:

@@ -37,7 +37,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fedkey.departures import Departure, append_departure
 from fedkey.diary import Diary
-from fedkey_server.client_app import CONFIG, app
+from fedkey_server.client_app import CONFIG, COUNT, TASK, app
 from fedkey_server.masking import ADVERTISE, AGREE, MASK, REVEAL, SHARE
 from fedkey_server.own_text import Declined
 from fedkey_server.secure_messages import SECURE, is_secure
@@ -71,6 +71,8 @@ KINDS = {
     AGREE: "signature",
     REVEAL: "revealed shares",
 }
+COUNTS = "masked counts"
+"""Kind of a reply that says which n-grams the owner uses, hidden among those of other phones."""
 
 
 class Left(Exception):
@@ -298,7 +300,8 @@ class KeyboardPhone:
         if not self._keyboard.is_idle:
             self._voice.tell("waiting", round=round_number)
         self._keyboard.wait_until_idle(self._deadline)
-        self._voice.tell("training", round=round_number, words=words)
+        if not _is_count(message):
+            self._voice.tell("training", round=round_number, words=words)
 
     def _pause(self) -> None:
         """Between two steps of training: waits while somebody types."""
@@ -315,12 +318,19 @@ def kind_of(message: Message, reply: Message) -> tuple[str, str]:
     if "refused" in said:
         return "refusal", str(said["refused"])
     stage = _stage_of(message)
+    if stage == MASK and _is_count(message):
+        return COUNTS, ""
     return ("update" if stage is None else KINDS[stage]), ""
 
 
 def _stage_of(message: Message) -> str | None:
     """Of secure aggregation."""
     return str(message.content.config_records[SECURE]["stage"]) if is_secure(message) else None
+
+
+def _is_count(message: Message) -> bool:
+    """Whether the server asks for n-grams and not for training."""
+    return message.content.config_records.get(CONFIG, ConfigRecord()).get(TASK) == COUNT
 
 
 def _round_of(message: Message) -> int:

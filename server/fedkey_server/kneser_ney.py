@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -83,10 +83,21 @@ class Level:
         return Level(self.contexts[has_any], starts, self.words[stays], self.values[stays], self.came[stays])
 
 
+class Counted(NamedTuple):
+    """N-grams of one length and how often each came."""
+
+    grams: Integers
+    """[N], ascending: the words of each as the digits of one number, whose base is `Numbering.start` + 1."""
+    counts: Integers
+    """[N]."""
+
+
 # ------------------------------------------------------------------------------------------------- counting
 
 
-def estimate(tokens: Integers, numbering: Numbering, order: int) -> tuple[Level, ...]:
+def estimate(
+    tokens: Integers, numbering: Numbering, order: int, others: tuple[Counted, ...] = ()
+) -> tuple[Level, ...]:
     """Counts a text.
 
     Args:
@@ -94,6 +105,9 @@ def estimate(tokens: Integers, numbering: Numbering, order: int) -> tuple[Level,
             A placeholder, which stands before words and is never predicted, is -1.
         numbering: of the lexicon that will be asked.
         order: words of the longest n-gram.
+        others: n-grams that were counted elsewhere, those of one word, of two, and so on up to `order`, or
+            none. Each must be there without its first word, too. They are added to what the text says of each
+            length: a shorter one counts as often as told, besides coming after different words.
     """
     rows = _rows(tokens, numbering, order)
     reach = _reach(rows, numbering.start)
@@ -104,16 +118,35 @@ def estimate(tokens: Integers, numbering: Numbering, order: int) -> tuple[Level,
     longer: Integers | None = None
     for length in range(order, 0, -1):
         grams, came = np.unique(_packed(rows[reach >= length], base, length), return_counts=True)
+        if others:
+            grams, came = _with(Counted(grams, came), others[length - 1])
         counts = came
         if longer is not None:
             counts = np.zeros_like(came)
+            if others:
+                counts[np.searchsorted(grams, others[length - 1].grams)] += others[length - 1].counts
             inner, different = np.unique(longer % base**length, return_counts=True)
-            counts[np.searchsorted(grams, inner)] = different
+            counts[np.searchsorted(grams, inner)] += different
             outer, often = np.unique(_packed(rows[reach == length], base, length), return_counts=True)
             counts[np.searchsorted(grams, outer)] += often
         levels.append(_level(grams, counts.astype(np.int64), came.astype(np.int64), base))
         longer = grams
     return tuple(reversed(levels))
+
+
+def _with(ours: Counted, others: Counted) -> Counted:
+    """Both counts together."""
+    grams = np.union1d(ours.grams, others.grams)
+    counts = np.zeros(len(grams), dtype=np.int64)
+    for each in (ours, others):
+        counts[np.searchsorted(grams, each.grams)] += each.counts
+    return Counted(grams, counts)
+
+
+def events(tokens: Integers, numbering: Numbering, length: int) -> Integers:
+    """The n-grams of a text as numbers like `Counted.grams`, each as often as it came."""
+    rows = _rows(tokens, numbering, length)
+    return _packed(rows[_reach(rows, numbering.start) >= length], numbering.start + 1, length)
 
 
 def _rows(tokens: Integers, numbering: Numbering, order: int) -> Integers:

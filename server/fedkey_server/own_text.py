@@ -11,16 +11,19 @@ would be taught noise.
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from fedkey.bundle import open_bundle
 from fedkey.diary import Diary
 from fedkey.lexicon import Lexicon
+from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey.releases import bundle_at
 from fedkey.text import split, truecase_units
 from fedkey_server.batches import Documents, build_documents
+from fedkey_server.crowd import digest_of
 
 
 class Declined(Exception):
@@ -58,6 +61,24 @@ def own_pieces(bundle: Path) -> Pieces:
     return _language(bundle_at(bundle)).pieces
 
 
+class Words(NamedTuple):
+    """How a bundle spells and numbers words."""
+
+    pieces: Pieces
+    vocabulary: Vocabulary
+    lexicon: str
+    """`crowd.digest_of` the vocabulary."""
+    tokenizer: str
+    """SHA-256 of the tokenizer, in hexadecimal."""
+    window: int
+    """Of its model, in pieces."""
+
+
+def own_words(bundle: Path) -> Words:
+    """Those of a keyboard's bundle, or of its registry's newest one."""
+    return _language(bundle_at(bundle)).words
+
+
 class _Language:
     """What of a bundle is needed to write text as its model reads it."""
 
@@ -67,6 +88,13 @@ class _Language:
         self.tokenizer = hashlib.sha256(model).hexdigest()
         self.pieces = Pieces(model)
         self.lexicon = Lexicon(bundle.lexicon_arrays(), bundle.manifest.model.vocab_size)
+        self.window = bundle.manifest.model.window
+
+    @cached_property
+    def words(self) -> Words:
+        """Who only trains needs none."""
+        vocabulary = Vocabulary(self.lexicon)
+        return Words(self.pieces, vocabulary, digest_of(vocabulary), self.tokenizer, self.window)
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
 from fedkey_server.client_app import flatten
+from fedkey_server.counting import count
 from fedkey_server.fleet import make_fleet
 from fedkey_server.identities import read_registry, simulated_registry
 from fedkey_server.model import Model
@@ -313,7 +314,8 @@ def _selection(
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Entry point under `flwr run`; the run configuration names the preset and the folders."""
+    """Entry point under `flwr run`; the run configuration names the preset and the folders. With `counts`,
+    n-grams are counted into that file instead of rounds of training."""
     from fedkey_server.config import load
 
     settings = context.run_config
@@ -321,18 +323,27 @@ def main(grid: Grid, context: Context) -> None:
     phones = grid if simulation else SuperLinkGrid(grid)
     _wait_for_phones(phones)
     overrides = [text for text in str(settings["set"]).split(";") if text]
+    config = load(str(settings["preset"]), overrides)
+
+    def registry(num_phones: int) -> Registry:
+        if simulation:
+            return simulated_registry(num_phones)
+        return read_registry(Path(str(settings["registry"])))
+
     try:
-        federate(
-            phones,
-            load(str(settings["preset"]), overrides),
-            Path(str(settings["data"])),
-            Path(str(settings["run"])),
-            Path(str(settings["init"])),
-            simulated_registry
-            if simulation
-            else lambda num_phones: read_registry(Path(str(settings["registry"]))),
-            simulation=simulation,
-        )
+        if settings["counts"]:
+            crowd = count(phones, config, Path(str(settings["bundle"])), registry, simulation=simulation)
+            crowd.save(Path(str(settings["counts"])))
+        else:
+            federate(
+                phones,
+                config,
+                Path(str(settings["data"])),
+                Path(str(settings["run"])),
+                Path(str(settings["init"])),
+                registry,
+                simulation=simulation,
+            )
     finally:
         if isinstance(phones, SuperLinkGrid):
             phones.sweep()

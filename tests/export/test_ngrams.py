@@ -39,6 +39,7 @@ from fedkey.prior import Prior
 from fedkey_export import calibrate
 from fedkey_export.ngrams import ORDER, most_telling
 from fedkey_server import kneser_ney
+from fedkey_server.crowd import Crowd, digest_of
 from fedkey_server.kneser_ney import Integers, Level
 
 MAX_BYTES = 10_000
@@ -279,3 +280,53 @@ def test_a_word_is_worth_what_model_and_priors_say_together(counted: Path) -> No
                 assert log_prob == pytest.approx(float(np.log(worth)), abs=1e-3)
                 graded += 1
     assert graded > 10
+
+
+# ------------------------------------------------------------------------------------------------ of phones
+
+
+@pytest.fixture
+def crowd(counted: Path, tiny_data: Path, tmp_path: Path) -> Path:
+    """As if forty phones said "see you there", and nobody else anything."""
+    _, vocabulary, _ = text_words(tiny_data, counted)
+    base = vocabulary.start + 1
+    first, second, third = (vocabulary.numbers[word] for word in ("see", "you", "there"))
+    grams = ([third], [second * base + third], [(first * base + second) * base + third])
+    levels = tuple(kneser_ney.Counted(np.array(each), np.array([40])) for each in grams)
+    path = tmp_path / "counts.npz"
+    Crowd(digest_of(vocabulary), 40, 3.0, levels, base).save(path)
+    return path
+
+
+def test_what_many_phones_say_is_likelier_and_told(
+    fedkey_export: Command, counted: Path, tiny_data: Path, crowd: Path
+) -> None:
+    opened = open_bundle(counted)
+    lexicon = Lexicon(opened.lexicon_arrays(), opened.manifest.model.vocab_size)
+    there = lexicon.find(lexicon.forms["there"])
+    alone = Prior(lexicon, opened.ngram_arrays()).probs(["see", "you"])[there]
+    status, out, error = fedkey_export(
+        "ngrams", counted, "--data", tiny_data, "--max-bytes", MAX_BYTES, "--phones", crowd
+    )
+    assert (status, error) == (0, "")
+    assert "words and of 40 phones in" in out
+    together = Prior(lexicon, open_bundle(counted).ngram_arrays()).probs(["see", "you"])[there]
+    assert together > 2 * alone
+    assert together > 0.3
+    figures = open_bundle(counted).manifest.metrics["ngrams"]["phones"]
+    assert figures == {"number": 40, "least": 3.0, "epsilon": None, "delta": None}
+    assert "words and of 40 phones" in fedkey_export("inspect", counted)[1]
+
+
+def test_counts_by_other_words_are_refused_and_the_bundle_stays(
+    fedkey_export: Command, counted: Path, tiny_data: Path, crowd: Path
+) -> None:
+    dataclasses.replace(Crowd.load(crowd), lexicon="another").save(crowd)
+    before = contents(counted)
+    status, _, error = fedkey_export("ngrams", counted, "--data", tiny_data, "--phones", crowd)
+    assert status == EXIT_MISTAKE
+    assert "count them again with its --bundle" in error
+    status, _, error = fedkey_export("ngrams", counted, "--data", tiny_data, "--phones", crowd.parent / "no")
+    assert status == EXIT_MISTAKE
+    assert "run 'fedkey-server count' first" in error
+    assert contents(counted) == before

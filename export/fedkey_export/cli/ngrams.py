@@ -1,7 +1,7 @@
 """`fedkey-export ngrams BUNDLE --data DIR`: which words follow which?
 
-In: a bundle, and the data folder of its run. Out: the bundle with the most telling n-grams of the server's
-text, and what they are. Next stop: `fedkey_export.ngrams`.
+In: a bundle, the data folder of its run, and what 'fedkey-server count' found on phones. Out: the bundle with
+the most telling n-grams, and what they are. Next stop: `fedkey_export.ngrams`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", required=True, help="prepared data folder of the bundle's run"
     )
     parser.add_argument(
+        "--phones", type=Path, metavar="FILE", help="what 'fedkey-server count' wrote: n-grams of many phones"
+    )
+    parser.add_argument(
         "--max-bytes",
         type=int,
         default=MAX_BYTES,
@@ -33,13 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Counts, writes, and says what is there now."""
     from fedkey_export.ngrams import add_ngrams
+    from fedkey_server.crowd import Crowd
 
     if arguments.max_bytes < 1:
         raise UserError(f"--max-bytes must be at least 1, not {arguments.max_bytes}.")
-    counted = add_ngrams(arguments.bundle, arguments.data, max_bytes=arguments.max_bytes)
+    crowd = None if arguments.phones is None else Crowd.load(arguments.phones)
+    counted = add_ngrams(arguments.bundle, arguments.data, max_bytes=arguments.max_bytes, crowd=crowd)
+    others = "" if crowd is None else f" and of {crowd.num_phones:,} phones"
     print(
         f"{arguments.bundle}: {counted.num_pairs:,} pairs and {counted.num_triples:,} triples of "
-        f"{counted.num_text_words:,} words in {counted.num_bytes:,} bytes"
+        f"{counted.num_text_words:,} words{others} in {counted.num_bytes:,} bytes"
     )
     print("Corrections are to be fitted anew: fedkey-export calibrate.")
     return 0

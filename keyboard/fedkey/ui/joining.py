@@ -55,9 +55,10 @@ CONDITIONS = (
     "What you send from now on is written to a diary on this machine, without links, numbers, mail "
     "addresses and user names. What you type privately is not. While you do not type, a model is trained on "
     "it here.\n\n"
-    "What leaves this machine are changes of that model, masked so that the server can read nothing but "
-    "their sum with those of other keyboards, and the keys for that. Your text never leaves. Every byte that "
-    "did is listed, with what it cost of your privacy.\n\n"
+    "What leaves this machine are changes of that model, and now and then which words you use, alone and two "
+    "or three in a row; both masked so that the server can read nothing but their sum with those of other "
+    "keyboards, and the keys for that. Your text never leaves. Every byte that did is listed, with what it "
+    "cost of your privacy.\n\n"
     "You can leave at any time, and erase the diary."
 )
 WELCOME = "Write something.\nWhat you send is learnt from here; your text never leaves this machine."

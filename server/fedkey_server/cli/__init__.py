@@ -19,6 +19,9 @@ SUBCOMMANDS = {
         "fedkey_server.cli.teach", "Write down what a larger run expects, for a smaller one to learn from."
     ),
     "federate": Subcommand("fedkey_server.cli.federate", "Fine-tune a model on simulated phones by FedAvg."),
+    "count": Subcommand(
+        "fedkey_server.cli.count", "Count which n-grams many phones have, for 'fedkey-export ngrams'."
+    ),
     "average": Subcommand(
         "fedkey_server.cli.average", "Average runs that began alike: one model, often better than each."
     ),

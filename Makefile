@@ -126,7 +126,8 @@ $(FROM_TRUNK)/average/done.json: $(FROM_TRUNK)/federated-1/done.json $(FROM_TRUN
 
 $(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average/done.json
 	$(EXPORT) $(FROM_TRUNK)/average -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
-	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data
+	$(SERVER) count phone --data $(MODEL)/data --bundle $(FROM_TRUNK)/bundle -o $(MODEL)/counts.npz
+	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data --phones $(MODEL)/counts.npz
 
 $(FROM_TRUNK)/bundle/correction.json: $(FROM_TRUNK)/bundle/manifest.json
 	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 3000

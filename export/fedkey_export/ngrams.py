@@ -39,9 +39,11 @@ ORDER = 3
 """Words of the longest n-gram. Of four words the 4.3 million of the phone preset's text would save an ideal
 typist a tenth of a point more, if there were room for them."""
 
-PHONE_WEIGHT = 20
+PHONE_WEIGHT = 10
 """How often an n-gram counts as if it came in the server's text, for each phone that has it: phones write a
-tenth as much, of what keyboards are asked for. PLACEHOLDER"""
+tenth as much, of what keyboards are asked for. On 5,019 words of validation authors, 2026-11-27, next word
+first, among three, first after one letter, and keys saved by an ideal typist: 23.0, 37.5, 51.5 and 54.2 %
+without phones, 23.6, 38.0, 51.9 and 54.4 with 10, 23.7, 38.1, 51.7 and 54.4 with 25."""
 
 PAIR_BYTES, TRIPLE_BYTES, CONTEXT_BYTES = 3, 3, 6
 """What a pair, a triple, and a pair before triples take with a lexicon of up to 65,536 words."""

@@ -121,12 +121,12 @@ class Deployment:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def run(self, data: Path, init: Path, overrides: Sequence[str]) -> Path:
-        """Hands the run in, and returns its folder."""
+    def run(self, data: Path, init: Path, overrides: Sequence[str], **others: str) -> Path:
+        """Hands the run in, with other values of its configuration, and returns its folder."""
         run = self.folder / "run"
         settings = {
             "set": ";".join(overrides), "data": str(data), "run": str(run), "init": str(init),
-            "simulation": False, "registry": str(self.folder / "registry.json"),
+            "simulation": False, "registry": str(self.folder / "registry.json"), **others,
         }  # fmt: skip
         lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
         (self.folder / "settings.toml").write_text("".join(lines))

@@ -23,6 +23,8 @@ from flower_processes import free_port, processes_with, signal_all
 from fedkey_server import checkpoint
 from fedkey_server.client_app import app
 from fedkey_server.config import load
+from fedkey_server.counting import count
+from fedkey_server.crowd import Crowd
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.phones import Phones
 from fedkey_server.server_app import federate
@@ -130,6 +132,25 @@ def test_ray_and_the_grid_in_one_process_federate_alike(
     weights = checkpoint.load(on_ray).weights
     for name, tensor in checkpoint.load(here).weights.items():
         torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_ray_and_the_grid_in_one_process_count_alike(
+    flwr_run: Run, tiny_data: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    overrides = ["sketch.width=65536", "count.cohort=8", "count.min_reports=4", "count.least_phones=4"]
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    out = tmp_path / "counts.npz"
+    printed = flwr_run(
+        num_phones, set=";".join(overrides), data=str(tiny_data), bundle=str(tiny_bundle), counts=str(out)
+    )
+    assert out.exists(), printed
+    settings = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True, "resampled": False}
+    expected = count(InProcessGrid(app, num_phones, settings), load("tiny", overrides), tiny_bundle)
+    found = Crowd.load(out)
+    assert found.num_phones == expected.num_phones == num_phones
+    for one, other in zip(found.levels, expected.levels, strict=True):
+        assert one.grams.tolist() == other.grams.tolist()
+        assert one.counts.tolist() == other.counts.tolist()
 
 
 def test_more_nodes_than_phones_are_told_and_an_unusable_run_leaves_no_final_figures(

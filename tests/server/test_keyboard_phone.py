@@ -29,6 +29,7 @@ from fedkey_server import checkpoint, keyboard_phone
 from fedkey_server.cli import phone as command
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app, flatten
 from fedkey_server.config import load
+from fedkey_server.crowd import Crowd
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.keyboard_phone import Keyboard, KeyboardPhone, Left, Membership, Voice
 from fedkey_server.own_text import Declined, own_documents
@@ -396,6 +397,18 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
             ],
         )  # fmt: skip
         deployment.wait(run)
+        counts = deployment.folder / "counts.npz"
+        deployment.run(
+            tiny_data,
+            tiny_run,
+            [
+                "sketch.width=65536", "count.cohort=3", "count.min_reports=3", "rounds.timeout=300",
+                "rounds.exchange_timeout=300",
+            ],
+            bundle=str(tiny_bundle),
+            counts=str(counts),
+        )  # fmt: skip
+        wait_for(counts.exists, "counts")
         for phone in phones:
             assert phone.stdin is not None
             phone.stdin.close()
@@ -416,19 +429,25 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
     stages = ["public keys", "key shares", "masked update", "signature", "revealed shares"]
     for folder, departures in zip(folders, listed, strict=True):
         assert [(each.round_number, each.kind) for each in departures] == [
-            (number, kind) for number in (1, 2) for kind in stages
+            *((number, kind) for number in (1, 2) for kind in stages),
+            *((1, kind.replace("update", "counts")) for kind in stages),
         ]
         told = [event for event in events_of(folder) if event["event"] == "sent"]
         assert [(each.kind, each.num_bytes) for each in departures] == [
             (event["kind"], event["bytes"]) for event in told
         ]
         assert all(each.to == f"127.0.0.1:{deployment.port}" for each in departures)
+        assert [event["event"] for event in events_of(folder)].count("training") == 2
         assert events_of(folder)[-1]["event"] == "left"
-    total = sum(each.num_bytes for departures in listed for each in departures)
+    total = sum(each.num_bytes for departures in listed for each in departures[: 2 * len(stages)])
     assert seen_by_server < total < seen_by_server + 30 * 3000  # what wraps 30 messages
 
     weights, before = checkpoint.load(run).weights, checkpoint.load(tiny_run).weights
     assert any(not torch.equal(weights[name], tensor) for name, tensor in before.items())
+    crowd = Crowd.load(counts)
+    assert crowd.num_phones == 3
+    assert all((level.counts == 3).all() for level in crowd.levels)
+    assert len(crowd.levels[1].grams) > 20
     left_behind = [path for path in deployment.folder.rglob("*") if path.is_file() and path.name != DIARY]
     assert len(left_behind) > 10
     assert [path for path in left_behind if SECRET.encode() in path.read_bytes()] == []

@@ -3,7 +3,7 @@
 In: a Grid of phones and the bundle whose words are counted. Out: a `Crowd`. Next stop:
 `fedkey_export.ngrams`.
 
-Phones are asked once each, in cohorts, and answer with sketches under masks only: there is no way to ask one
+Phones are asked once, in cohorts, and answer with sketches under masks only: there is no way to ask one
 for what it has in the clear. From the sum over all cohorts the server keeps the n-grams that many phones
 have. What noise then promises holds for these, and not against a server that keeps the cohorts' sums.
 """
@@ -54,7 +54,7 @@ def count(
     *,
     simulation: bool = True,
 ) -> Crowd:
-    """Asks every phone once.
+    """Asks phones once, `count.num_phones` of them or all.
 
     Args:
         grid: the phones.
@@ -91,8 +91,10 @@ def count(
     name = secrets.token_hex(16)
     total = np.zeros(shape.num_cells)
     num_phones, failures = 0, Counter[str]()
-    with track("count", len(nodes), "phones") as advance:
-        for number, cohort in enumerate(_cohorts(len(nodes), settings), 1):
+    cohorts = _cohorts(len(nodes), settings)
+    num_asked = sum(map(len, cohorts))
+    with track("count", num_asked, "phones") as advance:
+        for number, cohort in enumerate(cohorts, 1):
             quantiser = Quantiser(shape.norm, shape.num_cells, len(cohort))
             found = secure_sum(
                 grid,
@@ -114,7 +116,7 @@ def count(
     if not num_phones:
         raise UserError(f"No phone's n-grams could be counted ({reasons}); mend that and count again.")
     if failures:
-        log.warning("%d of %d phones were counted (%s)", num_phones, len(nodes), reasons)
+        log.warning("%d of %d phones were counted (%s)", num_phones, num_asked, reasons)
     least = float(settings.least_phones)
     if epsilon is not None:
         # Nothing is released twice under this key: whoever counts again draws another.
@@ -148,9 +150,9 @@ def _epsilon(config: CountConfig) -> float | None:
 
 
 def _cohorts(num_phones: int, config: CountConfig) -> list[list[int]]:
-    """Everyone in one of them, none much smaller than the others."""
-    order = np.random.default_rng(config.seed).permutation(num_phones)
-    parts: list[npt.NDArray[Any]] = np.array_split(order, max(1, num_phones // config.cohort))
+    """Who is asked together; no cohort is much smaller than the others."""
+    order = np.random.default_rng(config.seed).permutation(num_phones)[: config.num_phones or num_phones]
+    parts: list[npt.NDArray[Any]] = np.array_split(order, max(1, len(order) // config.cohort))
     return [part.tolist() for part in parts]
 
 

@@ -45,6 +45,8 @@ class CountConfig:
 
     least_phones: int = 3
     """An n-gram of fewer is not kept, and not looked at."""
+    num_phones: int = 0
+    """Phones that are asked, drawn by `seed`; 0 asks all. Some ten thousand of a large fleet will do."""
     cohort: int = 128
     """Phones whose sketches are added up under one another's masks."""
     min_reports: int = 32
@@ -58,7 +60,13 @@ class CountConfig:
     """Of who is asked together, and of what a phone leaves out that has more n-grams than `sketch.most`."""
 
     def __post_init__(self) -> None:
-        for name, least in (("least_phones", 1), ("min_reports", 2), ("cohort", self.min_reports)):
+        least_asked = self.min_reports if self.num_phones else 0
+        for name, least in (
+            ("least_phones", 1),
+            ("min_reports", 2),
+            ("cohort", self.min_reports),
+            ("num_phones", least_asked),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"count.{name} must be at least {least}, not {getattr(self, name)}")
         if self.noise_multiplier and not 0.25 <= self.noise_multiplier < math.inf:

@@ -173,6 +173,8 @@ def test_what_is_no_crowd_is_refused_in_a_sentence(tmp_path: Path) -> None:
         ({"least_phones": 0}, "count.least_phones must be at least 1"),
         ({"min_reports": 1}, "count.min_reports must be at least 2"),
         ({"cohort": 31}, "count.cohort must be at least 32"),
+        ({"num_phones": 31}, "count.num_phones must be at least 32"),
+        ({"num_phones": -1}, "count.num_phones must be at least"),
         ({"noise_multiplier": 0.1}, "no privacy worth the name"),
         ({"delta": 1.0}, "count.delta must be between"),
     ],
@@ -234,6 +236,23 @@ def test_too_few_phones_are_told_so(
     assert fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out, *few) != 0
     assert "count.min_reports asks for 500" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_some_phones_of_a_fleet_can_be_asked(tiny_data: Path, tiny_bundle: Path) -> None:
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    run_config = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True}
+    asked: dict[int, set[int]] = {}
+    for seed in (1, 2):
+        nodes = asked.setdefault(seed, set())
+
+        def noted(message: Message, context: Context, nodes: set[int] = nodes) -> Message:
+            nodes.add(context.node_id)
+            return app(message, context)
+
+        config = load("tiny", [*FEW, "count.num_phones=9", f"count.seed={seed}"])
+        assert count(InProcessGrid(noted, num_phones, run_config), config, tiny_bundle).num_phones == 9
+        assert len(nodes) == 9
+    assert asked[1] != asked[2]
 
 
 def test_phones_with_other_words_decline(

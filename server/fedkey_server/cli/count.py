@@ -37,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
         "data": str(arguments.data),
         "bundle": str(arguments.bundle),
         "simulation": True,
-        "resampled": False,
     }
     crowd = count(InProcessGrid(app, len(phones), settings), config, arguments.bundle)
     crowd.save(arguments.out)

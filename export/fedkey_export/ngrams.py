@@ -32,12 +32,8 @@ from fedkey.pieces import Pieces
 from fedkey.prior import STEPS, Prior
 from fedkey_export.package import replace_files
 from fedkey_server import kneser_ney
-from fedkey_server.crowd import Crowd, digest_of
+from fedkey_server.crowd import ORDER, Crowd, digest_of
 from fedkey_server.kneser_ney import Floats, Integers, Level, Mask
-
-ORDER = 3
-"""Words of the longest n-gram. Of four words the 4.3 million of the phone preset's text would save an ideal
-typist a tenth of a point more, if there were room for them."""
 
 PHONE_WEIGHT = 10
 """How often an n-gram counts as if it came in the server's text, for each phone that has it: phones write a
@@ -60,9 +56,7 @@ class Counted:
     crowd: Crowd | None
 
 
-def add_ngrams(
-    bundle: Path, data: Path, *, max_bytes: int, crowd: Crowd | None = None, weight: int = PHONE_WEIGHT
-) -> Counted:
+def add_ngrams(bundle: Path, data: Path, *, max_bytes: int, crowd: Crowd | None = None) -> Counted:
     """Counts the server's text of a data folder and puts what tells most into a bundle.
 
     What the bundle held of earlier n-grams is replaced, and its corrections are taken out: they were fitted
@@ -73,7 +67,6 @@ def add_ngrams(
         data: the prepared data folder of its run.
         max_bytes: what the files may take.
         crowd: what many phones say, if it was counted.
-        weight: see `PHONE_WEIGHT`.
 
     Raises:
         UserError: the folders or the counts do not belong together, or cannot be read or written, or nothing
@@ -89,7 +82,7 @@ def add_ngrams(
             f"The phones' n-grams were counted by other words than those of {bundle}; count them again with "
             "its --bundle."
         )
-    others = () if crowd is None else crowd.weighted(weight)
+    others = () if crowd is None else crowd.weighted(PHONE_WEIGHT)
     levels = kneser_ney.estimate(tokens, vocabulary, ORDER, others)
     kept = most_telling(levels, vocabulary, max_bytes - _head_bytes(len(lexicon)))
     if kept is None:

@@ -164,7 +164,6 @@ def _failures(found: SecureSum) -> Counter[str]:
         if stage == MASK:
             failures += Counter({"silent": exchange.silent})
     if found.abandoned:
-        failures[f"for nothing: {found.abandoned}"] += (
-            found.exchanges[MASK].answered if MASK in found.exchanges else 0
-        )
+        *_, last = found.exchanges.values()
+        failures[f"for nothing: {found.abandoned}"] += last.answered
     return +failures

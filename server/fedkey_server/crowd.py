@@ -29,11 +29,12 @@ from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey_server import kneser_ney
 from fedkey_server.batches import Documents
-from fedkey_server.kneser_ney import Counted, Integers
+from fedkey_server.kneser_ney import Integers, NgramCounts
 from fedkey_server.sketch import Keys, SketchConfig, estimates, reaches
 
 ORDER = 3
-"""Words of the longest n-gram."""
+"""Words of the longest n-gram. Of four words the 4.3 million of the phone preset's text would save an ideal
+typist a tenth of a point more, if a bundle had room for them."""
 
 CHUNK = 1 << 19
 """Keys looked for at a time: 4 MB."""
@@ -88,7 +89,7 @@ class Crowd:
         least: phones that every n-gram here has, as far as the sketch tells.
         levels: n-grams of one word, of two, and of three, and how many phones have each. Each is there
             without its first word, too.
-        base: of the numbers that n-grams are, see `Counted.grams`.
+        base: of the numbers that n-grams are, see `NgramCounts.grams`.
         epsilon: what each phone has spent; None if nothing hides what a single one has.
         delta: with it.
     """
@@ -96,12 +97,12 @@ class Crowd:
     lexicon: str
     num_phones: int
     least: float
-    levels: tuple[Counted, ...]
+    levels: tuple[NgramCounts, ...]
     base: int
     epsilon: float | None = None
     delta: float | None = None
 
-    def weighted(self, weight: int) -> tuple[Counted, ...]:
+    def weighted(self, weight: int) -> tuple[NgramCounts, ...]:
         """The n-grams for `kneser_ney.estimate`, as if each phone that has one had written it `weight` times.
 
         Of pairs and words, what longer n-grams account for is taken off: how often *to* came behind *going*,
@@ -113,8 +114,9 @@ class Crowd:
             if length < len(self.levels):
                 longer = self.levels[length]
                 ends, owners = np.unique(longer.grams % self.base**length, return_inverse=True)
-                rest[np.searchsorted(grams, ends)] -= _added(owners, longer.counts, len(ends))
-            weighted.append(Counted(grams, weight * np.maximum(rest, 0)))
+                within = np.bincount(owners, weights=longer.counts).astype(np.int64)
+                rest[np.searchsorted(grams, ends)] -= within
+            weighted.append(NgramCounts(grams, weight * np.maximum(rest, 0)))
         return tuple(weighted)
 
     def save(self, path: Path) -> None:
@@ -143,7 +145,7 @@ class Crowd:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 lengths = range(1, ORDER + 1)
-                levels = tuple(Counted(arrays[f"grams{n}"], arrays[f"counts{n}"]) for n in lengths)
+                levels = tuple(NgramCounts(arrays[f"grams{n}"], arrays[f"counts{n}"]) for n in lengths)
                 (num_phones, least), (epsilon, delta) = arrays["phones"].tolist(), arrays["promised"].tolist()
                 promised = (None, None) if math.isnan(epsilon) else (epsilon, delta)
                 return cls(
@@ -198,7 +200,7 @@ def as_keys(grams: Integers, length: int) -> Keys:
 
 def popular(
     total: npt.NDArray[Any], config: SketchConfig, vocabulary: Vocabulary, least: float
-) -> tuple[Counted, ...]:
+) -> tuple[NgramCounts, ...]:
     """The n-grams that at least so many phones have, see `Crowd.levels`.
 
     Args:
@@ -227,13 +229,13 @@ def popular(
 
 def _found(
     total: npt.NDArray[Any], config: SketchConfig, least: float, length: int, tried: Iterable[Integers]
-) -> Counted:
+) -> NgramCounts:
     grams = [np.zeros(0, dtype=np.int64)]
     for each in tried:
         grams.append(each[reaches(total, as_keys(each, length), least, config)])
     found = np.sort(np.concatenate(grams))
     counts = np.rint(estimates(total, as_keys(found, length), config)).astype(np.int64)
-    return Counted(found, counts)
+    return NgramCounts(found, counts)
 
 
 def _joined(pairs: Integers, base: int) -> Iterable[Integers]:
@@ -245,14 +247,8 @@ def _joined(pairs: Integers, base: int) -> Iterable[Integers]:
     while begin < len(pairs):
         done = int(ends[begin - 1]) if begin else 0
         end = max(begin + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
-        which = np.repeat(np.arange(begin, end), numbers[begin:end])
-        within = np.arange(len(which)) - np.repeat(
-            ends[begin:end] - numbers[begin:end] - done, numbers[begin:end]
-        )
+        times = numbers[begin:end]
+        which = np.repeat(np.arange(begin, end), times)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
         yield pairs[which] * base + pairs[starts[which] + within] % base
         begin = end
-
-
-def _added(owners: Integers, counts: Integers, num_owners: int) -> Integers:
-    added: Integers = np.bincount(owners, weights=counts, minlength=num_owners).astype(np.int64)
-    return added

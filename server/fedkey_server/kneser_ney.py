@@ -83,7 +83,7 @@ class Level:
         return Level(self.contexts[has_any], starts, self.words[stays], self.values[stays], self.came[stays])
 
 
-class Counted(NamedTuple):
+class NgramCounts(NamedTuple):
     """N-grams of one length and how often each came."""
 
     grams: Integers
@@ -96,7 +96,7 @@ class Counted(NamedTuple):
 
 
 def estimate(
-    tokens: Integers, numbering: Numbering, order: int, others: tuple[Counted, ...] = ()
+    tokens: Integers, numbering: Numbering, order: int, others: tuple[NgramCounts, ...] = ()
 ) -> tuple[Level, ...]:
     """Counts a text.
 
@@ -119,7 +119,7 @@ def estimate(
     for length in range(order, 0, -1):
         grams, came = np.unique(_packed(rows[reach >= length], base, length), return_counts=True)
         if others:
-            grams, came = _with(Counted(grams, came), others[length - 1])
+            grams, came = _with(NgramCounts(grams, came), others[length - 1])
         counts = came
         if longer is not None:
             counts = np.zeros_like(came)
@@ -134,17 +134,17 @@ def estimate(
     return tuple(reversed(levels))
 
 
-def _with(ours: Counted, others: Counted) -> Counted:
+def _with(ours: NgramCounts, others: NgramCounts) -> NgramCounts:
     """Both counts together."""
     grams = np.union1d(ours.grams, others.grams)
     counts = np.zeros(len(grams), dtype=np.int64)
     for each in (ours, others):
         counts[np.searchsorted(grams, each.grams)] += each.counts
-    return Counted(grams, counts)
+    return NgramCounts(grams, counts)
 
 
 def events(tokens: Integers, numbering: Numbering, length: int) -> Integers:
-    """The n-grams of a text as numbers like `Counted.grams`, each as often as it came."""
+    """The n-grams of a text as numbers like `NgramCounts.grams`, each as often as it came."""
     rows = _rows(tokens, numbering, length)
     return _packed(rows[_reach(rows, numbering.start) >= length], numbering.start + 1, length)
 

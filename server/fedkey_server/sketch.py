@@ -31,8 +31,7 @@ class SketchConfig:
     """The shape of a sketch; everyone who adds to one must use the same."""
 
     num_hashes: int = 4
-    """Rows. Of four with as many cells together as three had, a tenth as many keys that nobody has come out
-    at three phones, at the phone preset's 0.7 keys a cell."""
+    """Rows: a key that nobody has must meet others in all of them to seem to be there."""
     width: int = 3 << 19
     """Cells of each row. With four rows 25 MB, less than an update of the phone preset's model."""
     most: int = 8192

@@ -37,9 +37,9 @@ from fedkey.personal_rules import words_before
 from fedkey.pieces import Pieces
 from fedkey.prior import Prior
 from fedkey_export import calibrate
-from fedkey_export.ngrams import ORDER, most_telling
+from fedkey_export.ngrams import most_telling
 from fedkey_server import kneser_ney
-from fedkey_server.crowd import Crowd, digest_of
+from fedkey_server.crowd import ORDER, Crowd, digest_of
 from fedkey_server.kneser_ney import Integers, Level
 
 MAX_BYTES = 10_000
@@ -292,7 +292,7 @@ def crowd(counted: Path, tiny_data: Path, tmp_path: Path) -> Path:
     base = vocabulary.start + 1
     first, second, third = (vocabulary.numbers[word] for word in ("see", "you", "there"))
     grams = ([third], [second * base + third], [(first * base + second) * base + third])
-    levels = tuple(kneser_ney.Counted(np.array(each), np.array([40])) for each in grams)
+    levels = tuple(kneser_ney.NgramCounts(np.array(each), np.array([40])) for each in grams)
     path = tmp_path / "counts.npz"
     Crowd(digest_of(vocabulary), 40, 3.0, levels, base).save(path)
     return path

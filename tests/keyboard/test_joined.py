@@ -46,6 +46,7 @@ def test_a_round_from_invitation_to_contribution() -> None:
     assert summary(done) == "⇅ round 3 · 1 given · ε 1.23"
     assert (done.num_given, done.num_bytes, done.epsilon) == (1, 701_500, 1.234)
     assert summary(done, is_short=True) == "⇅ round 3 · 1 given"
+    assert after(CONNECTED, ROUND, SHARES, UPDATE | {"kind": "masked counts"}).num_given == 1
     assert "1 round of fed.example.org:9092 and sent 701,500 bytes, privacy spent: ε 1.23" in account(done)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from fedkey_server.config import load
 from fedkey_server.counting import count, noised
 from fedkey_server.crowd import CountConfig, Crowd, as_keys, keys_of, popular
 from fedkey_server.grid import InProcessGrid
-from fedkey_server.kneser_ney import Counted
+from fedkey_server.kneser_ney import NgramCounts
 from fedkey_server.masking import MASK
 from fedkey_server.own_text import own_words
 from fedkey_server.phones import Phones
@@ -67,7 +68,7 @@ def keys(tokens: np.ndarray) -> np.ndarray:
     return np.concatenate(every)
 
 
-def levels_of(texts: list[list[list[int]]], least: int) -> tuple[Counted, ...]:
+def levels_of(texts: list[list[list[int]]], least: int) -> tuple[NgramCounts, ...]:
     rng = np.random.default_rng(0)
     total = np.sum([sketch(keys(tokens_of(text)), ROOMY, rng) for text in texts], axis=0)
     return popular(total, ROOMY, WORDS, least)
@@ -133,7 +134,7 @@ def test_an_estimate_with_others_counts_leaves_nothing_out(
 
 def test_an_estimate_without_others_is_that_of_the_text_alone() -> None:
     tokens = np.random.default_rng(3).integers(0, 6, 2000)
-    empty = Counted(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    empty = NgramCounts(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     for alone, beside in zip(
         kneser_ney.estimate(tokens, WORDS, 3),
         kneser_ney.estimate(tokens, WORDS, 3, (empty,) * 3),
@@ -312,7 +313,11 @@ def test_noise_raises_the_bar_and_is_paid_for(
     assert fedkey_server(*arguments, *noisy) == 0
     found = Crowd.load(out)
     assert found.least == pytest.approx(2 * 0.5 * np.sqrt(4 * 4))
-    assert found.epsilon == pytest.approx(9.97, abs=0.2)  # Balle and Wang (2018) for one Gaussian of 0.5
+    # What one Gaussian sum of 0.5 costs, from the other side (Balle and Wang 2018, theorem 8).
+    assert found.epsilon is not None
+    normal, shift = NormalDist(), found.epsilon * 0.5
+    delta = normal.cdf(1 - shift) - np.exp(found.epsilon) * normal.cdf(-1 - shift)
+    assert delta == pytest.approx(1e-5, rel=0.05)
     assert found.delta == 1e-5
     assert f"epsilon {found.epsilon:.2f} at delta 1e-05" in capsys.readouterr().out
 

@@ -128,6 +128,7 @@ $(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average/done.json
 	$(EXPORT) $(FROM_TRUNK)/average -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
 	$(SERVER) count phone --data $(MODEL)/data --bundle $(FROM_TRUNK)/bundle -o $(MODEL)/counts.npz
 	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data --phones $(MODEL)/counts.npz
+	$(EXPORT) mixture $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl
 
 $(FROM_TRUNK)/bundle/correction.json: $(FROM_TRUNK)/bundle/manifest.json
 	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 3000

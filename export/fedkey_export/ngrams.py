@@ -24,7 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, NGRAM_ARRAYS, TOKENIZER, Bundle, FileEntry, ngram_file, open_bundle
+from fedkey.bundle import (
+    CORRECTION,
+    MIXTURE,
+    NGRAM_ARRAYS,
+    TOKENIZER,
+    Bundle,
+    FileEntry,
+    ngram_file,
+    open_bundle,
+)
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.ngram import Vocabulary
@@ -59,8 +68,8 @@ class Counted:
 def add_ngrams(bundle: Path, data: Path, *, max_bytes: int, crowd: Crowd | None = None) -> Counted:
     """Counts the server's text of a data folder and puts what tells most into a bundle.
 
-    What the bundle held of earlier n-grams is replaced, and its corrections are taken out: they were fitted
-    to other probabilities.
+    What the bundle held of earlier n-grams is replaced, and its mixture and corrections are taken out: they
+    were fitted to other probabilities.
 
     Args:
         bundle: a bundle folder.
@@ -245,7 +254,7 @@ def _head_bytes(num_words: int) -> int:
 
 def write(bundle: Path, opened: Bundle, contents: Mapping[str, bytes], counted: Counted) -> None:
     """Puts files of n-grams into a bundle. Killed in between, the bundle is one without."""
-    ours = {*map(ngram_file, NGRAM_ARRAYS), CORRECTION}
+    ours = {*map(ngram_file, NGRAM_ARRAYS), MIXTURE, CORRECTION}
     files = {name: entry for name, entry in opened.manifest.files.items() if name not in ours}
     metrics = {key: value for key, value in opened.manifest.metrics.items() if key != "ngrams"}
     without = replace(opened.manifest, files=files, metrics=metrics)
@@ -270,4 +279,5 @@ def write(bundle: Path, opened: Bundle, contents: Mapping[str, bytes], counted: 
         without, files=dict(sorted({**files, **entries}.items())), metrics={**metrics, "ngrams": figures}
     )
     replace_files(bundle, without, contents, complete)
-    (bundle / CORRECTION).unlink(missing_ok=True)
+    for name in (MIXTURE, CORRECTION):
+        (bundle / name).unlink(missing_ok=True)

@@ -52,6 +52,9 @@ MANIFEST, MODEL, TOKENIZER = "manifest.json", "model.onnx", "tokenizer.model"
 CORRECTION = "correction.json"
 """How sure a correction must be, fitted to the model; a bundle without it is corrected by the defaults."""
 
+MIXTURE = "mixture.json"
+"""How much each opinion of a word counts, fitted to model and n-grams; without it shares are fixed."""
+
 LEXICON_ARRAYS: Mapping[str, tuple[str, ...]] = {
     "text": ("|u1",),
     "text_offsets": ("<u4",),
@@ -303,9 +306,16 @@ class Bundle:
 
     def correction_text(self) -> str | None:
         """The text of `CORRECTION`, see `fedkey.corrections`; None for a bundle that was never calibrated."""
-        if CORRECTION not in self.manifest.files:
+        return self._text(CORRECTION)
+
+    def mixture_text(self) -> str | None:
+        """The text of `MIXTURE`, see `fedkey.mixture`; None for a bundle whose words are not weighed."""
+        return self._text(MIXTURE)
+
+    def _text(self, name: str) -> str | None:
+        if name not in self.manifest.files:
             return None
-        return self._read(CORRECTION).decode("utf-8", errors="replace")
+        return self._read(name).decode("utf-8", errors="replace")
 
     def _read(self, name: str) -> bytes:
         content = _read_limited(self.path, name, self.manifest.files[name].bytes)

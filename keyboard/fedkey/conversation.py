@@ -75,7 +75,7 @@ def _joined(texts: Iterable[_Text]) -> _Text:
     return _Text(tuple(numbers), tuple(new))
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """What words count together, and their share of the mixture.
 
     Attributes:
@@ -100,8 +100,16 @@ class _Counts(NamedTuple):
         np.add.at(left, self.words[is_known], shares.astype(np.float32))
         return left
 
+    def spread(self, num_words: int) -> Floats:
+        """Each word's share of what counts, [W]; nothing but zeros if nothing does."""
+        shares = np.zeros(num_words, dtype=np.float32)
+        if self.share > 0:
+            is_known = self.words >= 0
+            np.add.at(shares, self.words[is_known], (self.counts[is_known] / self.total).astype(np.float32))
+        return shares
 
-class _Said(NamedTuple):
+
+class Said(NamedTuple):
     """What was said before a caret, nearest last.
 
     Attributes:
@@ -113,8 +121,15 @@ class _Said(NamedTuple):
     numbers: Integers
     fading: Doubles
     new: list[tuple[int, str]]
-    words: _Counts
-    followers: _Counts
+    words: Counts
+    followers: Counts
+    num_words_here: int
+    """Words of the message being typed."""
+
+    def mixed(self, usual: Floats) -> Floats:
+        """The probability of each word of the lexicon, [W], from those without the conversation; not to be
+        changed."""
+        return self.followers.mixed(self.words.mixed(usual))
 
 
 class Conversation:
@@ -138,8 +153,11 @@ class Conversation:
             context: everything before the word being typed, earlier messages on lines of their own.
             usual: float32 [W], the words' probabilities without the conversation.
         """
-        said = self._said(context)
-        return said.followers.mixed(said.words.mixed(usual))
+        return self.said(context).mixed(usual)
+
+    def said(self, context: str) -> Said:
+        """What was said before a caret; `context` as for `probs`."""
+        return self._said(context)
 
     def new_words(self, context: str, letters: str) -> dict[str, float]:
         """The words said that the lexicon lacks and that begin with `letters`, in whatever case, as they were
@@ -159,32 +177,35 @@ class Conversation:
             probs[word] = probs.get(word, 0.0) + prob
         return {written[word]: math.log(prob) for word, prob in probs.items()}
 
-    def _count(self, context: str) -> _Said:
-        numbers, new = self._words_before(context)
+    def _count(self, context: str) -> Said:
+        numbers, new, num_here = self._words_before(context)
         fading = self._fading[len(self._fading) - len(numbers) :]
         places = np.flatnonzero(numbers >= NEW)
         counts = fading[places] * self._worth[numbers[places]]
         total = float(counts.sum())
-        words = _Counts(numbers[places], counts, WORDS_SHARE * min(1.0, total / ENOUGH), total)
+        words = Counts(numbers[places], counts, WORDS_SHARE * min(1.0, total / ENOUGH), total)
         places = np.zeros(0, dtype=np.int64)
         if len(numbers) and numbers[-1] >= 0:
             places = np.flatnonzero(numbers[:-1] == numbers[-1]) + 1
             places = places[numbers[places] >= NEW]
         counts = fading[places]
         total = float(counts.sum())
-        followers = _Counts(numbers[places], counts, PAIRS_SHARE * total / (total + 1), total)
-        return _Said(numbers, fading, new, words, followers)
+        followers = Counts(numbers[places], counts, PAIRS_SHARE * total / (total + 1), total)
+        return Said(numbers, fading, new, words, followers, num_here)
 
-    def _words_before(self, context: str) -> tuple[Integers, list[tuple[int, str]]]:
-        """The words before the caret and where their sentences began, and which are new."""
+    def _words_before(self, context: str) -> tuple[Integers, list[tuple[int, str]], int]:
+        """The words before the caret and where their sentences began, which are new, and how many are of the
+        message being typed."""
         recent = context[-CHARACTERS_BACK:]
         if len(recent) < len(context):
             recent = recent.lstrip().partition(" ")[2]  # not half a word
         *earlier, last = recent.split("\n")
-        text = _joined([*map(self._message, earlier), *map(self._token, last.split())])
+        here = _joined(map(self._token, last.split()))
+        text = _joined([*map(self._message, earlier), here])
         dropped = max(0, len(text.numbers) - WORDS_BACK)
         kept = [(place - dropped, word) for place, word in text.new if place >= dropped]
-        return np.array(text.numbers[dropped:], dtype=np.int64), kept
+        num_here = len(here.numbers) - here.numbers.count(START)
+        return np.array(text.numbers[dropped:], dtype=np.int64), kept, num_here
 
     def _read(self, message: str) -> _Text:
         """What a message holds, and its end."""

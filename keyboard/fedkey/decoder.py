@@ -14,9 +14,10 @@ softmax is paid for them.
 What was scored stays known until the context changes, so a typed letter usually costs no model run at all.
 
 The model is not asked alone: p = (1 - `PRIOR_WEIGHT`) p_model + `PRIOR_WEIGHT` p_prior, where the prior is
-what frequencies and n-grams say (`fedkey.prior`), and what was said before (`fedkey.conversation`). The
-owner's habits are mixed into that word by word: p = (1 - weight) p + weight p_habit. They are known for a few
-dozen words, and cost nothing for the others.
+what frequencies and n-grams say (`fedkey.prior`), and what was said before (`fedkey.conversation`). A bundle
+may know better how much each of them counts here, for this word (`fedkey.mixture`): p = p e^a. The owner's
+habits are mixed into that word by word: p = (1 - weight) p + weight p_habit. They are known for a few dozen
+words, and cost nothing for the others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import numpy.typing as npt
 from fedkey.cache import Cache
 from fedkey.candidates import Candidates
 from fedkey.lexicon import OFFENSIVE, Lexicon
+from fedkey.mixture import Evidence, Mixture, place_inputs, word_inputs
 from fedkey.model import LanguageModel
 
 Floats = npt.NDArray[np.float32]
@@ -58,6 +60,10 @@ MANY_WORDS = 2048
 """Of more candidates only those within reach of the list are looked at closely: of 50,000 some hundred."""
 
 BLOCK_WORDS = 256
+
+WEIGHED_WORDS = 64
+"""Candidates that a bundle's mixture is asked about: those that are likeliest without it. It learned from the
+40 likeliest."""
 
 ROUNDING = 1e-3
 """Nats that sums may differ by when they are added in another order."""
@@ -120,15 +126,32 @@ class Habits(NamedTuple):
     log_probs: Floats
 
 
+class Contenders(NamedTuple):
+    """C words that compete for a place.
+
+    Attributes:
+        words: int64 [C], likeliest first.
+        log_probs: float32 [C], by fixed shares of model and prior.
+        by_word: float32 [C, words' inputs] of `fedkey.mixture`.
+        by_place: float32 [places' inputs].
+    """
+
+    words: Integers
+    log_probs: Floats
+    by_word: Floats
+    by_place: Floats
+
+
 NO_HABITS = Habits(0.0, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
 
 
 class Decoder:
     """The parts of ranking that no context changes."""
 
-    def __init__(self, lexicon: Lexicon, model: LanguageModel) -> None:
+    def __init__(self, lexicon: Lexicon, model: LanguageModel, mixture: Mixture | None = None) -> None:
         self.lexicon = lexicon
         self.model = model
+        self.mixture = mixture
         offsets = np.asarray(lexicon.piece_offsets, dtype=np.int64)
         lengths = np.diff(offsets)
         self.first_piece: Integers = np.asarray(lexicon.piece_ids, dtype=np.int64)[offsets[:-1]]
@@ -137,9 +160,10 @@ class Decoder:
         """0 for a word of one piece, else `NEVER`. To add it takes 7 microseconds for 50,000 words, to choose
         by the mask 280: it follows no rule that the processor could guess."""
         self.share: Floats = self._share_of_first_piece()
-        log_prob = np.asarray(lexicon.log_prob, dtype=np.float32)
+        self.usual: Floats = np.asarray(lexicon.log_prob, dtype=np.float32)
+        """Natural logs of the words' frequencies, [W]."""
         is_offered = self.is_single & ((np.asarray(lexicon.flags) & OFFENSIVE) == 0)
-        self.frequent: Integers = _largest(np.where(is_offered, log_prob, NEVER), NUM_FREQUENT)
+        self.frequent: Integers = _largest(np.where(is_offered, self.usual, NEVER), NUM_FREQUENT)
         """Words of one piece, the most frequent first, [F]: what may follow in a phrase."""
         self.max_nodes = min(MAX_TREE_NODES, model.tree_room)
         can_be_scored = lengths - 1 <= self.max_nodes
@@ -157,7 +181,7 @@ class Decoder:
         share[self.is_single] = 0.0
         return share
 
-    def begin(self, cache: Cache, log_probs: Floats, prior: Floats) -> WordScores:
+    def begin(self, cache: Cache, log_probs: Floats, evidence: Evidence) -> WordScores:
         """Starts ranking at the end of `cache`.
 
         What is returned must not be used while the cache is somewhere else.
@@ -165,9 +189,9 @@ class Decoder:
         Args:
             cache: holds what was read.
             log_probs: float32 [V], the log softmax of the next piece.
-            prior: float32 [W], how likely words are without the model, see `fedkey.prior`.
+            evidence: how likely words are without the model.
         """
-        return WordScores(self, cache, log_probs, prior)
+        return WordScores(self, cache, log_probs, evidence)
 
 
 class WordScores:
@@ -176,13 +200,16 @@ class WordScores:
     What `best` answers depends on the candidates alone; what earlier calls scored is only not scored again.
     """
 
-    def __init__(self, decoder: Decoder, cache: Cache, log_probs: Floats, prior: Floats) -> None:
+    def __init__(self, decoder: Decoder, cache: Cache, log_probs: Floats, evidence: Evidence) -> None:
         self._decoder = decoder
         self._cache = cache
         self._log_probs = log_probs
-        self._prior: Floats = prior * decoder.prior_part
-        # The whole of it for words of one piece, an estimate for the others.
-        guess = np.exp(log_probs).take(decoder.first_piece)
+        self._evidence = evidence
+        self._prior: Floats = evidence.prior * decoder.prior_part
+        probs = np.exp(log_probs)
+        self._by_place: Floats = place_inputs(evidence, log_probs, probs)
+        # The whole of it for words of one piece, an estimate for the others; by fixed shares.
+        guess = probs.take(decoder.first_piece)
         guess *= decoder.model_part
         guess += self._prior
         with np.errstate(divide="ignore"):
@@ -203,9 +230,10 @@ class WordScores:
         """
         decoder = self._decoder
         words, costs = self._near(candidates, k, habits)
-        guess, is_single = self._guess.take(words), decoder.is_single.take(words)
+        shift = self._shift(words)
+        guess, is_single = _shifted(self._guess.take(words), shift), decoder.is_single.take(words)
         # The first piece's log probability bounds the word's from above.
-        first = _mixed(self._log_probs[decoder.first_piece[words]], self._prior[words])
+        first = _shifted(_mixed(self._log_probs[decoder.first_piece[words]], self._prior[words]), shift)
         mix = _Mix(habits, words)
         scores = mix(np.where(is_single, guess, NEVER)) - costs
         estimate = mix(np.where(is_single, NEVER, guess)) - costs
@@ -220,7 +248,8 @@ class WordScores:
             if len(chosen) == 0:
                 return ranked
             self.spelled([*map(decoder.lexicon.pieces, words[chosen].tolist()), *along])
-            scores[chosen] = mix(self._known(words[chosen]), chosen) - costs[chosen]
+            known = _shifted(self._known(words[chosen]), shift[chosen])
+            scores[chosen] = mix(known, chosen) - costs[chosen]
             estimate[chosen] = NEVER
         return self._distinct(words, scores, k)
 
@@ -267,7 +296,7 @@ class WordScores:
         """Words, ascending, and costs of the likeliest candidates by what is known without the model, none
         further than `beyond` below the first but the first `num_always`."""
         words, costs = self._near(candidates, num_words, habits)
-        guess = _Mix(habits, words)(self._guess[words]) - costs
+        guess = self.guesses(words, habits) - costs
         chosen = _largest(guess, num_words)
         if len(chosen):
             is_near = guess[chosen] > guess[chosen[0]] - beyond
@@ -277,22 +306,51 @@ class WordScores:
     def _near(self, candidates: Candidates, k: int, habits: Habits) -> tuple[Integers, Floats]:
         """Words and costs of the candidates that could be among the k best, and perhaps of others."""
         words, costs = candidates.words, candidates.costs
+        is_weighed, num_kept = self._decoder.mixture is not None, max(k, WEIGHED_WORDS)
         if len(words) > MANY_WORDS:
             guess = self._guess.take(words)
             guess -= costs
-            near = _within_reach(guess + self._decoder.if_single.take(words), guess, k)
+            num_sure = -(-num_kept // FORMS_PER_KEY) if is_weighed else k
+            near = _within_reach(guess + self._decoder.if_single.take(words), guess, num_sure)
+            near[_places(habits.words, words)] = True
+            words, costs = words[near], costs[near]
+        if is_weighed and len(words) > num_kept:
+            near = np.zeros(len(words), dtype=np.bool_)
+            near[_largest(self._guess.take(words) - costs, num_kept)] = True
             near[_places(habits.words, words)] = True
             words, costs = words[near], costs[near]
         return words, costs
 
+    def _shift(self, words: Integers) -> Floats:
+        """What the bundle's mixture adds to the log probabilities of words, [C]."""
+        mixture = self._decoder.mixture
+        if mixture is None:
+            return np.zeros(len(words), dtype=np.float32)
+        return mixture.shift(self._by_word(words), self._by_place)
+
+    def _by_word(self, words: Integers) -> Floats:
+        decoder = self._decoder
+        model = self._log_probs[decoder.first_piece[words]] + decoder.share[words]
+        mixed, is_single = self._guess.take(words), decoder.is_single.take(words)
+        return word_inputs(words, self._evidence, decoder.usual, mixed, model, is_single)
+
+    def contenders(self, words: Integers, k: int) -> Contenders:
+        """The k of some words that a glance finds likeliest by fixed shares, scored, as
+        `fedkey_export.mixture` learns to weigh them."""
+        words = words[_largest(self._guess[words], k)]
+        known = self._known(words)
+        ordered = _largest(known, k)
+        words = words[ordered]
+        return Contenders(words, known[ordered], self._by_word(words), self._by_place)
+
     def guesses(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words, estimated for those of several pieces: no model is
         run."""
-        return _Mix(habits, words)(self._guess[words])
+        return _Mix(habits, words)(_shifted(self._guess[words], self._shift(words)))
 
     def log_probs(self, words: Integers, habits: Habits = NO_HABITS) -> Floats:
         """The log probabilities of ascending words; those not known yet cost a model run or two."""
-        return _Mix(habits, words)(self._known(words))
+        return _Mix(habits, words)(_shifted(self._known(words), self._shift(words)))
 
     def follower(self, path: tuple[int, ...]) -> RankedWord | None:
         """Of the most frequent words of one piece, the likeliest after the pieces of `path`; None if those
@@ -387,6 +445,12 @@ def _mixed(log_probs: Floats, prior: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         mixed: Floats = np.log(np.float32(1 - PRIOR_WEIGHT) * np.exp(log_probs) + prior)
     return mixed
+
+
+def _shifted(log_probs: Floats, shift: Floats) -> Floats:
+    """Log probabilities after what a mixture adds to them: none is above 0."""
+    shifted: Floats = np.minimum(log_probs + shift, np.float32(0))
+    return shifted
 
 
 class _Mix:

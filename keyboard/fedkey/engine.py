@@ -21,16 +21,16 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, INFILL, Bundle, BundleError, open_bundle
+from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
@@ -44,13 +44,14 @@ from fedkey.corrections import (
     may_be_corrected,
     was_written,
 )
-from fedkey.decoder import NO_HABITS, PRIOR_WEIGHT, Decoder, Habits, RankedWord, WordScores
+from fedkey.decoder import NO_HABITS, PRIOR_WEIGHT, Contenders, Decoder, Habits, RankedWord, WordScores
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
 from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
 from fedkey.gestures import GestureFinder, as_path, is_gesture
 from fedkey.layout import Layout, layout_named
 from fedkey.lexicon import Lexicon
+from fedkey.mixture import Mixture
 from fedkey.model import LanguageModel
 from fedkey.personal import LearnedWord, Personal
 from fedkey.personal_ngram import Predictions
@@ -214,7 +215,7 @@ class Engine:
         self._conversation = Conversation(self.lexicon)
         self._places = Places(
             self._model,
-            Decoder(self.lexicon, self._model),
+            Decoder(self.lexicon, self._model, _mixture(bundle)),
             Prior(self.lexicon, bundle.ngram_arrays()),
             self._conversation,
             self._reader,
@@ -498,6 +499,17 @@ class Engine:
             choices = self._choices(contest, place, letters, habits)
             ranked = sorted(choices, key=self._corrections.score, reverse=True)
             return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
+
+    def contenders(self, context: str, letters: str, k: int) -> Contenders:
+        """The k words likeliest by fixed shares of model and prior that letters begin, and what a bundle's
+        mixture is told of them. The letters themselves are not among them: a space does for these."""
+        with self._lock:
+            scores = self._places.go_to(context, "").scores
+            words = np.asarray(self._finder.find(letters).words, dtype=np.int64)
+            node = self.lexicon.walk(letters.lower()) if letters else None
+            if node is not None:
+                words = np.setdiff1d(words, np.array(self.lexicon.words_at(node), dtype=np.int64))
+            return scores.contenders(words, k)
 
     def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, after: str = "") -> bool:
         """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
@@ -1086,12 +1098,22 @@ def _as_dict(habits: Habits) -> dict[int, float]:
 
 def _correction_model(bundle: Bundle) -> CorrectionModel:
     text = bundle.correction_text()
-    if text is None:
-        return DEFAULT_CORRECTIONS
+    return DEFAULT_CORRECTIONS if text is None else _read(CorrectionModel.from_json, text, CORRECTION)
+
+
+def _mixture(bundle: Bundle) -> Mixture | None:
+    text = bundle.mixture_text()
+    return None if text is None else _read(Mixture.from_json, text, MIXTURE)
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _read(from_json: Callable[[str], Parsed], text: str, name: str) -> Parsed:
     try:
-        return CorrectionModel.from_json(text)
+        return from_json(text)
     except (ValueError, OverflowError, RecursionError) as error:
         reason = str(error).rstrip(".")
         raise BundleError(
-            f"The bundle's {CORRECTION} is malformed ({reason}); export or download the bundle again."
+            f"The bundle's {name} is malformed ({reason}); export or download the bundle again."
         ) from error

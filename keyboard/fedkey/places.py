@@ -20,6 +20,7 @@ from fedkey.cache import Cache
 from fedkey.context import Context, ContextReader
 from fedkey.conversation import Conversation
 from fedkey.decoder import Decoder, WordScores
+from fedkey.mixture import Evidence
 from fedkey.model import LanguageModel
 from fedkey.personal_rules import words_before
 from fedkey.prior import Prior
@@ -120,8 +121,19 @@ class Places:
 
     def _begin(self, cache: Cache, log_probs: npt.NDArray[np.float32], before: str) -> WordScores:
         """What is known of every word behind `cache`, which holds the end of `before`."""
-        anywhere = self._prior.probs(words_before(before))
-        return self._decoder.begin(cache, log_probs, self._conversation.probs(before, anywhere))
+        pairs, ngrams = self._prior.levels(words_before(before))
+        said = self._conversation.said(before)
+        evidence = Evidence(
+            said.mixed(ngrams),
+            ngrams,
+            pairs,
+            said.words.spread(len(ngrams)),
+            said.followers.spread(len(ngrams)),
+            said.words.share,
+            said.followers.share,
+            said.num_words_here,
+        )
+        return self._decoder.begin(cache, log_probs, evidence)
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

@@ -52,8 +52,12 @@ class Prior:
             before: the words before, nearest last, as `fedkey.personal_rules.words_before` finds them; those
                 too far away are not looked at.
         """
+        return self.levels(before)[-1]
+
+    def levels(self, before: Sequence[str]) -> tuple[Floats, Floats]:
+        """The same after the last of the words alone, and after the last two."""
         if self._ngrams is None:
-            return self._usual
+            return self._usual, self._usual
         numbers = [self._number(word) for word in before[-2:]]
         return self._ngrams.interpolated(self._usual, numbers)
 
@@ -107,19 +111,20 @@ class _Ngrams:
             return "their pairs are not in order"
         return None
 
-    def interpolated(self, usual: Floats, before: Sequence[int]) -> Floats:
-        """The probabilities after some words, [W], from those after none."""
+    def interpolated(self, usual: Floats, before: Sequence[int]) -> tuple[Floats, Floats]:
+        """The probabilities after the last of some words and after the last two, [W], from those after
+        none."""
         if not before:
-            return usual
+            return usual, usual
         start, end = self._pair_starts[before[-1]], self._pair_starts[before[-1] + 1]
-        probs = _interpolated(usual, self._pair_words[start:end], self._pair_values[start:end])
+        pairs = triples = _interpolated(usual, self._pair_words[start:end], self._pair_values[start:end])
         if len(before) > 1:
             pair = self._pair(before[-2], before[-1])
             at = int(np.searchsorted(self._triple_pairs, pair))
             if at < len(self._triple_pairs) and int(self._triple_pairs[at]) == pair:
                 start, end = self._triple_starts[at], self._triple_starts[at + 1]
-                probs = _interpolated(probs, self._triple_words[start:end], self._triple_values[start:end])
-        return probs
+                triples = _interpolated(pairs, self._triple_words[start:end], self._triple_values[start:end])
+        return pairs, triples
 
     def _pair(self, first: int, second: int) -> int:
         """The place of a pair of words; -1 if it is not kept."""

@@ -30,6 +30,7 @@ from fedkey.bundle import (
     MANIFEST,
     MAX_BUNDLE_BYTES,
     MAX_MANIFEST_BYTES,
+    MIXTURE,
     MODEL,
     NGRAM_ARRAYS,
     OPTIONAL,
@@ -46,6 +47,7 @@ from fedkey.bundle import (
 from fedkey.candidates import MAX_COST, ErrorModel
 from fedkey.channel import LETTERS, SIZE, SpellingChannel
 from fedkey.corrections import CorrectionModel
+from fedkey.mixture import FLOORS, LEAST, MAX_UNITS, PLACE_INPUTS, WORD_INPUTS, Mixture
 from fedkey.model import LanguageModel, expected_signature
 from fedkey.pieces import START_ID
 
@@ -405,6 +407,18 @@ def test_corrections_that_are_none_are_a_bundle_that_is_none(bundle: Path) -> No
             Engine.open(bundle)
 
 
+def test_a_mixture_that_is_none_is_a_bundle_that_is_none(bundle: Path) -> None:
+    words, places = [0.0] * len(WORD_INPUTS), [0.0] * len(PLACE_INPUTS)
+    values = {"by_word": [words], "by_place": [places], "bias": [1.0], "out": [0.5], "out_bias": 0.0}
+    text = json.dumps(values)
+    replace(bundle, MIXTURE, text.encode())
+    Engine.open(bundle).close()
+    for content in (b"", b"\xff", b"[" * 100_000, text[:-4].encode(), text.replace("bias", "bais").encode()):
+        replace(bundle, MIXTURE, content)
+        with pytest.raises(BundleError, match=r"mixture\.json is malformed \(.*\); export or download"):
+            Engine.open(bundle)
+
+
 def test_a_tokenizer_that_is_none_is_a_bundle_that_is_none(bundle: Path) -> None:
     for content in (b"", b"hello"):
         replace(bundle, TOKENIZER, content)
@@ -455,6 +469,19 @@ def test_every_feature_and_array_is_described() -> None:
     dtypes = {"|u1": "uint8", "<u2": "uint16", "<u4": "uint32", "<f4": "float32"}
     told = [row[1] for row in rows_of_table("array")]
     assert told == [" or ".join(dtypes[dtype] for dtype in each) for each in arrays.values()]
+
+
+def test_a_mixture_is_described() -> None:
+    network = Mixture(np.zeros((1, 9)), np.zeros((1, 5)), np.zeros(1), np.zeros(1), 0.0)
+    assert names_in_table("part") == list(json.loads(network.to_json()))
+    assert f"A network of H units, 1 to {MAX_UNITS}," in DOCUMENT
+    assert f"H rows of {len(WORD_INPUTS)} numbers" in DOCUMENT
+    assert f"H rows of {len(PLACE_INPUTS)} numbers" in DOCUMENT
+    section = DOCUMENT[DOCUMENT.index("x(w) are, in this order") : DOCUMENT.index("y are the entropy")]
+    assert f"none less than {LEAST:g}," in section
+    assert re.findall(r"plus\s+(\S+?)[;,.]", section.replace("1e-9; of its", "1e-9, of its")) == [
+        f"{floor:.0e}".replace("e-0", "e-") for floor in FLOORS.values()
+    ]
 
 
 def test_every_tensor_is_described(tiny_bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +19,13 @@ from fedkey.decoder import (
     MAX_TREE_NODES,
     PRIOR_WEIGHT,
     SHARE_WEIGHT,
+    WEIGHED_WORDS,
     Decoder,
     Habits,
     PieceTree,
 )
 from fedkey.lexicon import Lexicon
+from fedkey.mixture import PLACE_INPUTS, WORD_INPUTS, Evidence, Mixture
 from fedkey_export.lexicon_arrays import build_arrays
 
 NUM_LETTERS = 4
@@ -67,9 +70,15 @@ def make(words: dict[str, float], offensive: frozenset[str] = frozenset()) -> Le
     return Lexicon(build_arrays(rows, spell), VOCAB)
 
 
-def usual(lexicon: Lexicon) -> np.ndarray:
+def usual(lexicon: Lexicon) -> Evidence:
     """A prior that knows frequencies alone."""
-    return np.exp(np.asarray(lexicon.log_prob, dtype=np.float32))
+    return anywhere(np.exp(np.asarray(lexicon.log_prob, dtype=np.float32)))
+
+
+def anywhere(probs: np.ndarray) -> Evidence:
+    """What says so of words wherever they stand."""
+    nothing = np.zeros_like(probs)
+    return Evidence(probs, probs, probs, nothing, nothing, 0.0, 0.0, 0)
 
 
 def mixed(log_prob: float, prior: float) -> float:
@@ -227,6 +236,77 @@ def test_of_many_candidates_a_glance_leaves_out_none_that_matters(
         assert num_looked_at[0] < len(words) / 2
 
 
+def by_frequency(weight: float) -> Mixture:
+    """Adds `weight` times how many nats a word is more frequent than e^-12."""
+    by_word = np.zeros((1, len(WORD_INPUTS)), dtype=np.float32)
+    by_word[0, WORD_INPUTS.index("usual")] = 1
+    place, unit = np.zeros((1, len(PLACE_INPUTS)), dtype=np.float32), np.ones(1, dtype=np.float32)
+    return Mixture(by_word, place, 12 * unit, np.float32(weight) * unit, 0.0)
+
+
+@given(words=WORDS, seed=st.integers(0, 2**32 - 1), weight=st.floats(-0.5, 0.2))
+@settings(deadline=None)
+def test_a_mixture_adds_to_each_word_before_habits_do(
+    words: dict[str, float], seed: int, weight: float
+) -> None:
+    lexicon, model = make(words), TableModel(np.random.default_rng(seed))
+    habits = Habits(0.3, np.array([0]), np.log(np.array([0.3], dtype=np.float32)))
+    scores = Decoder(lexicon, model, by_frequency(weight)).begin(None, model.first(), usual(lexicon))
+    candidates = CandidateFinder(lexicon).find("")
+    found = {each.word: each.log_prob for each in scores.best(candidates, len(words))}
+    expected = {}
+    for number in range(len(words)):
+        word = lexicon.word(number)
+        expected[number] = min(0.0, worth(model, word, words) + weight * (12 + words[word]))
+    assert found == pytest.approx(expected, abs=1e-3)
+    every = np.arange(len(words))
+    assert scores.log_probs(every).tolist() == pytest.approx([found[each] for each in every], abs=1e-4)
+    mixed = [0.7 * math.exp(expected[each]) + 0.3 * (each == 0) for each in every]
+    known = {each.word: each.log_prob for each in scores.best(candidates, len(words), habits)}
+    assert [known[each] for each in every] == pytest.approx(np.log(mixed).tolist(), abs=1e-3)
+
+
+def test_a_mixture_is_asked_about_the_likeliest_words_and_the_owners() -> None:
+    rng = np.random.default_rng(5)
+    words = {"".join(rng.choice(list(LETTERS), size=6)): float(rng.uniform(-12, -3)) for _ in range(300)}
+    lexicon, model = make(words), TableModel(rng)
+    asked: list[int] = []
+
+    class Counting(Mixture):
+        def shift(self, by_word: np.ndarray, by_place: np.ndarray) -> np.ndarray:
+            asked.append(len(by_word))
+            return super().shift(by_word, by_place)
+
+    network = by_frequency(0.0)
+    counting = Counting(network.by_word, network.by_place, network.bias, network.out, 0.0)
+    habits = Habits(0.3, np.array([7]), np.log(np.array([0.3], dtype=np.float32)))
+    candidates = CandidateFinder(lexicon).find("")
+    scores = Decoder(lexicon, model, counting).begin(None, model.first(), usual(lexicon))
+    best = scores.best(candidates, 3, habits)
+    assert best[0].word == 7
+    assert WEIGHED_WORDS <= asked[0] <= WEIGHED_WORDS + 1
+    # A network that adds nothing changes nothing, as far as it was asked.
+    plain = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
+    assert best == plain.best(candidates, 3, habits)
+
+
+def test_contenders_are_told_apart_from_what_a_mixture_makes_of_them() -> None:
+    rng = np.random.default_rng(6)
+    words = {"".join(rng.choice(list(LETTERS), size=4)): float(rng.uniform(-12, -3)) for _ in range(30)}
+    lexicon, model = make(words), TableModel(rng)
+    plain = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
+    mixed = Decoder(lexicon, model, by_frequency(0.4)).begin(None, model.first(), usual(lexicon))
+    every = np.arange(len(lexicon))
+    for scores in (plain, mixed):
+        found = scores.contenders(every, 10)
+        assert found.log_probs.tolist() == sorted(plain.log_probs(found.words).tolist(), reverse=True)
+        shift = by_frequency(0.4).shift(found.by_word, found.by_place)
+        expected = np.minimum(found.log_probs + shift, 0)
+        ascending = np.argsort(found.words)
+        known = mixed.log_probs(found.words[ascending])
+        assert known.tolist() == pytest.approx(expected[ascending].tolist(), abs=1e-5)
+
+
 def test_a_second_look_needs_no_model() -> None:
     lexicon, model = make({"abc": -2.0, "abd": -2.0, "b": -3.0}), TableModel(np.random.default_rng(0))
     scores = Decoder(lexicon, model).begin(None, model.first(), usual(lexicon))
@@ -288,7 +368,7 @@ def test_a_word_that_the_model_never_met_is_worth_a_part_of_its_frequency() -> N
 def test_what_usually_follows_is_worth_the_same_part_of_its_prior() -> None:
     lexicon, model = make({"ab": -1.0, "b": -9.0}), TableModel(np.random.default_rng(0))
     model.table[:, :] = -40.0
-    prior = np.exp(np.array([-8.0, -0.5], dtype=np.float32))
+    prior = anywhere(np.exp(np.array([-8.0, -0.5], dtype=np.float32)))
     found = (
         Decoder(lexicon, model).begin(None, model.first(), prior).best(CandidateFinder(lexicon).find(""), 2)
     )

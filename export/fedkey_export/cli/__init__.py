@@ -13,6 +13,9 @@ SUBCOMMANDS = {
         "fedkey_export.cli.ngrams",
         "Put beside a bundle's model which words follow which.",
     ),
+    "mixture": Subcommand(
+        "fedkey_export.cli.mixture", "Learn how much model, n-grams and conversation count in a bundle."
+    ),
     "calibrate": Subcommand("fedkey_export.cli.calibrate", "Fit how sure a bundle's corrections must be."),
     "inspect": Subcommand("fedkey_export.cli.inspect", "Say what is inside a bundle."),
     "verify": Subcommand("fedkey_export.cli.verify", "Compare a bundle with the run it came from."),

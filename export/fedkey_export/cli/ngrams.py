@@ -47,5 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.bundle}: {counted.num_pairs:,} pairs and {counted.num_triples:,} triples of "
         f"{counted.num_text_words:,} words{others} in {counted.num_bytes:,} bytes"
     )
-    print("Corrections are to be fitted anew: fedkey-export calibrate.")
+    print(
+        "Mixture and corrections are to be fitted anew: fedkey-export mixture, then fedkey-export calibrate."
+    )
     return 0

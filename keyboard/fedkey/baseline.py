@@ -26,15 +26,25 @@ class PeerSuggestions:
     latency_ms: float
 
 
-def answer(context: str, typed: str, find: Callable[[str], Iterable[str]]) -> PeerSuggestions:
-    """What `find` offers for the letters typed, written as fedkey writes words, so that peers differ in what
-    they expect and in nothing else."""
+def answer(
+    context: str, typed: str, k: int, find: Callable[[str, int], Iterable[str]], *, may_be_typed: bool = False
+) -> PeerSuggestions:
+    """What `find` offers, less what is typed already and written as fedkey writes words, so that peers differ
+    in what they expect and in nothing else.
+
+    Args:
+        context, typed, k: as for `Engine.suggest`.
+        find: gives at most so many words for the letters typed, best first.
+        may_be_typed: whether what is typed already may be among them: some peers decide that themselves.
+    """
     started = time.perf_counter()
     letters = normalise(typed)
     _, current, gap = split_context(context[context.rfind("\n") + 1 :])
     starts_sentence = is_sentence_start(caret_units(current, gap))
-    words = tuple(like_typed(word, letters, starts_sentence=starts_sentence) for word in find(letters))
-    return PeerSuggestions(words, (time.perf_counter() - started) * 1000)
+    found = find(letters, k if may_be_typed or not letters else k + 1)
+    words = [like_typed(word, letters, starts_sentence=starts_sentence) for word in found]
+    shown = [word for word in words if may_be_typed or word != letters][:k]
+    return PeerSuggestions(tuple(shown), (time.perf_counter() - started) * 1000)
 
 
 class Unigram:
@@ -47,8 +57,8 @@ class Unigram:
         self._best = functools.lru_cache(maxsize=65_536)(self._find_best)
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
-        """The k most frequent words that begin with `typed`."""
-        return answer(context, typed, lambda letters: self._best(letters.lower(), k))
+        """The k most frequent words that `typed` begins."""
+        return answer(context, typed, k, lambda letters, count: self._best(letters.lower(), count))
 
     def _find_best(self, letters: str, k: int) -> tuple[str, ...]:
         words = np.asarray(self._finder.find(letters).words)

@@ -111,7 +111,8 @@ class Suggestions:
     """The answer to one key.
 
     Attributes:
-        words: at most k surface forms, best first, as they would be inserted; no two alike up to case.
+        words: at most k surface forms, best first, as they would be inserted; no two alike up to case, and
+            none exactly as the letters stand, since to take it would save no key.
         log_probs: natural log of each word's probability in this context, among all that could be written
             here, less what it costs to have mistyped it so.
         autocorrect: what a space or punctuation puts in place of what was typed, one word or two; None to
@@ -120,6 +121,8 @@ class Suggestions:
         phrase: two or three words to follow, the first in place of what was typed, if that is likely enough.
         emoji: at most two for the word or phrase before the caret, if nothing is typed.
         literal: what was typed as it would stand; of taps, the keys that they hit.
+        typed_log_prob: how likely it is that the letters are the word already, in the measure of `log_probs`;
+            None if no word that came into question is written so.
     """
 
     words: tuple[str, ...]
@@ -129,6 +132,7 @@ class Suggestions:
     phrase: str | None = None
     emoji: tuple[str, ...] = ()
     literal: str = ""
+    typed_log_prob: float | None = None
 
 
 @dataclass(frozen=True)
@@ -299,7 +303,7 @@ class Engine:
         private: bool = False,
         after: str = "",
     ) -> Suggestions:
-        """The words most likely meant.
+        """The words most likely meant, but for the one that the letters are already.
 
         Args:
             context: everything before the word being typed; earlier messages of the conversation on lines of
@@ -330,7 +334,9 @@ class Engine:
             if len(candidates):
                 along = contest.paths if contest else ()
                 num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
-                ranked = self._best(place, seen, k, habits, along, num_fitted)
+                # One more, for the letters may be one of the words, which is not shown.
+                num_ranked = k + 1 if touches else k
+                ranked = self._best(place, seen, num_ranked, habits, along, num_fitted)
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -346,9 +352,12 @@ class Engine:
                 ]
             elif touches and (context, letters.lower()) != self._kept:
                 corrected = self._recapitalised(letters)
-            words, log_probs = self._shown(entries, letters, corrected, k)
-            # What would follow the word stands behind it, or might.
-            phrase = None if place.tail else self._phrase(place.scores, words, ranked, entries, letters)
+            meant = self._as_written(entries, letters)
+            typed_log_prob = next((score for written, score in meant if written == letters), None)
+            words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
+            # A phrase may go on from the letters. What would follow the word stands behind it, or might.
+            begins, _ = _shown(meant, corrected, k)
+            phrase = None if place.tail else self._phrase(place.scores, begins, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
             if touches and self._model.num_runs == num_runs:
                 self._places.read_ahead()
@@ -357,7 +366,7 @@ class Engine:
                 word = letters if corrected is None else corrected
                 self._to_foresee = place, self._foreseeing(place, seen, habits, context, word, after)
         milliseconds = (time.perf_counter() - started) * 1000
-        return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters)
+        return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters, typed_log_prob)
 
     def trace(
         self, context: str, path: object, k: int = 3, *, private: bool = False, after: str = ""
@@ -395,7 +404,7 @@ class Engine:
             ]
             if not private:
                 entries += self._own_words_drawn(self._gestures, context, points)
-            words, log_probs = self._shown(entries, "", None, k)
+            words, log_probs = _shown(self._as_written(entries, ""), None, k)
         return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
     def replacements(
@@ -436,7 +445,7 @@ class Engine:
                 (each, log_prob + more) for (each, log_prob), more in zip(entries, goes_on, strict=True)
             ]
             height = height_of(word, self.lexicon.forms, starts_sentence=starts_sentence)
-            words, log_probs = self._shown(entries, height, None, k)
+            words, log_probs = _shown(self._as_written(entries, height), None, k)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
 
@@ -450,7 +459,8 @@ class Engine:
         after: str = "",
     ) -> Explanation:
         """What lies behind the answer of `suggest` to the same arguments: the best k words with what each is
-        worth, and what a space would do and why. Costs about as much as the answer once more."""
+        worth, the one that the letters are already among them, and what a space would do and why. Costs about
+        as much as the answer once more."""
         with self._lock:
             touches, letters = self._touches(typed)
             place = self._places.go_to(context, after)
@@ -840,20 +850,13 @@ class Engine:
             return Verdict.KEPT, None, competing
         return Verdict.UNSURE if choices else Verdict.ALONE, None, competing
 
-    def _shown(
-        self, entries: Iterable[tuple[str, float]], letters: str, corrected: str | None, k: int
-    ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """The k best entries as they would be inserted, no two alike up to case; what a space puts is
-        among them."""
-        shown: dict[str, tuple[str, float]] = {}
+    def _as_written(self, entries: Iterable[tuple[str, float]], letters: str) -> list[tuple[str, float]]:
+        """The entries as they would be inserted, best first, no two alike up to case."""
+        distinct: dict[str, tuple[str, float]] = {}
         for word, score in sorted(entries, key=lambda entry: -entry[1]):
             written = self._written(word, letters)
-            shown.setdefault(written.lower(), (written, score))
-        best = list(shown.values())[:k]
-        if corrected is not None and corrected.lower() not in (written.lower() for written, _ in best):
-            best = best[: k - 1]
-            best.append((corrected, best[-1][1] if best else 0.0))
-        return tuple(written for written, _ in best), tuple(score for _, score in best)
+            distinct.setdefault(written.lower(), (written, score))
+        return list(distinct.values())
 
     # ------------------------------------------------------------------------------ more than one word
 
@@ -1085,6 +1088,17 @@ def _reluctantly(candidates: Candidates) -> Candidates:
     """The candidates, those that hold a mistake at a cost of `RELUCTANCE` more."""
     costs = np.where(candidates.costs > SLIP, candidates.costs + np.float32(RELUCTANCE), candidates.costs)
     return Candidates(candidates.words, costs, candidates.whole_costs)
+
+
+def _shown(
+    best: Sequence[tuple[str, float]], corrected: str | None, k: int
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The first k words; what a space puts is among them."""
+    shown = list(best[:k])
+    if corrected is not None and corrected.lower() not in (written.lower() for written, _ in shown):
+        shown = shown[: k - 1]
+        shown.append((corrected, shown[-1][1] if shown else 0.0))
+    return tuple(written for written, _ in shown), tuple(score for _, score in shown)
 
 
 def _as_habits(weight: float, log_probs: Mapping[int, float]) -> Habits:

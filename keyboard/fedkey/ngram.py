@@ -203,8 +203,9 @@ class Ngram:
         self._probabilities = functools.lru_cache(maxsize=CONTEXTS_KEPT)(self._find_probabilities)
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
-        """The k words most likely after `context` that begin with `typed`."""
-        return answer(context, typed, lambda letters: self._best(words_before(context), letters.lower(), k))
+        """The k words most likely after `context` that `typed` begins."""
+        before = words_before(context)
+        return answer(context, typed, k, lambda letters, count: self._best(before, letters.lower(), count))
 
     def _find_probabilities(self, before: tuple[str, ...]) -> Floats:
         return probabilities(self._counts, [self._vocabulary.number(word) for word in before])

@@ -143,7 +143,8 @@ class Presage:
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
         """What presage offers after `context` once `typed` stands."""
-        return answer(context, typed, lambda letters: self._predict(context, letters, k))
+        find = functools.partial(self._predict, context)
+        return answer(context, typed, k, find, may_be_typed=True)
 
     def _predict(self, context: str, letters: str, k: int) -> list[str]:
         self._past[0] = ctypes.create_string_buffer((context + letters).encode())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkey.baseline import Unigram
+from fedkey.baseline import Unigram, answer
 from fedkey.lexicon import Lexicon
 from fedkey_export.lexicon_arrays import build_arrays
 
@@ -62,9 +62,29 @@ def test_words_alike_up_to_case_are_offered_once() -> None:
     assert SOME.suggest("so ", "u").words == ("US",)
 
 
-def test_offensive_words_are_offered_when_typed_out() -> None:
-    assert SOME.suggest("so ", "dam").words == ()
-    assert SOME.suggest("so ", "damn").words == ("damn",)
+def test_what_is_typed_already_is_not_offered_unless_its_case_differs() -> None:
+    assert SOME.suggest("so ", "the").words == ()
+    assert SOME.suggest("so ", "The").words == ()
+    assert SOME.suggest("so ", "us").words == ("US",)
+    assert SOME.suggest("so ", "US").words == ()
+    longer = unigram({"a": (-1.0, False), "at": (-2.0, False), "an": (-3.0, False)})
+    assert longer.suggest("so ", "a", 1).words == ("at",)
+    assert longer.suggest("so ", "a", 2).words == ("at", "an")
+
+
+def test_a_peer_may_decide_itself_whether_to_offer_what_is_typed() -> None:
+    def find(letters: str, count: int) -> tuple[str, ...]:
+        return ("the", "then", "they")[:count]
+
+    assert answer("so ", "the", 2, find).words == ("then", "they")
+    assert answer("so ", "the", 2, find, may_be_typed=True).words == ("the", "then")
+
+
+def test_offensive_words_are_offered_when_typed_out_in_another_case_alone() -> None:
+    rude = unigram({"damn": (-0.5, True), "Darn": (-1.0, True)})
+    assert rude.suggest("so ", "da").words == ()
+    assert rude.suggest("so ", "damn").words == ()
+    assert rude.suggest("so ", "darn").words == ("Darn",)
 
 
 def test_an_answer_says_how_long_it_took() -> None:
@@ -95,7 +115,7 @@ def test_it_is_a_sort_by_frequency(words: dict[str, tuple[float, bool]], typed: 
     for word in completions:
         expected.setdefault(word.lower(), word)
     found = unigram(words).suggest("so ", typed, k).words
-    assert found == tuple(expected.values())[:k]
+    assert found == tuple(word for word in expected.values() if word != typed)[:k]
 
 
 @pytest.mark.parametrize("k", [3, 1, 2])

@@ -17,7 +17,7 @@ from fedkey import Engine
 from fedkey.candidates import CandidateFinder
 from fedkey.decoder import DOUBT, PRIOR_WEIGHT, SHARE_WEIGHT, Decoder
 from fedkey.errors import UserError
-from fedkey.layout import LAYOUTS
+from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.taps import Tap
 from fedkey.text import PLACEHOLDERS, normalise
 
@@ -106,6 +106,45 @@ def test_what_nobody_mistypes_for_a_word_gives_nothing(engine: Engine) -> None:
         assert engine.suggest("see you ", typed).words == ()
 
 
+@pytest.mark.parametrize(
+    ("context", "typed"),
+    [
+        ("how are you?\nfine, ", "the"),
+        ("it was a good ", "week"),
+        ("it was a good ", "Week"),
+        ("it was a good ", "WEEK"),
+        ("do you want to ", "go"),
+        ("", "I"),
+        ("I'm going to the beach with ", "London"),
+        ("sorry, I ", "can't"),
+        ("sorry, I ", "can’t"),
+    ],
+)
+def test_what_is_typed_already_makes_room_for_the_next_word(engine: Engine, context: str, typed: str) -> None:
+    few, many = engine.suggest(context, typed, 3), engine.suggest(context, typed, 8)
+    assert normalise(typed) not in many.words
+    assert few.words == many.words[:3]
+    assert len(few.words) == min(3, len(many.words))
+    listed = [each for each in engine.explain(context, typed, 8).words if each.word == normalise(typed)]
+    assert [each.score for each in listed] == pytest.approx([many.typed_log_prob])
+
+
+def test_what_is_typed_in_another_case_stays(engine: Engine) -> None:
+    for context, typed, word in (("sorry, ", "i", "I"), ("in ", "london", "London"), ("in ", "im", "I'm")):
+        answer = engine.suggest(context, typed)
+        assert answer.autocorrect == word == answer.words[0]
+        assert answer.typed_log_prob is None
+
+
+def test_taps_that_hit_the_letters_of_a_word_are_that_word(engine: Engine) -> None:
+    taps = [Tap(*QWERTY[letter].center) for letter in "week"]
+    answer = engine.suggest("it was a good ", taps)
+    assert answer.literal == "week"
+    assert "week" not in answer.words
+    assert answer.typed_log_prob is not None
+    assert engine.suggest("it was a good ", "").typed_log_prob is None
+
+
 # --------------------------------------------------------------------------------------------------
 # properties
 
@@ -139,7 +178,7 @@ def test_suggestions_keep_the_letters_and_capitals_typed(
 ) -> None:
     typed = "".join(c.upper() if mask >> i & 1 else c for i, c in enumerate(word.lower()[:length]))
     answer = engine.suggest("see you ", typed, 5)
-    assert word.lower() in {shown.lower() for shown in engine.suggest("see you ", word.lower()).words}
+    assert (word != word.lower()) == (word in engine.suggest("see you ", word.lower()).words)
     for shown in answer.words:
         if shown.lower().startswith(typed.lower()):
             assert all(s == t or s == t.upper() for s, t in zip(shown, typed, strict=False))
@@ -162,25 +201,29 @@ def test_words_that_the_letters_begin_are_always_found(engine: Engine, context: 
     typed = beginnings(engine, 2)
     assert len(typed) > 200
     for letters in typed:
-        assert any(word.lower().startswith(letters) for word in engine.suggest(context, letters, 100).words)
+        answer = engine.suggest(context, letters, 100)
+        is_typed_out = answer.typed_log_prob is not None
+        assert is_typed_out or any(word.lower().startswith(letters) for word in answer.words)
 
 
 def test_words_that_the_letters_begin_are_mostly_shown(engine: Engine) -> None:
     typed = np.random.default_rng(1).choice(beginnings(engine, 12), size=300, replace=False).tolist()
-    shown = [engine.suggest("see you ", letters).words for letters in typed]
+    answers = [engine.suggest("see you ", letters) for letters in typed]
     num_found = sum(
-        any(word.lower().startswith(letters) for word in words)
-        for letters, words in zip(typed, shown, strict=True)
+        answer.typed_log_prob is not None or any(word.lower().startswith(letters) for word in answer.words)
+        for letters, answer in zip(typed, answers, strict=True)
     )
     assert num_found > 0.92 * len(typed)
 
 
-def test_offensive_words_are_shown_only_when_typed_out(engine: Engine) -> None:
+def test_offensive_words_are_known_only_when_typed_out(engine: Engine) -> None:
     lexicon = engine.lexicon
     for index in range(len(lexicon)):
         if lexicon.is_offensive(index):
             key = lexicon.key(index)
-            assert key in {word.lower() for word in engine.suggest("", key, 5).words}
+            answer = engine.suggest("", key, 5)
+            is_shown = key in {word.lower() for word in answer.words}
+            assert is_shown == (answer.typed_log_prob is None)
             for length in range(len(key)):
                 shown = engine.suggest("", key[:length], 20).words
                 assert key not in {word.lower() for word in shown}

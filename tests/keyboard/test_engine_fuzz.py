@@ -43,6 +43,7 @@ def check(
     assert answer.literal == letters
     assert len(answer.words) == len(answer.log_probs) <= k
     assert len({word.lower() for word in answer.words}) == len(answer.words)
+    assert letters not in answer.words
     shown = [*answer.words, *filter(None, (answer.autocorrect, answer.phrase))]
     assert not any(mark in text for text in shown for mark in (*SPECIAL_UNITS, "\u2581", "\n"))
     assert all(text == text.strip() and text for text in shown)
@@ -58,7 +59,8 @@ def check(
             assert answer.autocorrect.lower() == letters.lower()
             assert letters == letters.lower()
     if answer.phrase is not None:
-        assert answer.phrase.startswith(f"{answer.words[0]} ")
+        begins = answer.words[:1] if answer.typed_log_prob is None else (*answer.words[:1], letters)
+        assert any(answer.phrase.startswith(f"{word} ") for word in begins)
         assert not offensive.intersection(answer.phrase.lower().split())
     assert len(answer.emoji) <= (0 if letters else 2)
 
@@ -199,6 +201,8 @@ def test_a_tap_between_two_keys_may_mean_either(engine: Engine) -> None:
     def lead(first: Tap) -> float:
         answer = engine.suggest("it is ", [first, n], 100)
         log_probs = dict(zip(answer.words, answer.log_probs, strict=True))
+        assert answer.typed_log_prob is not None
+        log_probs[answer.literal] = answer.typed_log_prob
         return log_probs.get("on", -math.inf) - log_probs.get("in", -math.inf)
 
     assert lead(i) < lead(between) < lead(o)

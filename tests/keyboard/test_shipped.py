@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedkey import Engine
 from fedkey.bundle import open_bundle
 from fedkey.cli import SUBCOMMANDS
 from fedkey.commands import run_command
@@ -74,6 +75,12 @@ def test_it_predicts_as_well_as_when_it_was_shipped() -> None:
     assert scores.after_0.top_1 > 0.28
     assert scores.after_0.top_3 > 0.43
     assert scores.ideal.savings > 0.59
+
+
+def test_a_phrase_goes_on_from_letters_that_are_a_word_already() -> None:
+    answer = Engine.open(shipped_bundle()).suggest("i'm looking ", "forward")
+    assert answer.phrase == "forward to"
+    assert "forward" not in answer.words
 
 
 def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,8 +277,8 @@ class SmolLm:
         self._place = functools.lru_cache(maxsize=4)(self._find_place)
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
-        """The k words it finds likeliest after `context` that begin with `typed`."""
-        return answer(context, typed, lambda letters: self._best(context, letters.lower(), k))
+        """The k words it finds likeliest after `context` that `typed` begins."""
+        return answer(context, typed, k, lambda letters, count: self._best(context, letters.lower(), count))
 
     def log_probs(self, earlier: Sequence[str], message: str, places: Sequence[int]) -> list[float]:
         """As `peers.word_model.LogProbs` says; of the way in which the word is written."""

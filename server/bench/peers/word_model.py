@@ -101,8 +101,8 @@ class WordKeyboard:
         self._likely = functools.lru_cache(maxsize=CONTEXTS_KEPT)(model.probabilities)
 
     def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
-        """The k words most likely after `context` that begin with `typed`."""
-        return answer(context, typed, lambda letters: self._best(context, letters.lower(), k))
+        """The k words most likely after `context` that `typed` begins."""
+        return answer(context, typed, k, lambda letters, count: self._best(context, letters.lower(), count))
 
     def log_probs(self, earlier: Sequence[str], message: str, places: Sequence[int]) -> list[float]:
         """As `LogProbs` says."""

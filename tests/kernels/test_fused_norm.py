@@ -298,6 +298,7 @@ def rotate_case(head_size: int, inverse: bool) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_compiled_for_an_h200(
     compile_for_hopper: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
 ) -> None:

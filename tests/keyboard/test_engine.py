@@ -18,6 +18,7 @@ from fedkey.candidates import CandidateFinder
 from fedkey.decoder import DOUBT, PRIOR_WEIGHT, SHARE_WEIGHT, Decoder
 from fedkey.errors import UserError
 from fedkey.layout import LAYOUTS, QWERTY
+from fedkey.mixture import Evidence
 from fedkey.taps import Tap
 from fedkey.text import PLACEHOLDERS, normalise
 
@@ -402,6 +403,7 @@ def brute_force(engine: Engine, context: str, words: list[int]) -> dict[int, tup
 def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context: str) -> None:
     """Their scores are; the best word is, and what stands below it is at most slightly worse than what would
     be there if every word had been scored."""
+    usual = np.exp(engine.lexicon.log_prob)
     for typed in ("wee", "lo", "th", "tomorr"):
         candidates = CandidateFinder(engine.lexicon).find(typed)
         truth = brute_force(engine, context, candidates.words.tolist())
@@ -409,7 +411,7 @@ def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context
         log_probs = engine._model.advance(cache, engine._reader.read(context).ids)
         found = (
             Decoder(engine.lexicon, engine._model)
-            .begin(cache, log_probs, np.exp(engine.lexicon.log_prob))
+            .begin(cache, log_probs, Evidence(usual, usual, usual, 0 * usual, 0 * usual, 0.0, 0.0, 0))
             .best(candidates, 3)
         )
         for entry in found:

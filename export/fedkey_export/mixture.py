@@ -127,7 +127,7 @@ def add_mixture(
 
     Raises:
         UserError: something is not readable, or the bundle cannot be written, or the text has fewer than two
-            authors.
+            authors, or hardly a word that the bundle knows.
     """
     conversations = sample(read_conversations(text), max_words, seed)
     authors = sorted({each.author for each in conversations})
@@ -139,6 +139,10 @@ def add_mixture(
     questions = Questions(*map(np.concatenate, zip(*parts, strict=True)))
     halves = np.random.default_rng(seed).permutation(len(authors)) % 2
     is_first = halves[questions.author] == 0
+    if not all((questions.right[half] >= 0).any() for half in (is_first, ~is_first)):
+        raise UserError(
+            f"{text} holds too few words that {bundle} knows; a mixture is learned from thousands of words."
+        )
     shifted = questions.log_probs.copy()
     for half in (is_first, ~is_first):
         mixture = fit(_chosen(questions, half), seed)

@@ -314,6 +314,7 @@ class WordScores:
             near = _within_reach(guess + self._decoder.if_single.take(words), guess, num_sure)
             near[_places(habits.words, words)] = True
             words, costs = words[near], costs[near]
+        # A mixture lifts none of the others above these: it never learned of them.
         if is_weighed and len(words) > num_kept:
             near = np.zeros(len(words), dtype=np.bool_)
             near[_largest(self._guess.take(words) - costs, num_kept)] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,16 +180,22 @@ def test_what_is_not_there_teaches_nothing() -> None:
 # ------------------------------------------------------------------------------------------- what it refuses
 
 
+AUTHORS = (("ann", "how are you"), ("bob", "zzyzx qqqq"))
+
+
 def test_mistakes_are_told_in_one_sentence(
     fedkey_export: Command, bundle: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     text = tiny_data / "validation.jsonl"
     (tmp_path / "alone.txt").write_text("hello there\nhow are you\n")
+    lines = [{"user": user, "dialog": 1, "turn": 1, "text": words} for user, words in AUTHORS]
+    (tmp_path / "strange.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     before = contents(bundle)
     for arguments, reason in (
         ((tmp_path / "nothing", "--text", text), "no bundle at"),
         ((bundle, "--text", tmp_path / "nothing.txt"), "nothing.txt"),
         ((bundle, "--text", tmp_path / "alone.txt"), "has one author"),
+        ((bundle, "--text", tmp_path / "strange.jsonl", "--processes", 1), "holds too few words that"),
         ((bundle, "--text", text, "--max-words", 0), "--max-words must be at least 1"),
         ((bundle, "--text", text, "--processes", 0), "--processes must be at least 1"),
     ):

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.lexicon import Lexicon
+from fedkey.mixture import NO_SHARES, Shares
 from fedkey.personal_rules import is_learnable
 from fedkey.text import PLACEHOLDERS, is_word, normalise, units_with_places
 
@@ -100,13 +101,14 @@ class Counts(NamedTuple):
         np.add.at(left, self.words[is_known], shares.astype(np.float32))
         return left
 
-    def spread(self, num_words: int) -> Floats:
-        """Each word's share of what counts, [W]; nothing but zeros if nothing does."""
-        shares = np.zeros(num_words, dtype=np.float32)
-        if self.share > 0:
-            is_known = self.words >= 0
-            np.add.at(shares, self.words[is_known], (self.counts[is_known] / self.total).astype(np.float32))
-        return shares
+    def shares(self) -> Shares:
+        """Each word's share of what counts; none if nothing does."""
+        if self.share <= 0:
+            return NO_SHARES
+        is_known = self.words >= 0
+        words, places = np.unique(self.words[is_known], return_inverse=True)
+        counts = np.bincount(places, self.counts[is_known], minlength=len(words))
+        return Shares(words, (counts / self.total).astype(np.float32))
 
 
 class Said(NamedTuple):

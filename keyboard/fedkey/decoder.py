@@ -205,13 +205,12 @@ class WordScores:
         self._cache = cache
         self._log_probs = log_probs
         self._evidence = evidence
-        self._prior: Floats = evidence.prior * decoder.prior_part
         probs = np.exp(log_probs)
         self._by_place: Floats = place_inputs(evidence, log_probs, probs)
         # The whole of it for words of one piece, an estimate for the others; by fixed shares.
         guess = probs.take(decoder.first_piece)
         guess *= decoder.model_part
-        guess += self._prior
+        guess += evidence.prior * decoder.prior_part
         with np.errstate(divide="ignore"):
             self._guess: Floats = np.log(guess, out=guess)
         self._scored: dict[tuple[int, ...], float] = {}
@@ -233,7 +232,7 @@ class WordScores:
         shift = self._shift(words)
         guess, is_single = _shifted(self._guess.take(words), shift), decoder.is_single.take(words)
         # The first piece's log probability bounds the word's from above.
-        first = _shifted(_mixed(self._log_probs[decoder.first_piece[words]], self._prior[words]), shift)
+        first = _shifted(self._mixed(self._log_probs[decoder.first_piece[words]], words), shift)
         mix = _Mix(habits, words)
         scores = mix(np.where(is_single, guess, NEVER)) - costs
         estimate = mix(np.where(is_single, NEVER, guess)) - costs
@@ -373,10 +372,17 @@ class WordScores:
         blended with what frequencies say."""
         decoder = self._decoder
         spelled = self.spelled([decoder.lexicon.pieces(word) for word in words.tolist()])
-        known = _mixed(np.array(spelled, dtype=np.float32), self._prior[words])
+        known = self._mixed(np.array(spelled, dtype=np.float32), words)
         blended = (1 - SHARE_WEIGHT) * known + SHARE_WEIGHT * self._guess[words]
         scored: Floats = np.where(decoder.is_single[words], known, blended)
         return scored
+
+    def _mixed(self, log_probs: Floats, words: Integers) -> Floats:
+        """The log probabilities of words by the model's opinion of them and what the prior adds to it."""
+        prior = self._evidence.prior[words] * self._decoder.prior_part[words]
+        with np.errstate(divide="ignore"):
+            mixed: Floats = np.log(np.float32(1 - PRIOR_WEIGHT) * np.exp(log_probs) + prior)
+        return mixed
 
     def fits(
         self, paths: Sequence[tuple[int, ...]], log_probs: Sequence[float], tail: tuple[int, ...]
@@ -439,13 +445,6 @@ class WordScores:
                 keys.add(key)
                 ranked.append(RankedWord(int(words[at]), float(scores[at])))
         return ranked
-
-
-def _mixed(log_probs: Floats, prior: Floats) -> Floats:
-    """The log probabilities of words by the model's opinion and what the prior adds to it."""
-    with np.errstate(divide="ignore"):
-        mixed: Floats = np.log(np.float32(1 - PRIOR_WEIGHT) * np.exp(log_probs) + prior)
-    return mixed
 
 
 def _shifted(log_probs: Floats, shift: Floats) -> Floats:

@@ -58,14 +58,38 @@ LEAST = np.float32(-25.0)
 MAX_UNITS = 256
 
 
-class Evidence(NamedTuple):
-    """What is known of all words in a place without the model, float32 [W] each, and how much was said.
+class Shares(NamedTuple):
+    """The shares of a few words; those of all others are 0. As arrays of all words they would take a
+    megabyte in the places that an engine keeps.
 
     Attributes:
-        prior: how likely words are by all that follows together.
-        ngrams: by the words before; `fedkey.prior`.
-        pairs: by the last of them alone.
-        said: each word's share of what was said, `fedkey.conversation`.
+        words: int64 [N], ascending.
+        shares: float32 [N].
+    """
+
+    words: Integers
+    shares: Floats
+
+    def of(self, words: Integers) -> Floats:
+        """Those of some words, [C]."""
+        if len(self.words) == 0:
+            return np.zeros(len(words), dtype=np.float32)
+        places = np.minimum(np.searchsorted(self.words, words), len(self.words) - 1)
+        found: Floats = np.where(self.words[places] == words, self.shares[places], np.float32(0))
+        return found
+
+
+NO_SHARES = Shares(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+
+
+class Evidence(NamedTuple):
+    """What is known of words in a place without the model.
+
+    Attributes:
+        prior: float32 [W], how likely words are by all that follows together.
+        ngrams: float32 [W], by the words before; `fedkey.prior`.
+        pairs: float32 [W], by the last of them alone.
+        said: shares of what was said, `fedkey.conversation`.
         followed: of what followed the last word there.
         said_share, followed_share: what the two have of `prior`.
         num_words: words before the caret in this message.
@@ -74,8 +98,8 @@ class Evidence(NamedTuple):
     prior: Floats
     ngrams: Floats
     pairs: Floats
-    said: Floats
-    followed: Floats
+    said: Shares
+    followed: Shares
     said_share: float
     followed_share: float
     num_words: int
@@ -158,12 +182,17 @@ def word_inputs(
     """
     inputs = np.empty((len(words), len(WORD_INPUTS)), dtype=np.float32)
     inputs[:, 0], inputs[:, 1] = mixed, model
-    for column, name in enumerate(WORD_INPUTS[2:8], start=2):
-        if name == "usual":
-            inputs[:, column] = usual[words]
-        else:
-            inputs[:, column] = np.log(getattr(evidence, name)[words] + np.float32(FLOORS[name]))
-    inputs[:, 8] = is_single
+    known = {
+        "prior": evidence.prior[words],
+        "ngrams": evidence.ngrams[words],
+        "pairs": evidence.pairs[words],
+        "said": evidence.said.of(words),
+        "followed": evidence.followed.of(words),
+    }
+    for name, values in known.items():
+        inputs[:, WORD_INPUTS.index(name)] = np.log(values + np.float32(FLOORS[name]))
+    inputs[:, WORD_INPUTS.index("usual")] = usual[words]
+    inputs[:, WORD_INPUTS.index("is_single")] = is_single
     return np.maximum(inputs, LEAST, out=inputs)
 
 

@@ -188,3 +188,17 @@ def test_the_keyboard_offers_a_name_that_no_lexicon_has(tiny_bundle: Path) -> No
 def _rank(engine: Engine, context: str, word: str) -> Any:
     shown = [each.lower() for each in engine.suggest(context, word[:2].lower(), k=8).words]
     return shown.index(word.lower()) if word.lower() in shown else len(shown)
+
+
+def test_shares_of_what_was_said_are_those_that_are_mixed_in() -> None:
+    said = Conversation(LEXICON).said("the zeta, the zeta and see omega unheard\nthe ")
+    nothing = np.zeros(len(LEXICON), dtype=np.float32)
+    for counts in (said.words, said.followers):
+        assert counts.share > 0
+        shares = counts.shares().of(np.arange(len(LEXICON)))
+        # A word that the lexicon lacks has its part, too.
+        assert 0 < float(shares.sum()) <= 1 + 1e-6
+        assert counts.mixed(nothing) == pytest.approx(counts.share * shares)
+    assert said.num_words_here == 1
+    alone = Conversation(LEXICON).said("")
+    assert alone.words.shares().of(np.arange(len(LEXICON))).tolist() == nothing.tolist()

@@ -25,7 +25,7 @@ from fedkey.decoder import (
     PieceTree,
 )
 from fedkey.lexicon import Lexicon
-from fedkey.mixture import PLACE_INPUTS, WORD_INPUTS, Evidence, Mixture
+from fedkey.mixture import NO_SHARES, PLACE_INPUTS, WORD_INPUTS, Evidence, Mixture
 from fedkey_export.lexicon_arrays import build_arrays
 
 NUM_LETTERS = 4
@@ -77,8 +77,7 @@ def usual(lexicon: Lexicon) -> Evidence:
 
 def anywhere(probs: np.ndarray) -> Evidence:
     """What says so of words wherever they stand."""
-    nothing = np.zeros_like(probs)
-    return Evidence(probs, probs, probs, nothing, nothing, 0.0, 0.0, 0)
+    return Evidence(probs, probs, probs, NO_SHARES, NO_SHARES, 0.0, 0.0, 0)
 
 
 def mixed(log_prob: float, prior: float) -> float:

@@ -18,7 +18,7 @@ from fedkey.candidates import CandidateFinder
 from fedkey.decoder import DOUBT, PRIOR_WEIGHT, SHARE_WEIGHT, Decoder
 from fedkey.errors import UserError
 from fedkey.layout import LAYOUTS, QWERTY
-from fedkey.mixture import Evidence
+from fedkey.mixture import NO_SHARES, Evidence
 from fedkey.taps import Tap
 from fedkey.text import PLACEHOLDERS, normalise
 
@@ -411,7 +411,7 @@ def test_multi_piece_words_are_ranked_as_if_scored_alone(engine: Engine, context
         log_probs = engine._model.advance(cache, engine._reader.read(context).ids)
         found = (
             Decoder(engine.lexicon, engine._model)
-            .begin(cache, log_probs, Evidence(usual, usual, usual, 0 * usual, 0 * usual, 0.0, 0.0, 0))
+            .begin(cache, log_probs, Evidence(usual, usual, usual, NO_SHARES, NO_SHARES, 0.0, 0.0, 0))
             .best(candidates, 3)
         )
         for entry in found:

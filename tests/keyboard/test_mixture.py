@@ -14,10 +14,12 @@ from fedkey.mixture import (
     FLOORS,
     LEAST,
     MAX_UNITS,
+    NO_SHARES,
     PLACE_INPUTS,
     WORD_INPUTS,
     Evidence,
     Mixture,
+    Shares,
     place_inputs,
     word_inputs,
 )
@@ -54,7 +56,8 @@ def test_what_is_known_of_a_word_stands_in_the_order_of_the_bundle() -> None:
     def of(*values: float) -> np.ndarray:
         return np.array(values, dtype=np.float32)
 
-    evidence = Evidence(of(0.5, 0.1), of(0.2, 0.3), of(0.4, 0), of(0, 0.6), of(0.7, 0), 0.1, 0.2, 3)
+    said, followed = Shares(np.array([1]), of(0.6)), Shares(np.array([0, 2]), of(0.7, 0.1))
+    evidence = Evidence(of(0.5, 0.1), of(0.2, 0.3), of(0.4, 0), said, followed, 0.1, 0.2, 3)
     usual, mixed, model = np.log(of(0.9, 0.05)), of(-1.5), of(-2.5)
     row = word_inputs(np.array([1]), evidence, usual, mixed, model, np.array([True]))[0]
     told = dict(zip(WORD_INPUTS, row.tolist(), strict=True))
@@ -72,9 +75,21 @@ def test_what_is_known_of_a_word_stands_in_the_order_of_the_bundle() -> None:
     assert told == pytest.approx(expected, rel=1e-5)
 
 
+@given(
+    shares=st.dictionaries(st.integers(0, 9), st.floats(0.01, 1), max_size=6),
+    words=st.lists(st.integers(0, 12), max_size=6),
+)
+def test_shares_of_words_that_have_none_are_zero(shares: dict[int, float], words: list[int]) -> None:
+    kept = sorted(shares)
+    given = Shares(np.array(kept, dtype=np.int64), np.array([shares[each] for each in kept], np.float32))
+    found = given.of(np.array(words, dtype=np.int64))
+    assert found.dtype == np.float32
+    assert found.tolist() == pytest.approx([shares.get(word, 0.0) for word in words])
+
+
 def test_what_is_impossible_counts_as_next_to_impossible() -> None:
     zero = np.zeros(1, dtype=np.float32)
-    evidence = Evidence(zero, zero, zero, zero, zero, 0.0, 0.0, 0)
+    evidence = Evidence(zero, zero, zero, NO_SHARES, NO_SHARES, 0.0, 0.0, 0)
     never = np.array([-np.inf], dtype=np.float32)
     row = word_inputs(np.array([0]), evidence, never, never, never, np.array([False]))[0]
     assert np.isfinite(row).all()
@@ -83,7 +98,7 @@ def test_what_is_impossible_counts_as_next_to_impossible() -> None:
 
 def test_what_is_known_of_a_place() -> None:
     nothing = np.zeros(1, dtype=np.float32)
-    evidence = Evidence(nothing, nothing, nothing, nothing, nothing, 0.15, 0.25, 4)
+    evidence = Evidence(nothing, nothing, nothing, NO_SHARES, NO_SHARES, 0.15, 0.25, 4)
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.array([0.25, 0.25, 0.5, 0.0], dtype=np.float32))
     told = dict(zip(PLACE_INPUTS, place_inputs(evidence, log_probs, np.exp(log_probs)).tolist(), strict=True))

@@ -12,7 +12,6 @@ on what was written down, which needs no model any more.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.bundle import CORRECTION, Bundle, FileEntry, open_bundle
+from fedkey.bundle import CORRECTION, Bundle, open_bundle
 from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel
 from fedkey.engine import Engine
 from fedkey.lexicon import Lexicon
@@ -363,12 +362,8 @@ def _outcomes(weighed: _Weighed, literal_bias: float) -> list[Outcome]:
 
 def write(bundle: Path, model: CorrectionModel) -> None:
     """Puts the corrections into a bundle. Killed in between, the bundle is one that was never calibrated."""
-    opened = open_bundle(bundle)
-    content = model.to_json().encode("utf-8")
-    entry = FileEntry(len(content), hashlib.sha256(content).hexdigest())
-    without = _uncalibrated(opened).manifest
-    files = dict(sorted({**without.files, CORRECTION: entry}.items()))
-    replace_files(bundle, without, {CORRECTION: content}, replace(without, files=files))
+    without = _uncalibrated(open_bundle(bundle)).manifest
+    replace_files(bundle, without, {CORRECTION: model.to_json().encode("utf-8")})
 
 
 def summary(calibration: Calibration) -> dict[str, object]:

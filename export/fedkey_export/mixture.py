@@ -11,7 +11,6 @@ halves of the authors grade each other first, and tell what can be hoped for.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fedkey.bundle import CORRECTION, MIXTURE, FileEntry, Manifest, open_bundle
+from fedkey.bundle import CORRECTION, MIXTURE, open_bundle
 from fedkey.errors import UserError
 from fedkey.mixture import PLACE_INPUTS, WORD_INPUTS, Mixture
 from fedkey.simulate import (
@@ -331,15 +330,7 @@ def _grades(questions: Questions, log_probs: Floats) -> dict[int, Grades]:
 
 def write(bundle: Path, mixture: Mixture) -> None:
     """Puts a mixture into a bundle. Killed in between, the bundle is one without."""
-    manifest = without_mixture(open_bundle(bundle).manifest)
-    content = mixture.to_json().encode("utf-8")
-    entry = FileEntry(len(content), hashlib.sha256(content).hexdigest())
-    complete = replace(manifest, files=dict(sorted({**manifest.files, MIXTURE: entry}.items())))
-    replace_files(bundle, manifest, {MIXTURE: content}, complete)
-    (bundle / CORRECTION).unlink(missing_ok=True)
-
-
-def without_mixture(manifest: Manifest) -> Manifest:
-    """The same without mixture and corrections, which were fitted to what it makes likely."""
+    manifest = open_bundle(bundle).manifest
+    # Corrections were fitted to what the words were likely before.
     files = {name: entry for name, entry in manifest.files.items() if name not in (MIXTURE, CORRECTION)}
-    return replace(manifest, files=files)
+    replace_files(bundle, replace(manifest, files=files), {MIXTURE: mixture.to_json().encode("utf-8")})

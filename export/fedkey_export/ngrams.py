@@ -14,7 +14,6 @@ Of phones' text only what many of them have is here, added up where nobody sees 
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from fedkey.bundle import (
     NGRAM_ARRAYS,
     TOKENIZER,
     Bundle,
-    FileEntry,
     ngram_file,
     open_bundle,
 )
@@ -258,10 +256,6 @@ def write(bundle: Path, opened: Bundle, contents: Mapping[str, bytes], counted: 
     files = {name: entry for name, entry in opened.manifest.files.items() if name not in ours}
     metrics = {key: value for key, value in opened.manifest.metrics.items() if key != "ngrams"}
     without = replace(opened.manifest, files=files, metrics=metrics)
-    entries = {
-        name: FileEntry(len(content), hashlib.sha256(content).hexdigest())
-        for name, content in contents.items()
-    }
     figures: dict[str, Any] = {
         "text_words": counted.num_text_words,
         "pairs": counted.num_pairs,
@@ -275,9 +269,4 @@ def write(bundle: Path, opened: Bundle, contents: Mapping[str, bytes], counted: 
             "epsilon": crowd.epsilon,
             "delta": crowd.delta,
         }
-    complete = replace(
-        without, files=dict(sorted({**files, **entries}.items())), metrics={**metrics, "ngrams": figures}
-    )
-    replace_files(bundle, without, contents, complete)
-    for name in (MIXTURE, CORRECTION):
-        (bundle / name).unlink(missing_ok=True)
+    replace_files(bundle, without, contents, {**metrics, "ngrams": figures})

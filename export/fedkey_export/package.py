@@ -304,26 +304,44 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
-def replace_files(bundle: Path, without: Manifest, contents: Mapping[str, bytes], complete: Manifest) -> None:
+def replace_files(
+    bundle: Path,
+    without: Manifest,
+    contents: Mapping[str, bytes],
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
     """Changes some files of a finished bundle, each written beside and renamed: a manifest that does not name
-    them, the files, the manifest that does. Killed in between, the bundle is a whole one without them.
+    them, the files, the manifest that does. Killed in between, the bundle is a whole one without them. What
+    `without` no longer names is deleted at last.
 
     Args:
         bundle: its folder.
         without: the manifest of the bundle without these files.
         contents: path inside the bundle -> its bytes.
-        complete: the manifest of the bundle with them.
+        metrics: those of the bundle with them; None for those it has without.
 
     Raises:
         UserError: they cannot be written.
     """
+    entries = {
+        name: FileEntry(len(content), hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    }
+    complete = dataclasses.replace(
+        without,
+        files=dict(sorted({**without.files, **entries}.items())),
+        metrics=without.metrics if metrics is None else metrics,
+    )
+    before = read_manifest(bundle).files
     try:
-        if any(name in read_manifest(bundle).files for name in contents):
+        if any(name in before for name in contents):
             _replace(bundle / MANIFEST, without.to_json().encode("utf-8"))
         for name, content in contents.items():
             (bundle / name).parent.mkdir(exist_ok=True)
             _replace(bundle / name, content)
         _replace(bundle / MANIFEST, complete.to_json().encode("utf-8"))
+        for name in before.keys() - complete.files.keys():
+            (bundle / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
     open_bundle(bundle)

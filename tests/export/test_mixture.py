@@ -168,7 +168,7 @@ def test_what_is_not_there_teaches_nothing() -> None:
     rng = np.random.default_rng(3)
     taught = made_up(rng, 2000)
     mixture = fit(taught, seed=0)
-    # Padding behind the words that compete, whatever it holds, and a word that does not compete.
+    # Padding behind the words that compete, whatever it holds.
     padded = taught._replace(
         by_word=np.concatenate([taught.by_word, np.full_like(taught.by_word[:, :2], 50)], axis=1),
         log_probs=np.concatenate([taught.log_probs, np.full_like(taught.log_probs[:, :2], -np.inf)], axis=1),

@@ -13,12 +13,15 @@ OVERRIDES := $(foreach pair,$(SET),--set $(pair))
 # `make noise`: how much noise the private federations add.
 NOISE ?= 0.02 0.005 0.002
 # `make model DATA=DIR`: the folder of the files that the phone preset names, and where the model's runs are kept.
-# Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, and a descent
-# from where it then is.
+# Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, a descent from
+# where it then is, the phones' rounds twice, and CYCLES - 1 times all but the trunk again.
 DATA ?=
 MODEL ?= runs/model
 TRUNK_STEPS ?= 3000
 SETTLE_STEPS ?= 600
+CYCLES ?= 3
+CYCLE_STEPS ?= 400
+CYCLE_ROUNDS ?= 450
 FROM_TRUNK := $(MODEL)/$(TRUNK_STEPS)
 SERVER := $(BIN)/fedkey-server
 EXPORT := $(BIN)/fedkey-export
@@ -117,15 +120,37 @@ $(FROM_TRUNK)/central/done.json: $(FROM_TRUNK)/trunk
 		$(OVERRIDES) --set train.num_steps=$(SETTLE_STEPS) --set train.warmup_steps=20 --set train.seed=2
 
 # Two federations of the same phones in another order: their average predicts better than either.
-$(FROM_TRUNK)/federated-%/done.json: $(FROM_TRUNK)/central/done.json
-	$(SERVER) federate phone --data $(MODEL)/data --run $(@D) --init $(FROM_TRUNK)/central \
-		$(OVERRIDES) --set rounds.seed=$*
+define federation
+$(FROM_TRUNK)/federated-$(1)-$(2)/done.json: $(FROM_TRUNK)/$(3)/done.json
+	$$(SERVER) federate phone --data $$(MODEL)/data --run $$(@D) --init $(FROM_TRUNK)/$(3) \
+		$$(OVERRIDES) --set rounds.seed=$(1)$(2) $(4)
+endef
 
-$(FROM_TRUNK)/average/done.json: $(FROM_TRUNK)/federated-1/done.json $(FROM_TRUNK)/federated-2/done.json
-	$(SERVER) average $(FROM_TRUNK)/federated-1 $(FROM_TRUNK)/federated-2 --run $(@D) --data $(MODEL)/data
+# A further cycle: from the average of all federations so far to the server's text, and to the phones again. Models
+# a cycle apart differ in more than two federations from one start do, and their average is the better for it.
+define cycle
+$(FROM_TRUNK)/central-$(1)/done.json: $(FROM_TRUNK)/average-$(2)/done.json
+	$$(SERVER) train phone --data $$(MODEL)/data --run $$(@D) --init $(FROM_TRUNK)/average-$(2) $$(OVERRIDES) \
+		--set train.num_steps=$$(CYCLE_STEPS) --set train.warmup_steps=15 --set train.learning_rate=0.0045 --set train.seed=$(1)0
+$(call federation,$(1),1,central-$(1),--set rounds.num_rounds=$$(CYCLE_ROUNDS))
+$(call federation,$(1),2,central-$(1),--set rounds.num_rounds=$$(CYCLE_ROUNDS))
+$(call averaged,$(1))
+endef
 
-$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average/done.json
-	$(EXPORT) $(FROM_TRUNK)/average -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
+federations = $(foreach cycle,$(shell seq $(1)),$(FROM_TRUNK)/federated-$(cycle)-1 $(FROM_TRUNK)/federated-$(cycle)-2)
+
+define averaged
+$(FROM_TRUNK)/average-$(1)/done.json: $(addsuffix /done.json,$(call federations,$(1)))
+	$$(SERVER) average $(call federations,$(1)) --run $$(@D) --data $$(MODEL)/data
+endef
+
+$(eval $(call federation,1,1,central))
+$(eval $(call federation,1,2,central))
+$(eval $(call averaged,1))
+$(foreach next,$(filter-out 1,$(shell seq $(CYCLES))),$(eval $(call cycle,$(next),$(shell expr $(next) - 1))))
+
+$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average-$(CYCLES)/done.json
+	$(EXPORT) $(FROM_TRUNK)/average-$(CYCLES) -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
 	$(SERVER) count phone --data $(MODEL)/data --bundle $(FROM_TRUNK)/bundle -o $(MODEL)/counts.npz
 	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data --phones $(MODEL)/counts.npz
 	$(EXPORT) mixture $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl

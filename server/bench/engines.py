@@ -45,7 +45,7 @@ from fedkey_server.grid import Client, InProcessGrid
 from fedkey_server.model import Model
 from fedkey_server.records import from_record, lend, record_in, to_record
 from fedkey_server.rounds import client_update
-from fedkey_server.selection import Uniform
+from fedkey_server.selection import Cohort
 from fedkey_server.strategy import SeededFedAvg
 
 SHAPE = ("model.width=256", "model.vocab_size=5120", "tokenizer.vocab_size=5120", "model.hidden_width=640")
@@ -89,7 +89,7 @@ def flowers_idle(message: Message, context: Context) -> Message:
 def play(grid: Grid, config: Config, num_rounds: int, tick: Tick = lambda: None) -> None:
     """Rounds of our federation; as in `fedkey_server.server_app`, the server's model holds the weights."""
     model = Model(config.model)
-    strategy = SeededFedAvg(config, Uniform(config.rounds))
+    strategy = SeededFedAvg(config, Cohort(config.rounds))
     settings = ConfigRecord(flatten(config.rounds, "rounds"))
     tick()
     for number in range(1, num_rounds + 1):

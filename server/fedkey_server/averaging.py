@@ -1,7 +1,7 @@
 """The average of several runs: one model, often better than each of those that it is made of.
 
-In: finished runs of one shape, one tokenizer and one start. Out: a run folder like any other. Next stop:
-`fedkey_export.graph`.
+In: finished runs of one shape, one tokenizer and one start; bundles of such. Out: a run folder like any
+other. Next stop: `fedkey_export.graph`.
 
 Runs that go on from the same trained weights stay in one valley of the loss (2008.11687), where a model soup
 (2203.05482) is as good a model as they are: what each learnt of its own batches or cohorts beside what all
@@ -75,14 +75,20 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that goes into an average."""
+    """A run, or what was exported of one, that goes into an average."""
 
     folder: Path
     model: Checkpoint
     init: str | None
-    """Digest of the weights it started from; None if these were random."""
+    """Digest of the weights it started from; None if these were random, and of a bundle, which does not
+    tell."""
     file_sha256: str
     """Digest of its own weights' file, which is the `init` of whatever started from it."""
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether its weights come from a bundle: in int8 as a phone has them, mostly."""
+        return self.model.kind == "bundle"
 
     @property
     def objective(self) -> str:
@@ -91,20 +97,19 @@ class Finished:
 
 
 def read_finished(run: Path) -> Finished:
-    """A run as it ended.
+    """A run as it ended, or a bundle.
 
     Raises:
-        UserError: it is no run, is not finished, is damaged, or is private.
+        UserError: it is neither, is not finished, is damaged, or is private.
     """
     model = checkpoint.load(run)
-    if model.kind == "bundle":
-        raise UserError(f"{run} is a bundle; give the run folder it was exported from.")
     done = run / "done.json"
     # A trunk that was given more steps has the done.json of its first end until it reaches the next.
-    if not done.exists() or checkpoint.read_json(done)["step"] != model.step:
+    if model.kind != "bundle" and (not done.exists() or checkpoint.read_json(done)["step"] != model.step):
         raise UserError(f"{run} is not finished; let it go on to its end, or leave it out.")
     if model.privacy is not None or model.config.get("privacy", {}).get("mode", "none") != "none":
-        spent = "" if model.privacy is None else f", with epsilon {model.privacy['epsilon']:.3g}"
+        epsilon = None if model.privacy is None else model.privacy.get("epsilon")
+        spent = f", with epsilon {epsilon:.3g}" if isinstance(epsilon, int | float) else ""
         raise UserError(
             f"{run} is private{spent}, and an average would cost its phones the sum of what all the runs "
             "cost them, which no run's ledger tells; average runs without privacy."
@@ -112,16 +117,18 @@ def read_finished(run: Path) -> Finished:
     if not all(tensor.isfinite().all() for tensor in model.weights.values()):
         raise UserError(f"{run} ended with weights that are no numbers; leave it out.")
     model.model()  # or its weights are not those of the shape that it names
-    folder = checkpoint.latest(run)
-    assert folder is not None
-    init = checkpoint.read_json(run / "config.json").get("init")
-    return Finished(run, model, init, checkpoint.sha256(folder / "model.safetensors"))
+    file_sha256 = checkpoint.sha256(checkpoint.weights_file(run))
+    init = None if model.kind == "bundle" else checkpoint.read_json(run / "config.json").get("init")
+    return Finished(run, model, init, file_sha256)
 
 
 def average(runs: Sequence[Path], out: Path) -> list[Finished]:
     """Makes the run folder `out` of the mean of `runs`, and returns these; does nothing if it is there.
 
     A run that is named twice counts twice.
+
+    Args:
+        runs: run folders and bundles, one run at least: a bundle does not hold what `out` has to.
 
     Raises:
         UserError: there are fewer than two runs, one cannot be averaged, or not with the others, or `out` is
@@ -130,22 +137,29 @@ def average(runs: Sequence[Path], out: Path) -> list[Finished]:
     if len(runs) < 2:
         raise UserError("An average needs two runs at least; give more of them.")
     finished = [read_finished(run) for run in runs]
-    for other in finished[1:]:
-        _check_alike(finished[0], other)
-    described = _described(finished)
+    like = next((each for each in finished if not each.is_bundle), None)
+    if like is None:
+        raise UserError(
+            f"{_listed(runs)} are bundles, which lack the word list of their data; give one run folder at "
+            "least."
+        )
+    for other in finished:
+        _check_alike(like, other)
+    described = _described(finished, like)
     out = Path(os.path.abspath(out))  # "." has no name to write beside
     if not _is_there(out, described):
         try:
             weights = mean([each.model.weights for each in finished])
         except ValueError as error:
             raise UserError(f"{_listed(runs)} have no mean: {error}.") from error
-        _write(out, described, weights, finished[0])
+        _write(out, described, weights, like)
     return finished
 
 
 def is_of_one_start(runs: Sequence[Finished]) -> bool:
-    """Whether all runs began at the same trained weights, or at those of one of them."""
-    common = set.intersection(*({run.init, run.file_sha256} for run in runs))
+    """Whether all runs began at the same trained weights, or at those of one of them. A bundle is taken to
+    have, for it does not tell."""
+    common = set.intersection(*({run.init, run.file_sha256} for run in runs if not run.is_bundle))
     return bool(common - {None})
 
 
@@ -171,7 +185,8 @@ def _check_alike(first: Finished, other: Finished) -> None:
                 f"{other.folder} has another shape than {first.folder} (model.{name} {other_shape[name]!r}, "
                 f"not {value!r}); average runs of one shape."
             )
-    for name in CARRIED:
+    # What the weights speak of is the tokenizer's; a bundle has no other of these files.
+    for name in ("tokenizer.model",) if other.is_bundle else CARRIED:
         if checkpoint.sha256(other.folder / name) != checkpoint.sha256(first.folder / name):
             raise UserError(
                 f"{other.folder} was made of other data than {first.folder} (its {name} is another); average "
@@ -184,9 +199,9 @@ def _check_alike(first: Finished, other: Finished) -> None:
         )
 
 
-def _described(runs: Sequence[Finished]) -> dict[str, Any]:
-    """config.json of an average, whatever the order of its runs: what all of them were told, and of each what
-    it was and what else it was told."""
+def _described(runs: Sequence[Finished], like: Finished) -> dict[str, Any]:
+    """config.json of an average made of the files of `like`, whatever the order of its runs: what all of them
+    were told, and of each what it was and what else it was told."""
     configs = [{name: value for name, value in run.model.config.items() if name != RUNS} for run in runs]
     common = _common(configs)
     told = [
@@ -204,7 +219,7 @@ def _described(runs: Sequence[Finished]) -> dict[str, Any]:
     return {
         "kind": AVERAGE,
         "config": {**common, RUNS: sorted(told, key=lambda each: (each["name"], each["weights_sha256"]))},
-        "data": {name: checkpoint.sha256(runs[0].folder / name) for name in CARRIED},
+        "data": {name: checkpoint.sha256(like.folder / name) for name in CARRIED},
         "init": inits.pop() if len(inits) == 1 else None,
     }
 

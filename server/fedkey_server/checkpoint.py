@@ -52,7 +52,7 @@ class Checkpoint:
     folder: Path
     """Where tokenizer.model and lexicon.tsv lie."""
     privacy: dict[str, Any] | None = None
-    """What a private federation had spent by then: the line of its ledger."""
+    """What a private federation had spent by then: the line of its ledger, which a bundle carries on."""
 
     def model(self) -> Model:
         """A model with these weights."""
@@ -118,7 +118,7 @@ def start_run(
         "kind": kind,
         "config": config,
         "data": {name: sha256(data / name) for name in needed},
-        "init": None if init is None else sha256(_weights_file(init)),
+        "init": None if init is None else sha256(weights_file(init)),
     }
     config_path = run / "config.json"
     if config_path.exists():
@@ -274,7 +274,7 @@ def load(source: Path) -> Checkpoint:
     """
     if (source / "manifest.json").exists():
         return _load_bundle(source)
-    folder = _weights_file(source).parent
+    folder = weights_file(source).parent
     described = read_json(source / "config.json")
     saved = read(folder)
     return Checkpoint(
@@ -299,7 +299,7 @@ def config_of(source: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _weights_file(source: Path) -> Path:
+def weights_file(source: Path) -> Path:
     """The file in a run or bundle folder that holds its weights."""
     if (source / "manifest.json").exists():
         return source / "model.onnx"
@@ -320,8 +320,17 @@ def _load_bundle(source: Path) -> Checkpoint:
     model_config = ModelConfig(**{field.name: getattr(entry, field.name) for field in fields(ModelConfig)})
     arrays = read_weights(bundle.model_bytes(), entry)
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    config = bundle.manifest.provenance.get("config", {})
-    return Checkpoint(model_config, weights, config, 0, "bundle", source)
+    origin = bundle.manifest.provenance
+    config, privacy = origin.get("config"), origin.get("privacy")  # free-form: others may write them, too
+    return Checkpoint(
+        model_config,
+        weights,
+        config if isinstance(config, dict) else {},
+        0,
+        "bundle",
+        source,
+        privacy if isinstance(privacy, dict) else None,
+    )
 
 
 def append_metrics(run: Path, row: dict[str, Any]) -> None:

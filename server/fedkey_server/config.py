@@ -75,6 +75,11 @@ class Config:
             raise ValueError(
                 "privacy.mode ftrl needs phones that rest between rounds; set fleet.enabled or choose poisson"
             )
+        if self.rounds.weighed_rows and (self.privacy.mode != "none" or self.fleet.enabled):
+            raise ValueError(
+                "rounds.weighed_rows asks some phones more often than others, which neither privacy.mode nor "
+                "fleet.enabled allows for; set it to 0"
+            )
         if self.privacy.mode != "none":
             if not self.rounds.update_norm:
                 raise ValueError("privacy needs a bound on every update; set rounds.update_norm")

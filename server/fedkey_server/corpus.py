@@ -55,16 +55,18 @@ class CorpusConfig:
     """After the message with which an author's own words reach this, no more of theirs is kept, so that
     nobody speaks for everybody (two chitchat senders hold 18 % of its words; one wrote 15,000 of spam in a
     single conversation)."""
+    max_words_per_phone: int = 5000
+    """The same for the authors whose text stays on their phones. What one visit to a phone may count for is
+    bounded elsewhere (`rounds.max_rows`, and the clip of a private federation)."""
     min_words_per_phone: int = 100
     """Authors with fewer own words are no phones."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.donor_share <= 1 - VALIDATION_SHARE - TEST_SHARE + 1e-9:  # 1 - 0.05 - 0.05 < 0.9
             raise ValueError(f"corpus.donor_share must be between 0 and 0.9, not {self.donor_share}")
-        if self.max_words_per_author < 1:
-            raise ValueError(
-                f"corpus.max_words_per_author must be at least 1, not {self.max_words_per_author}"
-            )
+        for name in ("max_words_per_author", "max_words_per_phone"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"corpus.{name} must be at least 1, not {getattr(self, name)}")
         if self.shares and len(self.shares) != len(self.server):
             raise ValueError(
                 f"corpus.shares has {len(self.shares)} numbers for the {len(self.server)} sources of "
@@ -408,7 +410,8 @@ def split_corpus(
     A conversation in which a validation or test author takes part is used for evaluating that author and for
     nothing else. Of the others, the server keeps the donors' own messages only; each phone keeps its
     conversations whole, partners' messages included. An author's conversations are given out in their order
-    until the author's own words reach `max_words_per_author`; the one in which they do ends there.
+    until the author's own words reach `max_words_per_author`, a phone's `max_words_per_phone`; the one in
+    which they do ends there.
 
     Raises:
         UserError: an author of `chats` stands in the server's sources too, where the split cannot protect
@@ -426,11 +429,10 @@ def split_corpus(
         for author, split in sorted(splits.items()):
             if is_held_out and split not in (Split.VALIDATION, Split.TEST):
                 continue
-            if own_words[author] >= config.max_words_per_author:
+            cap = config.max_words_per_phone if split is Split.PHONE else config.max_words_per_author
+            if own_words[author] >= cap:
                 continue
-            end, own_words[author] = _room(
-                conversation, author, own_words[author], config.max_words_per_author
-            )
+            end, own_words[author] = _room(conversation, author, own_words[author], cap)
             if split is Split.SERVER:
                 num_messages[author] = end
             else:

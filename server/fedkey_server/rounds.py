@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,6 +48,10 @@ class RoundsConfig:
     """Rows of `model.window` pieces in a local step, B; 0 takes all of a phone's rows at once (FedSGD)."""
     max_rows: int = 0
     """Rows a phone trains on in a round, drawn anew each time; 0 takes all of them."""
+    weighed_rows: int = 0
+    """Rows up to which a phone is asked the more often the more it has: where `max_rows` bounds what it does
+    in a round, the rest of a long text is never read otherwise. 0 asks all phones alike. A simulation alone
+    knows what phones have."""
     client_learning_rate: float = 0.3
     """In the first round."""
     final_share: float = 1.0
@@ -88,7 +93,7 @@ class RoundsConfig:
             raise ValueError(
                 f"rounds.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
             )
-        for name in ("batch_rows", "max_rows", "clip_norm", "proximal", "update_norm"):
+        for name in ("batch_rows", "max_rows", "weighed_rows", "clip_norm", "proximal", "update_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"rounds.{name} must not be negative, but it is {getattr(self, name)}")
         if self.secure and not self.update_norm:
@@ -125,10 +130,21 @@ class PhoneReport(NamedTuple):
     """Of `clipping.Clipped`."""
 
 
-def cohort(seed: int, round_number: int, num_phones: int, phones_per_round: int) -> list[int]:
-    """The phones of a round, drawn without replacement; a pure function of its arguments."""
+def cohort(
+    seed: int,
+    round_number: int,
+    num_phones: int,
+    phones_per_round: int,
+    chances: npt.NDArray[np.float64] | None = None,
+) -> list[int]:
+    """The phones of a round, drawn without replacement; a pure function of its arguments.
+
+    Args:
+        chances: [phones] of each to be the first that is drawn; None if all are alike. None of them is 0.
+    """
     rng = np.random.default_rng((seed, round_number))
-    return rng.choice(num_phones, size=min(phones_per_round, num_phones), replace=False).tolist()
+    size = min(phones_per_round, num_phones)
+    return rng.choice(num_phones, size=size, replace=False, p=chances).tolist()
 
 
 def client_update(

@@ -3,9 +3,10 @@
 In: the round, and what earlier rounds left behind. Out: the phones to send messages to. Next stop:
 `fedkey_server.private_average`.
 
-Three ways, of which a run has one: a cohort of fixed size from phones that are always there; a coin for each
-phone, which private runs of mode poisson need; and a simulated fleet, in which phones sleep, drop out and
-come late, and only those that the simulation lets report are asked to train.
+Three ways, of which a run has one: a cohort of fixed size from phones that are always there, all alike or
+those with more text more often; a coin for each phone, which private runs of mode poisson need; and a
+simulated fleet, in which phones sleep, drop out and come late, and only those that the simulation lets report
+are asked to train.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from fedkey_server.fleet import Fleet, FleetState, Outcome, play
 from fedkey_server.private_average import PrivateAverage
@@ -48,14 +52,17 @@ def _all(phones: list[int]) -> Asked:
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """So many phones, any of them alike."""
+class Cohort:
+    """So many phones."""
 
     config: RoundsConfig
+    chances: npt.NDArray[np.float64] | None = None
+    """[phones] as `rounds.cohort` takes them; None if any is as likely as another."""
 
     def ask(self, round_number: int, num_phones: int) -> Asked:
         """A pure function of the seed and the round."""
-        return _all(cohort(self.config.seed, round_number, num_phones, self.config.phones_per_round))
+        size = self.config.phones_per_round
+        return _all(cohort(self.config.seed, round_number, num_phones, size, self.chances))
 
     def counters(self) -> dict[str, Any]:
         """Nothing."""

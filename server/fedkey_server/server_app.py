@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -38,7 +39,7 @@ from fedkey_server.progress import track
 from fedkey_server.records import from_record, to_record
 from fedkey_server.roster import Registry
 from fedkey_server.rounds import Weights
-from fedkey_server.selection import Poisson, Selection, Simulated, Uniform
+from fedkey_server.selection import Cohort, Poisson, Selection, Simulated
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.superlink import SuperLinkGrid
 from fedkey_server.train import initial_model, pick_device
@@ -294,7 +295,8 @@ def _selection(
         return Poisson(private)
     if not config.fleet.enabled:
         factor = 1.0 if simulation else config.fleet.over_selection
-        return Uniform(replace(rounds, phones_per_round=math.ceil(factor * rounds.phones_per_round)))
+        chances = _chances(config, data, num_nodes, simulation=simulation)
+        return Cohort(replace(rounds, phones_per_round=math.ceil(factor * rounds.phones_per_round)), chances)
     phones = Phones.load(data / PHONES_TEXT)
     if len(phones) > num_nodes:
         raise UserError(
@@ -310,6 +312,23 @@ def _selection(
     if saved:
         selection.restore(saved)
     return selection
+
+
+def _chances(
+    config: Config, data: Path, num_nodes: int, *, simulation: bool
+) -> npt.NDArray[np.float64] | None:
+    """How likely each phone is to be asked, [nodes]; None if all are alike."""
+    most = config.rounds.weighed_rows
+    if not most:
+        return None
+    if not simulation:
+        raise UserError(
+            "rounds.weighed_rows asks phones with more text more often, and real phones tell nobody how much "
+            "they have; set it to 0."
+        )
+    rows = Phones.load(data / PHONES_TEXT).num_rows(config.model.window)
+    weights = np.resize(np.minimum(rows, most), num_nodes).astype(np.float64)
+    return weights / weights.sum()
 
 
 @app.main()

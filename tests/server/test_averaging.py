@@ -236,6 +236,20 @@ def test_an_average_of_averages_tells_of_every_run(runs: list[Path], tmp_path: P
     assert [entry["name"] for entry in told["first"]["config"]["runs"]] == ["seed 2", "seed 3"]
 
 
+def test_a_bundle_goes_in_with_the_weights_of_a_phone(
+    runs: list[Path], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    finished = average([tiny_bundle, runs[0]], tmp_path / "soup")
+    assert is_of_one_start(finished)
+    soup, *of = (checkpoint.load(source) for source in [tmp_path / "soup", tiny_bundle, runs[0]])
+    assert is_same(soup.weights, mean([each.weights for each in of]))
+    (told,) = (entry for entry in soup.config["runs"] if entry["kind"] == "bundle")
+    assert told["name"] == tiny_bundle.name
+    assert told["weights_sha256"] == of[0].weights_sha256()
+    average([runs[0], tiny_bundle], tmp_path / "other")
+    assert contents(tmp_path / "soup") == contents(tmp_path / "other")
+
+
 def test_runs_of_one_start_are_known_by_it(runs: list[Path], tiny_run: Path, tmp_path: Path) -> None:
     assert is_of_one_start(average(runs, tmp_path / "alike"))
     assert is_of_one_start(average([tiny_run, runs[2]], tmp_path / "start and end"))
@@ -281,8 +295,29 @@ def test_one_run_is_no_average(runs: list[Path], tmp_path: Path) -> None:
     assert "needs two runs at least" in refusal(runs[:1], tmp_path / "soup")
 
 
-def test_a_bundle_is_no_run(runs: list[Path], tiny_bundle: Path, tmp_path: Path) -> None:
-    assert "is a bundle" in refusal([runs[0], tiny_bundle], tmp_path / "soup")
+def test_bundles_alone_have_no_word_list(tiny_bundle: Path, tmp_path: Path) -> None:
+    said = refusal([tiny_bundle, tiny_bundle], tmp_path / "soup")
+    assert "are bundles" in said
+    assert "one run folder at least" in said
+
+
+def test_a_bundle_of_other_pieces_is_named(runs: list[Path], tiny_bundle: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    with (run / "tokenizer.model").open("ab") as file:
+        file.write(b"\n")
+    assert f"{tiny_bundle} was made of other data than {run} (its tokenizer.model" in refusal(
+        [tiny_bundle, run], tmp_path / "soup"
+    )
+
+
+def test_a_private_bundle_is_refused_by_its_ledger(
+    runs: list[Path], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["provenance"]["privacy"] = {"epsilon": 3.25, "delta": 1e-7}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert f"{bundle} is private, with epsilon 3.25" in refusal([runs[0], bundle], tmp_path / "soup")
 
 
 def test_an_unfinished_run_is_named(copies: list[Path], tmp_path: Path) -> None:

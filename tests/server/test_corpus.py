@@ -379,7 +379,10 @@ def own_words(author: str, conversations: list[Conversation]) -> list[int]:
 @settings(max_examples=200, deadline=None)
 @given(chats=CHATS, cap=st.integers(1, 12))
 def test_an_author_at_the_cap_keeps_no_further_message(chats: list[Conversation], cap: int) -> None:
-    free, capped = shared_out(chats), shared_out(chats, max_words_per_author=cap)
+    free, capped = (
+        shared_out(chats),
+        shared_out(chats, max_words_per_author=cap, max_words_per_phone=cap),
+    )
     donors = {author: free.donors for author in POOL if split_of(author, 0.15) is Split.SERVER}
     kept_donors = {author: capped.donors for author in donors}
     for everything, kept in (
@@ -400,7 +403,9 @@ def test_an_author_at_the_cap_keeps_no_further_message(chats: list[Conversation]
 def test_a_conversation_is_cut_at_the_cap_with_everything_in_it_until_there(
     chats: list[Conversation], cap: int
 ) -> None:
-    free, capped = shared_out(chats), shared_out(chats, max_words_per_author=cap)
+    free, capped = shared_out(chats), shared_out(chats, max_words_per_phone=cap)
+    assert (capped.donors, capped.validation, capped.test) == (free.donors, free.validation, free.test)
+    assert shared_out(chats, max_words_per_author=cap).phones == free.phones
     for author, kept in capped.phones.items():
         whole = free.phones[author][: len(kept)]
         assert kept[:-1] == whole[:-1]
@@ -432,6 +437,7 @@ def test_authors_on_both_sides_are_refused() -> None:
         {"donor_share": 0.91},
         {"donor_share": -0.1},
         {"max_words_per_author": 0},
+        {"max_words_per_phone": 0},
         {"server": ("package:chitchat",)},
         {"server": ("a.txt", "a.txt")},
         {"server": ("a.txt", "b.txt"), "shares": (1.0,)},

@@ -18,7 +18,7 @@ from fedkey_server.client_app import ARRAYS, METRICS, flatten
 from fedkey_server.config import load
 from fedkey_server.grid import CLIENT_RAISED, InProcessGrid
 from fedkey_server.records import from_record, lend, to_record
-from fedkey_server.selection import Uniform
+from fedkey_server.selection import Cohort
 from fedkey_server.strategy import SeededFedAvg
 
 Train = Callable[[Message, Context], Message]
@@ -178,7 +178,7 @@ def most_held_in_a_round_of(num_phones: int) -> tuple[int, int]:
         return Message(content, reply_to=message)
 
     config = load("tiny", [f"rounds.phones_per_round={num_phones}", "rounds.min_reports=1"])
-    strategy = SeededFedAvg(config, Uniform(config.rounds))
+    strategy = SeededFedAvg(config, Cohort(config.rounds))
     weights, settings = to_record({"w": torch.zeros(3)}), ConfigRecord(flatten(config.rounds, "rounds"))
     gc.disable()  # what goes only when the collector comes by is held
     try:

@@ -161,6 +161,15 @@ def test_cohorts_change_from_round_to_round_and_reach_every_phone() -> None:
     assert rounds[0] != cohort(2, 1, 50, 10)
 
 
+def test_phones_are_drawn_by_their_chances() -> None:
+    chances = np.arange(1, 51) / np.arange(1, 51).sum()
+    drawn = [cohort(1, number, 50, 1, chances)[0] for number in range(1, 10_001)]
+    expected = 10_000 * chances
+    deviation = np.abs(np.bincount(drawn, minlength=50) - expected) / np.sqrt(expected * (1 - chances))
+    assert deviation.max() < 4  # a thousandth of what 50 such counts do by chance
+    assert sorted(cohort(1, 1, 50, 60, chances)) == list(range(50))
+
+
 def test_fedsgd_with_every_phone_is_one_central_gradient_step() -> None:
     phones = [documents(seed, num_documents) for seed, num_documents in ((1, 3), (2, 12), (3, 7))]
     reports = [update(texts, FEDSGD) for texts in phones]

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -151,6 +152,33 @@ def test_the_phones_asked_are_those_the_seed_draws(
     federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
     num_phones = len(Phones.load(tiny_data / "phones.npz"))
     assert asked == [phone for number in (1, 2, 3) for phone in cohort(1, number, num_phones, 5)]
+
+
+def test_phones_with_more_text_are_asked_more_often_up_to_a_bound(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def noting(message: Message, context: Context) -> Message:
+        asked.append(int(str(context.node_config["partition-id"])))
+        return app(message, context)
+
+    rounds = ["rounds.num_rounds=3", "rounds.phones_per_round=5", "rounds.min_reports=1", "rounds.max_rows=1"]
+    config = load("tiny", [*small_overrides, *rounds, "rounds.weighed_rows=40"])
+    federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
+    rows = np.minimum(Phones.load(tiny_data / "phones.npz").num_rows(config.model.window), 40)
+    assert 1 < len(set(rows.tolist()))
+    assert rows.max() == 40
+    chances = rows / rows.sum()
+    assert asked == [phone for number in (1, 2, 3) for phone in cohort(1, number, len(rows), 5, chances)]
+
+
+def test_real_phones_do_not_tell_how_much_text_they_have(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    config = load("tiny", [*small_overrides, "rounds.weighed_rows=4"])
+    with pytest.raises(UserError, match="real phones tell nobody"):
+        federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", tiny_run, simulation=False)
 
 
 def test_the_order_in_which_phones_answer_does_not_matter(
@@ -379,6 +407,8 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
         ((*SECURE, "aggregation.name=krum"), "looks at single updates, which rounds.secure hides"),
         ((*PRIVATE, "fleet.enabled=true"), "with fleet.enabled choose ftrl"),
         ((*PRIVATE, "privacy.mode=ftrl"), "set fleet.enabled or choose poisson"),
+        ((*PRIVATE, "rounds.weighed_rows=9"), "asks some phones more often than others"),
+        (("fleet.enabled=true", "rounds.weighed_rows=9"), "asks some phones more often than others"),
     ],
 )
 def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(

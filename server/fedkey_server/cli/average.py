@@ -1,7 +1,7 @@
 """`fedkey-server average`: several runs as one.
 
-In: finished runs that began alike. Out: a run folder; with data, a table of how good each is. Next stop:
-`fedkey_server.averaging`.
+In: finished runs that began alike, bundles of such. Out: a run folder; with data, a table of how good each
+is. Next stop: `fedkey_server.averaging`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="finished run; one named twice counts twice"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="finished run or bundle; one named twice counts twice",
     )
     parser.add_argument("--run", type=Path, required=True, metavar="OUT", help="run folder to make")
     parser.add_argument(
@@ -39,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     finished = averaging.average(arguments.runs, out)
     if not averaging.is_of_one_start(finished):
         print(
-            "fedkey-server: these runs did not begin at the same trained weights, and the average of such is "
-            "rarely of use; see with --data.",
+            "fedkey-server: these runs did not begin at the same trained weights; unless one start came of "
+            "the other, their average is rarely of use: see with --data.",
             file=sys.stderr,
         )
     print(f"{out}: the average of {len(finished)} runs")

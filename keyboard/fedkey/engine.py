@@ -44,7 +44,7 @@ from fedkey.corrections import (
     may_be_corrected,
     was_written,
 )
-from fedkey.decoder import NO_HABITS, PRIOR_WEIGHT, Contenders, Decoder, Habits, RankedWord, WordScores
+from fedkey.decoder import PRIOR_WEIGHT, Contenders, Decoder, RankedWord, WordScores
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
 from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
@@ -53,9 +53,10 @@ from fedkey.layout import Layout, layout_named
 from fedkey.lexicon import Lexicon
 from fedkey.mixture import Mixture
 from fedkey.model import LanguageModel
+from fedkey.owner import MISTYPED_NEW_WORD, NOTHING_KNOWN, Owner, OwnHabits, by_word
 from fedkey.personal import LearnedWord, Personal
-from fedkey.personal_ngram import Predictions
 from fedkey.personal_rules import is_inside_address, words_before
+from fedkey.phrases import Phrases
 from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
 from fedkey.prior import Prior
@@ -75,17 +76,6 @@ RELUCTANCE = 4.0
 what the letters begin. On 1,500 words of validation authors, demo bundle, 2026-11-26, 0 saves 45.1 % of an
 ideal typist's keys and 41.8 % with slips, 4 saves 45.8 and 42.1, and to show no mistyped word at all 46.0 and
 37.7."""
-
-MISTYPED_NEW_WORD = 5.0
-"""Nats that a mistake in a word of the owner's own costs, of whatever kind."""
-
-MAX_MISTYPED_NEW_WORDS = 8
-
-SURE_WORD, SURE_PHRASE = 0.6, 0.4
-"""A phrase is offered if its first word is at least so likely, given what was typed of it, and all of it
-is."""
-
-MAX_PHRASE_WORDS = 3
 
 NUM_FITTED, NUM_FITTED_FIRST = 8, 16
 """Words that are judged by what stands behind the caret if the model does not read it, and so many before the
@@ -167,16 +157,23 @@ class Doubt(NamedTuple):
 _DONE = object()
 
 
-class _Habits(NamedTuple):
-    """What the owner is known to write in one place: words of the lexicon for the decoder, how he writes them
-    where the lexicon has it otherwise, and words of his own with their log probabilities."""
+class _Asked(NamedTuple):
+    """What every question about a word being typed begins with.
 
-    known: Habits
-    spellings: Mapping[int, str]
-    own: Mapping[str, float]
+    Attributes:
+        touches, letters: what was typed, as touches and as the letters that they hit.
+        place: before the word, read by the model.
+        habits: what the owner writes there.
+        candidates: the words of the lexicon that may be meant.
+        shown: the same, as far as whoever looks at suggestions wants to see them.
+    """
 
-
-_NOTHING_KNOWN = _Habits(NO_HABITS, {}, {})
+    touches: tuple[Touch, ...]
+    letters: str
+    place: Place
+    habits: OwnHabits
+    candidates: Candidates
+    shown: Candidates
 
 
 class Engine:
@@ -227,14 +224,13 @@ class Engine:
         self._gestures: GestureFinder | None = None
         self._emoji = EmojiFinder()
         self._letters = LetterModel(self.lexicon)
+        self._phrases = Phrases(self.lexicon)
         self._personal = Personal.open(memory)
+        self._owner = Owner(self._personal, self.lexicon)
         self.notice = self._personal.notice
         """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
         self._to_foresee: tuple[Place, Iterator[None]] | None = None
-        self._habits: tuple[str, _Habits] | None = None
-        self._phrases: tuple[WordScores, dict[int, tuple[tuple[float, str], ...]]] | None = None
-        self._word_numbers: dict[str, int | None] = {}
         self._last: Accepted | None = None
         self._has_mended = False  # by the last word that was accepted
         self._kept: tuple[str, str] | None = None
@@ -274,6 +270,7 @@ class Engine:
         with self._lock, other._lock, self._changing_memory():
             self._personal.close()
             self._personal, self.notice = other._personal, other.notice
+            self._owner = Owner(self._personal, self.lexicon)
             self._last, self._kept = other._last, other._kept
             self._has_mended = other._has_mended
             self._lay_out(other.layout)
@@ -319,24 +316,13 @@ class Engine:
             raise ValueError(f"k must be at least 1, not {k}.")
         started = time.perf_counter()
         with self._lock:
-            touches, letters = self._touches(typed)
             self._take_back_half_of_address(context)
             num_runs = self._model.num_runs
-            place = self._places.go_to(context, after)
-            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            candidates = self._find(touches, letters)
-            contest = None
-            if touches and self._is_doubtful(context, letters, after):
-                contest = self._contests.find(touches, letters, candidates, place.scores, habits.known)
-            # Letters that can become no word need no model: the next space is the first chance to be useful.
-            ranked = []
-            seen = _reluctantly(candidates) if touches else candidates
-            if len(candidates):
-                along = contest.paths if contest else ()
-                num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
-                # One more, for the letters may be one of the words, which is not shown.
-                num_ranked = k + 1 if touches else k
-                ranked = self._best(place, seen, num_ranked, habits, along, num_fitted)
+            asked = self._ask(context, typed, after, private=private)
+            touches, letters, place, habits, _, _ = asked
+            contest = self._contest(asked, context, after)
+            # One more, for the letters may be one of the words, which is not shown.
+            ranked = self._ranked(asked, k + 1 if touches else k, contest.paths if contest else ())
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -364,7 +350,7 @@ class Engine:
             self._to_foresee = None
             if place.tail:
                 word = letters if corrected is None else corrected
-                self._to_foresee = place, self._foreseeing(place, seen, habits, context, word, after)
+                self._to_foresee = place, self._foreseeing(asked, context, word, after)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, corrected, milliseconds, phrase, emoji, letters, typed_log_prob)
 
@@ -392,7 +378,7 @@ class Engine:
         with self._lock:
             self._take_back_half_of_address(context)
             place = self._places.go_to(context, after)
-            habits = _NOTHING_KNOWN if private else self._habits_for(context, "")
+            habits = NOTHING_KNOWN if private else self._habits(context, "")
             # Most writers never draw, so the first gesture pays for what all need.
             if self._gestures is None or self._gestures.layout != self.layout:
                 self._gestures = GestureFinder(self.lexicon, self.layout)
@@ -426,8 +412,8 @@ class Engine:
         with self._lock:
             # Just one word goes in, so that P(word | before) P(what follows | before, word) is all there is.
             place = self._places.go_to(context, "")
-            here = _NOTHING_KNOWN if private else self._habits_for(context, "")
-            near = _NOTHING_KNOWN if private else self._habits_for(context, word)
+            here = NOTHING_KNOWN if private else self._habits(context, "")
+            near = NOTHING_KNOWN if private else self._habits(context, word)
             weighing = WRITTEN_AS_MEANT if self._is_known(word) else MISTYPED
             candidates = self._replacements.find(word, weighing)
             spellings = {**here.spellings, **near.spellings}
@@ -462,18 +448,10 @@ class Engine:
         worth, the one that the letters are already among them, and what a space would do and why. Costs about
         as much as the answer once more."""
         with self._lock:
-            touches, letters = self._touches(typed)
-            place = self._places.go_to(context, after)
-            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            candidates = self._find(touches, letters)
-            contest = None
-            if touches and self._is_doubtful(context, letters, after):
-                contest = self._contests.find(touches, letters, candidates, place.scores, habits.known)
-            seen = _reluctantly(candidates) if touches else candidates
-            num_fitted = NUM_FITTED if touches else NUM_FITTED_FIRST
-            ranked = []
-            if len(candidates):
-                ranked = self._best(place, seen, k, habits, num_fitted=num_fitted)
+            asked = self._ask(context, typed, after, private=private)
+            _, letters, place, habits, candidates, _ = asked
+            contest = self._contest(asked, context, after)
+            ranked = self._ranked(asked, k)
             heard = self._heard(context, letters)
             words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
             choices = [] if contest is None else self._choices(contest, place, letters, habits)
@@ -499,10 +477,7 @@ class Engine:
             num_words: how many words of the lexicon may compete; pairs of words come on top.
         """
         with self._lock:
-            touches, letters = self._touches(typed)
-            place = self._places.go_to(context, after)
-            habits = _NOTHING_KNOWN if private else self._habits_for(context, letters)
-            candidates = self._find(touches, letters)
+            touches, letters, place, habits, candidates, _ = self._ask(context, typed, after, private=private)
             contest = self._contests.find(
                 touches, letters, candidates, place.scores, habits.known, num_words=num_words
             )
@@ -595,7 +570,7 @@ class Engine:
                     self._remember(context + gap, typed, word, after, goes_on=self._has_mended)
                     self._last = accepted
             finally:
-                self._habits = None
+                self._owner.has_moved()
                 self._places.go_to(f"{context}{gap}{word} ", after)
                 self._places.end_word()
         return accepted
@@ -698,6 +673,29 @@ class Engine:
 
     # --------------------------------------------------------------------------- what was typed
 
+    def _ask(self, context: str, typed: str | Sequence[Touch], after: str, *, private: bool) -> _Asked:
+        touches, letters = self._touches(typed)
+        place = self._places.go_to(context, after)
+        habits = NOTHING_KNOWN if private else self._habits(context, letters)
+        candidates = self._find(touches, letters)
+        shown = _reluctantly(candidates) if touches else candidates
+        return _Asked(touches, letters, place, habits, candidates, shown)
+
+    def _contest(self, asked: _Asked, context: str, after: str) -> Contest | None:
+        """What competes for the word if a space ends it; None if a space leaves it as it is."""
+        if not asked.touches or not self._is_doubtful(context, asked.letters, after):
+            return None
+        touches, letters, place, habits, candidates, _ = asked
+        return self._contests.find(touches, letters, candidates, place.scores, habits.known)
+
+    def _ranked(self, asked: _Asked, k: int, along: Sequence[tuple[int, ...]] = ()) -> list[RankedWord]:
+        """The k best words of the lexicon. Letters that can become no word need no model: the next space is
+        the first chance to be useful."""
+        if not len(asked.candidates):
+            return []
+        num_fitted = NUM_FITTED if asked.touches else NUM_FITTED_FIRST
+        return self._best(asked.place, asked.shown, k, asked.habits, along, num_fitted)
+
     def _touches(self, typed: str | Sequence[Touch]) -> tuple[tuple[Touch, ...], str]:
         """The touches of a word, and the letters that they type."""
         if isinstance(typed, str):
@@ -756,7 +754,7 @@ class Engine:
         contest: Contest,
         place: Place,
         letters: str,
-        habits: _Habits,
+        habits: OwnHabits,
     ) -> list[Choice]:
         """What else a space may make of the letters."""
         choices = self._contests.choices(
@@ -789,7 +787,7 @@ class Engine:
         ranked: Sequence[RankedWord],
         candidates: Candidates,
         scores: WordScores,
-        habits: _Habits,
+        habits: OwnHabits,
         heard: Mapping[str, float],
         letters: str,
     ) -> tuple[ExplainedWord, ...]:
@@ -798,7 +796,7 @@ class Engine:
         at = np.searchsorted(candidates.words, numbers)
         costs = dict(zip(numbers.tolist(), candidates.costs[at].tolist(), strict=True))
         model = dict(zip(numbers.tolist(), scores.log_probs(numbers).tolist(), strict=True))
-        personal = _as_dict(habits.known)
+        personal = by_word(habits.known)
         found = [
             ExplainedWord(
                 self._written(habits.spellings.get(word) or self.lexicon.word(word), letters),
@@ -878,123 +876,31 @@ class Engine:
         # Without letters a score is a probability; with letters it is one among those that fit them.
         total = 1.0 if not letters else math.fsum(math.exp(score - best.log_prob) for _, score in entries)
         sure = math.exp(best.log_prob) if not letters else 1.0 / total
-        if sure < SURE_WORD:
-            return None
-        followers = self._followers(scores, best.word)
-        phrase = [words[0]]
-        for probability, word in followers:
-            sure *= probability
-            if sure < SURE_PHRASE:
-                break
-            phrase.append(word)
-        return " ".join(phrase) if len(phrase) > 1 else None
-
-    def _followers(self, scores: WordScores, word: int) -> tuple[tuple[float, str], ...]:
-        """The likeliest words after a word in this context, each with its probability after those before
-        it."""
-        if self._phrases is None or self._phrases[0] is not scores:
-            self._phrases = scores, {}
-        known = self._phrases[1]
-        if word not in known:
-            found: list[tuple[float, str]] = []
-            sure, path = 1.0, self.lexicon.pieces(word)
-            while len(found) + 1 < MAX_PHRASE_WORDS:
-                follower = scores.follower(path)
-                if follower is None or sure * math.exp(follower.log_prob) < SURE_PHRASE:
-                    break
-                sure *= math.exp(follower.log_prob)
-                found.append((math.exp(follower.log_prob), self.lexicon.word(follower.word)))
-                path += self.lexicon.pieces(follower.word)
-            known[word] = tuple(found)
-        return known[word]
+        return self._phrases.from_word(scores, best.word, words[0], sure)
 
     # ------------------------------------------------------------------------------------- the memory
 
-    def _habits_for(self, context: str, letters: str) -> _Habits:
-        """What the owner writes in a place: all that came there before, and words that the letters begin."""
-        before = words_before(context)
+    def _habits(self, context: str, letters: str) -> OwnHabits:
+        """What the owner writes in a place. A memory that fails is told of, and keeps nobody from typing."""
         try:
-            if self._habits is None or self._habits[0] != context:
-                self._habits = context, self._sorted_out(self._personal.predictions(before))
-            here = self._habits[1]
-            if not letters:
-                return here
-            weight = here.known.weight
-            if not weight:
-                return _NOTHING_KNOWN
-            begun = self._sorted_out(self._personal.predictions(before, letters))
-            own = dict(begun.own)
-            unknown = self._personal.unknown_words(letters, max_edits=1)
-            mistyped = [each.word for each in unknown if each.num_edits][:MAX_MISTYPED_NEW_WORDS]
-            log_probs = self._personal.log_probs(before, mistyped) if mistyped else ()
-            for word, log_prob in zip(mistyped, log_probs, strict=True):
-                own[word] = math.log(weight) + float(log_prob) - MISTYPED_NEW_WORD
+            return self._owner.habits(context, letters)
         except UserError as error:
             self.notice = str(error)
-            return _NOTHING_KNOWN
-        log_probs_of = {**_as_dict(here.known), **_as_dict(begun.known)}
-        return _Habits(_as_habits(weight, log_probs_of), {**here.spellings, **begun.spellings}, own)
+            return NOTHING_KNOWN
 
     def _own_words_drawn(
         self, gestures: GestureFinder, context: str, path: npt.NDArray[np.float32]
     ) -> list[tuple[str, float]]:
-        """Words that the lexicon lacks and the owner taught, with what they are worth as the meaning of a
-        path."""
-        before = words_before(context)
+        """Words that the lexicon lacks and the owner taught, as the meaning of a path."""
         try:
-            weight = self._personal.predictions(before).weight
-            own = [
-                each.word for each in self._personal.unknown_words("") if not self._is_offensive(each.word)
-            ]
-            costs = gestures.costs(path, own)
-            drawn = np.flatnonzero(np.isfinite(costs)).tolist()
-            if not weight or not drawn:
-                return []
-            log_probs = self._personal.log_probs(before, [own[index] for index in drawn])
+            return self._owner.drawn(gestures, context, path)
         except UserError as error:
             self.notice = str(error)
             return []
-        return [
-            (own[index], math.log(weight) + float(log_prob) - float(costs[index]))
-            for index, log_prob in zip(drawn, log_probs, strict=True)
-        ]
-
-    def _sorted_out(self, predictions: Predictions) -> _Habits:
-        """Tells words of the lexicon from the owner's own."""
-        known: dict[int, float] = {}
-        spellings: dict[int, str] = {}
-        own: dict[str, float] = {}
-        for surface, prob in predictions.probs.items():
-            log_prob = math.log(predictions.weight * prob) if prob > 0 else -math.inf
-            number = self._number(surface)
-            if number is None:
-                if not self._is_offensive(surface):  # such words are offered when they are typed out
-                    own[surface] = log_prob
-            else:
-                known[number] = max(log_prob, known.get(number, -math.inf))
-                if self.lexicon.word(number) != surface:
-                    spellings[number] = surface
-        return _Habits(_as_habits(predictions.weight, known), spellings, own)
-
-    def _is_offensive(self, surface: str) -> bool:
-        form = self.lexicon.forms.get(surface.lower())
-        number = None if form is None else self.lexicon.find(form)
-        return number is not None and self.lexicon.is_offensive(number)
-
-    def _number(self, surface: str) -> int | None:
-        """The lexicon's word for what the owner writes, in whatever case; None if it offers none."""
-        if surface not in self._word_numbers:
-            number = self.lexicon.find(surface)
-            if number is None:
-                form = self.lexicon.forms.get(surface.lower())
-                number = None if form is None else self.lexicon.find(form)
-            is_offered = number is not None and not self.lexicon.is_offensive(number)
-            self._word_numbers[surface] = number if is_offered else None
-        return self._word_numbers[surface]
 
     def _path(self, surface: str) -> tuple[int, ...]:
         """The pieces by which the model knows a word."""
-        number = self._number(surface)
+        number = self._owner.number(surface)
         return self.pieces.encode_unit(surface) if number is None else self.lexicon.pieces(number)
 
     def _remember(self, context: str, typed: str, word: str, after: str, *, goes_on: bool) -> None:
@@ -1005,7 +911,7 @@ class Engine:
             before = f"{context}{word[:start]}" if start else context
             if not is_word(unit) or is_inside_address(before):
                 continue
-            number = self._number(unit)
+            number = self._owner.number(unit)
             log_prob = self._places.go_to(before, after).scores.spelled([self._path(unit)])[0]
             self._personal.observe(
                 words_before(before),
@@ -1035,8 +941,7 @@ class Engine:
         try:
             yield
         finally:
-            self._habits = None
-            self._word_numbers.clear()
+            self._owner.has_changed()
 
     def _heard(self, context: str, letters: str) -> dict[str, float]:
         """Words that the lexicon lacks, that this conversation has and the letters begin, with their log
@@ -1053,7 +958,7 @@ class Engine:
         place: Place,
         candidates: Candidates,
         k: int,
-        habits: _Habits,
+        habits: OwnHabits,
         along: Sequence[tuple[int, ...]] = (),
         num_fitted: int = NUM_FITTED,
     ) -> list[RankedWord]:
@@ -1063,23 +968,21 @@ class Engine:
         num_fitted = max(2 * k, num_fitted)
         return place.scores.best_in_front(candidates, k, num_fitted, place.tail, habits.known, along)
 
-    def _foreseeing(
-        self, place: Place, candidates: Candidates, habits: _Habits, context: str, word: str, after: str
-    ) -> Iterator[None]:
+    def _foreseeing(self, asked: _Asked, context: str, word: str, after: str) -> Iterator[None]:
         """Finds out step by step what the next key will need: if it ends the word, which then is `word`, the
         place behind it and the words that may follow; if it is a letter, more of the candidates."""
-        behind = f"{context}{word} "
+        place, behind = asked.place, f"{context}{word} "
         if is_word(word) or (not word and context and not context[-1].isspace()):
             if word:
                 place.scores.spelled([self._path(word)])  # the memory asks for it
             following = self._places.look_behind(behind, after)
             yield
-            expected = self._sorted_out(self._personal.predictions(words_before(behind))).known
+            expected = self._owner.expected(behind)
             for num_words in (NUM_FITTED_FIRST, NUM_FITTED_FIRST + NUM_SPARE):
                 following.scores.foresee(self._finder.find(""), num_words, following.tail, expected)
                 yield
         for num_words in range(NUM_FITTED_FIRST, MOST_FORESEEN + 1, NUM_FITTED_FIRST):
-            place.scores.foresee(candidates, num_words, place.tail, habits.known)
+            place.scores.foresee(asked.shown, num_words, place.tail, asked.habits.known)
             yield
         self._places.read_ahead()
 
@@ -1099,15 +1002,6 @@ def _shown(
         shown = shown[: k - 1]
         shown.append((corrected, shown[-1][1] if shown else 0.0))
     return tuple(written for written, _ in shown), tuple(score for _, score in shown)
-
-
-def _as_habits(weight: float, log_probs: Mapping[int, float]) -> Habits:
-    words = np.array(sorted(log_probs), dtype=np.int64)
-    return Habits(weight, words, np.array([log_probs[word] for word in words.tolist()], dtype=np.float32))
-
-
-def _as_dict(habits: Habits) -> dict[int, float]:
-    return dict(zip(habits.words.tolist(), habits.log_probs.tolist(), strict=True))
 
 
 def _correction_model(bundle: Bundle) -> CorrectionModel:

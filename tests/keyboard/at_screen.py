@@ -73,7 +73,7 @@ class GatedEngine(Engine):
     def suggest(  # type: ignore[override]
         self, context: str, typed: str, k: int = 3, *, private: bool = False, after: str = ""
     ) -> Suggestions:
-        self._ask(context, typed, after, private)
+        self._hear(context, typed, after, private)
         if typed in self.prepared:
             return self.prepared[typed]
         return super().suggest(context, typed, k, private=private, after=after)
@@ -82,12 +82,12 @@ class GatedEngine(Engine):
         self, context: str, word: str, after: str, k: int = 3, *, private: bool = False
     ) -> Suggestions:
         self.replaced.append(word)
-        self._ask(context, word, after, private)
+        self._hear(context, word, after, private)
         if word in self.prepared_instead:
             return self.prepared_instead[word]
         return super().replacements(context, word, after, k, private=private)
 
-    def _ask(self, context: str, word: str, after: str, private: bool) -> None:
+    def _hear(self, context: str, word: str, after: str, private: bool) -> None:
         self.asked.append((context, word))
         self.asked_before.append(after)
         self.privacy.add(private)

@@ -88,6 +88,7 @@ def _privacy(origin: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"epsilon {ledger['epsilon']:.3g} at delta {ledger['delta']:.0e} for a phone's whole text: "
             f"noise {ledger['noise_multiplier']:g} times the clip of {ledger['clip_norm']:.3g}"
+            + (", on top of what its start had learned from phones" if ledger.get("after_phones") else "")
         )
 
 

@@ -264,6 +264,7 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
         "weights_sha256": checkpoint.weights_sha256(),
         "config": _without_folders({**checkpoint.config, "model": asdict(checkpoint.model_config)}),
         "sources": _without_folders(read_json(checkpoint.folder / "sources.json")),
+        "after_phones": checkpoint.after_phones,
         **({} if checkpoint.privacy is None else {"privacy": checkpoint.privacy}),
     }
 

@@ -222,6 +222,7 @@ def _described(runs: Sequence[Finished], like: Finished) -> dict[str, Any]:
         "config": {**common, RUNS: sorted(told, key=lambda each: (each["name"], each["weights_sha256"]))},
         "data": {name: checkpoint.sha256(like.folder / name) for name in CARRIED},
         "init": inits.pop() if len(inits) == 1 else None,
+        "after_phones": any(checkpoint.knows_phones(run.folder) for run in runs),
     }
 
 

@@ -53,6 +53,8 @@ class Checkpoint:
     """Where tokenizer.model and lexicon.tsv lie."""
     privacy: dict[str, Any] | None = None
     """What a private federation had spent by then: the line of its ledger, which a bundle carries on."""
+    after_phones: bool = False
+    """Whether what it started from, or went into it, had learned from phones."""
 
     def model(self) -> Model:
         """A model with these weights."""
@@ -119,10 +121,12 @@ def start_run(
         "config": config,
         "data": {name: sha256(data / name) for name in needed},
         "init": None if init is None else sha256(weights_file(init)),
+        "after_phones": init is not None and knows_phones(init),
     }
     config_path = run / "config.json"
     if config_path.exists():
-        older = read_json(config_path)
+        # It follows from `init`, and older runs do not tell.
+        older = read_json(config_path) | {"after_phones": described["after_phones"]}
         older["config"] = _with_defaults(older.get("config", {}), config)
         difference = _difference(older, json.loads(json.dumps(described)))
         if difference is not None:
@@ -285,6 +289,7 @@ def load(source: Path) -> Checkpoint:
         described["kind"],
         source,
         saved.counters.get("row", {}).get("privacy"),
+        _is_after_phones(described),
     )
 
 
@@ -297,6 +302,24 @@ def config_of(source: Path) -> dict[str, Any]:
     else:
         config = None
     return config if isinstance(config, dict) else {}
+
+
+def knows_phones(source: Path) -> bool:
+    """Whether a run or bundle has learned from phones, itself or what it started from.
+
+    A private federation's ledger counts what that federation spent. It is all that the model tells of a phone
+    only if the start told nothing.
+    """
+    if (source / "manifest.json").exists():
+        told = read_json(source / "manifest.json").get("provenance")
+    else:
+        told = read_json(source / "config.json")
+    return isinstance(told, dict) and (told.get("kind") == "federate" or _is_after_phones(told))
+
+
+def _is_after_phones(told: Mapping[str, Any]) -> bool:
+    """By what a run or bundle tells of itself; averages that do not tell were of federations, mostly."""
+    return bool(told.get("after_phones", told.get("kind") == "average"))
 
 
 def weights_file(source: Path) -> Path:
@@ -330,6 +353,7 @@ def _load_bundle(source: Path) -> Checkpoint:
         "bundle",
         source,
         privacy if isinstance(privacy, dict) else None,
+        knows_phones(source),
     )
 
 

@@ -106,6 +106,9 @@ def federate(
         )
     resumed = _resume(config, data, run, init)
     model, tally = resumed.model.to(device), resumed.tally
+    is_after_phones = checkpoint.knows_phones(init)
+    if accountant is not None and is_after_phones:
+        log.warning("%s has learned from phones; the ledger counts what this federation adds", init)
     private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
     settings = config.train
     examiner = Examiner(
@@ -161,7 +164,8 @@ def federate(
                 "name": resumed.name,
             }
             if private is not None:
-                row["privacy"] = spent = private.line(number, strategy.update_norm).describe()
+                spent = private.line(number, strategy.update_norm).describe()
+                row["privacy"] = spent = spent | ({"after_phones": True} if is_after_phones else {})
                 counters["private"] = private.counters()
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = measure()

@@ -221,6 +221,13 @@ def test_a_private_federation_tells_what_it_spent(
     assert f"epsilon {final['privacy']['epsilon']:.3g} at delta 1e-03" in describe(bundle)
     assert "privacy" not in open_bundle(tiny_bundle).manifest.provenance
 
+    again = load("tiny", [*small_overrides, "train.num_steps=1"])
+    train(again, tiny_data, tmp_path / "again", init=tmp_path / "run")  # of what phones taught much is left
+    final = federate(grid, config, tiny_data, tmp_path / "more", tmp_path / "again")
+    more = export(tmp_path / "more", shelf / "more")
+    assert "on top of what its start had learned from phones" in describe(more)
+    assert "on top of" not in describe(bundle)
+
 
 def test_real_conversations_are_verified_with_when_they_are_given(
     tiny_run: Path, tiny_data: Path, shelf: Path

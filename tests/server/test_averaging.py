@@ -262,6 +262,23 @@ def test_runs_of_one_start_are_known_by_it(
     assert is_of_one_start(average([tiny_bundle, far], tmp_path / "from a bundle"))
 
 
+def test_what_learned_from_phones_is_known_through_averages_and_bundles(
+    runs: list[Path], tiny_run: Path, tmp_path: Path
+) -> None:
+    for run, knows in ((tiny_run, False), (runs[0], False), (runs[2], True)):
+        assert checkpoint.knows_phones(run) == knows
+    average(runs[:2], tmp_path / "central")
+    average([runs[0], runs[2]], tmp_path / "both")
+    for name, knows in (("central", False), ("both", True)):
+        bundle = export(tmp_path / name, tmp_path / f"{name}.bundle")
+        assert checkpoint.knows_phones(tmp_path / name) == knows
+        assert checkpoint.knows_phones(bundle.path) == checkpoint.load(bundle.path).after_phones == knows
+        described = checkpoint.read_json(tmp_path / name / "config.json")
+        del described["after_phones"]  # as averages were that are older than this
+        checkpoint.write_json(tmp_path / name / "config.json", described)
+        assert checkpoint.knows_phones(tmp_path / name)
+
+
 def test_an_average_is_exported_and_started_from_as_any_run(
     runs: list[Path], tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:

@@ -326,6 +326,14 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     assert stopped["step"] == 4
     assert stopped["privacy"] == rows[3]["privacy"]
 
+    # What starts from it pays on top of that, which no ledger adds up.
+    assert "after_phones" not in final["privacy"]
+    assert "has learned from phones" not in caplog.text
+    once = load("tiny", [*overrides, "rounds.num_rounds=1"])
+    more = federate(grid_over(tiny_data), once, tiny_data, tmp_path / "more", tmp_path / "half")
+    assert more["privacy"]["after_phones"]
+    assert "half has learned from phones; the ledger counts what this federation adds" in caplog.text
+
     # Killed when all was done but the final figures, it says the same of what it spent.
     (run / "done.json").unlink()
     again = federate(grid_over(tiny_data, listening), load("tiny", overrides), tiny_data, run, tiny_run)

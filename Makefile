@@ -14,7 +14,7 @@ OVERRIDES := $(foreach pair,$(SET),--set $(pair))
 NOISE ?= 0.02 0.005 0.002
 # `make model DATA=DIR`: the folder of the files that the phone preset names, and where the model's runs are kept.
 # Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, a descent from
-# where it then is, the phones' rounds twice, and CYCLES - 1 times all but the trunk again.
+# where it then is, the phones' rounds twice, CYCLES - 1 times all but the trunk again, and the phones once more.
 DATA ?=
 MODEL ?= runs/model
 TRUNK_STEPS ?= 3000
@@ -22,6 +22,7 @@ SETTLE_STEPS ?= 600
 CYCLES ?= 3
 CYCLE_STEPS ?= 400
 CYCLE_ROUNDS ?= 450
+LAST_ROUNDS ?= 700
 FROM_TRUNK := $(MODEL)/$(TRUNK_STEPS)
 SERVER := $(BIN)/fedkey-server
 EXPORT := $(BIN)/fedkey-export
@@ -149,8 +150,15 @@ $(eval $(call federation,1,2,central))
 $(eval $(call averaged,1))
 $(foreach next,$(filter-out 1,$(shell seq $(CYCLES))),$(eval $(call cycle,$(next),$(shell expr $(next) - 1))))
 
-$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/average-$(CYCLES)/done.json
-	$(EXPORT) $(FROM_TRUNK)/average-$(CYCLES) -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
+# At last the phones alone, for longer, from the average: a descent in between would only have to be made up for.
+LAST := $(shell expr $(CYCLES) + 1)
+$(eval $(call federation,$(LAST),1,average-$(CYCLES),--set rounds.num_rounds=$(LAST_ROUNDS)))
+$(eval $(call federation,$(LAST),2,average-$(CYCLES),--set rounds.num_rounds=$(LAST_ROUNDS)))
+$(FROM_TRUNK)/last/done.json: $(FROM_TRUNK)/federated-$(LAST)-1/done.json $(FROM_TRUNK)/federated-$(LAST)-2/done.json
+	$(SERVER) average $(^D) --run $(@D) --data $(MODEL)/data
+
+$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/last/done.json
+	$(EXPORT) $(FROM_TRUNK)/last -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
 	$(SERVER) count phone --data $(MODEL)/data --bundle $(FROM_TRUNK)/bundle -o $(MODEL)/counts.npz
 	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data --phones $(MODEL)/counts.npz
 	$(EXPORT) mixture $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl

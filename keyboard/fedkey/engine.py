@@ -6,7 +6,7 @@ stop: `fedkey.ui.app`, or `fedkey.simulate`, which measures it.
 
 ```python
 engine = Engine.open("bundle/")
-engine.suggest("how are you?\\nfine, ", "tha").words     # ("thanks", "thank", "that")
+engine.suggest("how are you?\\nfine, ", "tha").words     # ("thanks", "that", "thank")
 engine.suggest("see you ", "tomorow").autocorrect         # "tomorrow"
 engine.suggest("i have a ", "", after=" of questions").words    # ("lot", "ton", "couple")
 engine.replacements("got it ", "form", " my brother").words     # ("from", "for", "when")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,27 @@ from at_screen import GatedEngine
 
 from fedkey.layout import QWERTY
 from fedkey.ui.app import KeyboardApp
+
+KEY_WINDOW, KEY_IDLE = 0.004, 0.0005
+"""Seconds of a look at whether a key is still being worked on, and of processor time in it that are none."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_keys() -> Iterator[None]:
+    """Pilot waits twice behind each key, 20 milliseconds and more, until the process is idle: half of the
+    time of these tests. A key is handled sooner, and tests wait themselves for what a thread works out."""
+
+    async def wait_until_handled(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
+        started = time.monotonic()
+        while time.monotonic() - started < max_sleep:
+            busy = time.process_time()
+            await asyncio.sleep(KEY_WINDOW)
+            if time.process_time() - busy < KEY_IDLE and time.monotonic() - started > min_sleep:
+                return
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("textual.app.wait_for_idle", wait_until_handled)
+        yield
 
 
 @pytest.fixture

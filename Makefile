@@ -150,7 +150,7 @@ $(eval $(call federation,1,2,central))
 $(eval $(call averaged,1))
 $(foreach next,$(filter-out 1,$(shell seq $(CYCLES))),$(eval $(call cycle,$(next),$(shell expr $(next) - 1))))
 
-# At last the phones alone, for longer, from the average: a descent in between would only have to be made up for.
+# At last the phones alone, for longer, from the average of all cycles.
 LAST := $(shell expr $(CYCLES) + 1)
 $(eval $(call federation,$(LAST),1,average-$(CYCLES),--set rounds.num_rounds=$(LAST_ROUNDS)))
 $(eval $(call federation,$(LAST),2,average-$(CYCLES),--set rounds.num_rounds=$(LAST_ROUNDS)))

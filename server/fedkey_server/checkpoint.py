@@ -353,7 +353,7 @@ def _load_bundle(source: Path) -> Checkpoint:
         "bundle",
         source,
         privacy if isinstance(privacy, dict) else None,
-        knows_phones(source),
+        _is_after_phones(origin),
     )
 
 

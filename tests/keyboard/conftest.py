@@ -22,12 +22,12 @@ def quick_keys() -> Iterator[None]:
     """Pilot waits twice behind each key, 20 milliseconds and more, until the process is idle: half of the
     time of these tests. A key is handled sooner, and tests wait themselves for what a thread works out."""
 
-    async def wait_until_handled(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
-        started = time.monotonic()
-        while time.monotonic() - started < max_sleep:
+    async def wait_until_handled(_: float) -> None:
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
             busy = time.process_time()
             await asyncio.sleep(KEY_WINDOW)
-            if time.process_time() - busy < KEY_IDLE and time.monotonic() - started > min_sleep:
+            if time.process_time() - busy < KEY_IDLE:
                 return
 
     with pytest.MonkeyPatch.context() as patch:

@@ -35,7 +35,7 @@ from fedkey.ui.conversation import Bubble, Conversation
 from fedkey.ui.draft import DraftView
 from fedkey.ui.help import HelpScreen
 from fedkey.ui.keypad import Keypad
-from fedkey.ui.messages import Kind, Noticed, Offer, OfferChosen
+from fedkey.ui.messages import Kind, Noticed, Offer, OfferChosen, Typable
 from fedkey.ui.suggestions import Choice, SuggestionStrip, offered
 from fedkey.ui.typing import LOADING
 
@@ -1031,3 +1031,15 @@ async def test_two_keyboards_in_one_process_share_nothing(tiny_bundle: Path) -> 
         await pilot.press(*"hello")
     other = KeyboardApp(lambda: Engine.open(tiny_bundle), QWERTY)
     assert other.typing.draft == Draft()
+
+
+async def test_nothing_begins_in_an_app_that_ends(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just after the first paint, it used to mount a federation's line on a screen that was gone."""
+    begun: list[object] = []
+    async with app.run_test():
+        monkeypatch.setattr(app, "run_worker", lambda *arguments, **_: begun.append(arguments))
+        app.on_typable(Typable())
+        assert len(begun) == 1
+        app.exit(return_code=143)
+        app.on_typable(Typable())
+        assert len(begun) == 1

@@ -203,6 +203,8 @@ class KeyboardApp(App[str]):
 
     def on_typable(self, _: Typable) -> None:
         """Opens the engine in its thread; its imports would hold up the first paint if that began sooner."""
+        if self.return_code is not None:
+            return  # killed just after the first paint: the screen is being taken down
         self.run_worker(self.inference.run, name="engine", group="engine", thread=True)
         if self.joining is not None:
             self.joining.attach(self)

@@ -77,7 +77,8 @@ class RoundsConfig:
     validate_every: int = 1
     """Rounds between two looks at the validation authors."""
     timeout: float = 600.0
-    """Seconds the server waits for a round's reports."""
+    """Seconds the server waits for a round's reports; phones played in the server's process, one after the
+    other, have as long as they need."""
     exchange_timeout: float = 60.0
     """Seconds it waits in each of the other stages of secure aggregation, in which phones do not train."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedkey.bundle import MODEL, TOKENIZER, Bundle, ModelEntry
+from fedkey.bundle import DICTIONARY, MODEL, TOKENIZER, Bundle, ModelEntry
 
 
 def describe(bundle: Bundle) -> str:
@@ -27,6 +27,7 @@ def describe(bundle: Bundle) -> str:
         (
             "size",
             f"{total:,} bytes: model {sizes[MODEL]:,}, lexicon {lexicon:,}, tokenizer {sizes[TOKENIZER]:,}"
+            + (f", dictionary {sizes[DICTIONARY]:,}" if DICTIONARY in sizes else "")
             + (f", n-grams {ngrams:,}" if ngrams else ""),
         ),
         (

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fedkey.bundle import (
+    DICTIONARY,
     FEATURES,
     INFILL,
     MANIFEST,
@@ -35,6 +36,7 @@ from fedkey.bundle import (
     open_bundle,
     read_manifest,
 )
+from fedkey.dictionary import as_bits
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.pieces import Pieces
@@ -44,7 +46,7 @@ from fedkey_export.lexicon_arrays import build_arrays, read_rows
 from fedkey_export.normaliser import usual_log_normaliser
 from fedkey_export.quantize import Floats
 from fedkey_export.verify import Figures, verify, verify_words
-from fedkey_server import objectives
+from fedkey_server import dictionary, objectives
 from fedkey_server.checkpoint import Checkpoint, load, read_json
 from fedkey_server.model import Model
 
@@ -129,8 +131,12 @@ def _model(checkpoint: Checkpoint, run: Path) -> Model:
 
 
 def _verify(bundle: Bundle, checkpoint: Checkpoint, model: Model, conversations: Path | None) -> Figures:
-    verify_words(bundle, read_rows(checkpoint.folder / LEXICON))
+    verify_words(bundle, read_rows(checkpoint.folder / LEXICON), _right_words(checkpoint))
     return verify(bundle, model, conversations)
+
+
+def _right_words(checkpoint: Checkpoint) -> list[str]:
+    return dictionary.read(checkpoint.folder / dictionary.DICTIONARY)
 
 
 def verify_against_run(bundle: Path, run: Path, *, data: Path | None = None) -> Figures:
@@ -167,6 +173,7 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Model, precision: str) -
     arrays = build_arrays(rows, pieces.encode_unit)
     for name, array in arrays.items():
         np.save(folder / lexicon_file(name), array, allow_pickle=False)
+    np.save(folder / DICTIONARY, as_bits(_right_words(checkpoint)), allow_pickle=False)
     (folder / TOKENIZER).write_bytes(pieces.serialised)
     weights: Mapping[str, Floats] = {
         name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from fedkey.bundle import Bundle
+from fedkey.dictionary import as_bits
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.model import LanguageModel
@@ -128,8 +129,9 @@ def verify(bundle: Bundle, model: Model, conversations: Path | None) -> Figures:
     return figures
 
 
-def verify_words(bundle: Bundle, rows: Sequence[Row]) -> None:
-    """`UserError` unless the bundle's lexicon holds exactly these words, each as the tokenizer spells it."""
+def verify_words(bundle: Bundle, rows: Sequence[Row], right_words: Sequence[str]) -> None:
+    """`UserError` unless the bundle's lexicon holds exactly these words, each as the tokenizer spells it, and
+    its dictionary the right ones."""
     pieces = Pieces(bundle.tokenizer_bytes())
     lexicon = Lexicon(bundle.lexicon_arrays(), pieces.vocab_size)
     for row in rows:
@@ -148,6 +150,9 @@ def verify_words(bundle: Bundle, rows: Sequence[Row]) -> None:
             f"The bundle does not reproduce its lexicon: it holds {len(lexicon)} words, not {len(rows)}; "
             "it must not be shipped."
         )
+    bits = bundle.dictionary_array()
+    if bits is None or not np.array_equal(bits, as_bits(right_words)):
+        raise UserError("The bundle does not reproduce its dictionary; it must not be shipped.")
 
 
 def _problem(figures: Figures, precision: str) -> str | None:

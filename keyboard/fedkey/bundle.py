@@ -55,6 +55,9 @@ CORRECTION = "correction.json"
 MIXTURE = "mixture.json"
 """How much each opinion of a word counts, fitted to model and n-grams; without it shares are fixed."""
 
+DICTIONARY = "dictionary.npy"
+"""Right words that the lexicon lacks, see `fedkey.dictionary`; without it they may be corrected."""
+
 LEXICON_ARRAYS: Mapping[str, tuple[str, ...]] = {
     "text": ("|u1",),
     "text_offsets": ("<u4",),
@@ -304,6 +307,15 @@ class Bundle:
             for name in NGRAM_ARRAYS
         }
 
+    def dictionary_array(self) -> npt.NDArray[np.generic] | None:
+        """The bits of `DICTIONARY`, uint8 [B], memory-mapped and read-only; None for a bundle without."""
+        import numpy as np
+
+        if DICTIONARY not in self.manifest.files:
+            return None
+        bits: npt.NDArray[np.generic] = np.load(self.path / DICTIONARY, mmap_mode="r", allow_pickle=False)
+        return bits
+
     def correction_text(self) -> str | None:
         """The text of `CORRECTION`, see `fedkey.corrections`; None for a bundle that was never calibrated."""
         return self._text(CORRECTION)
@@ -369,6 +381,8 @@ def open_bundle(path: str | Path) -> Bundle:
     if has_ngrams(manifest):
         for name, dtypes in NGRAM_ARRAYS.items():
             _array_length(path, ngram_file(name), dtypes)
+    if DICTIONARY in manifest.files:
+        _array_length(path, DICTIONARY, ("|u1",))
     return Bundle(path, manifest)
 
 

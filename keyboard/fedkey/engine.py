@@ -45,6 +45,7 @@ from fedkey.corrections import (
     was_written,
 )
 from fedkey.decoder import PRIOR_WEIGHT, Contenders, Decoder, RankedWord, WordScores
+from fedkey.dictionary import Dictionary
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
 from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
@@ -201,6 +202,7 @@ class Engine:
                 "The bundle's tokenizer and model count their pieces differently; export it again."
             )
         self.lexicon = Lexicon(bundle.lexicon_arrays(), self.pieces.vocab_size)
+        self._dictionary = Dictionary(bundle.dictionary_array())
         self._corrections = _correction_model(bundle) if corrections is None else corrections
         self._model = LanguageModel(bundle)
         self._reader = ContextReader(
@@ -497,15 +499,15 @@ class Engine:
             return scores.contenders(words, k)
 
     def is_doubtful(self, context: str, typed: str | Sequence[Touch], *, after: str = "") -> bool:
-        """Whether a space may put something in place of what was typed: it is no word that the lexicon or its
-        owner knows, and looks like one that somebody mistyped."""
+        """Whether a space may put something in place of what was typed: it is no word that is known, and
+        looks like one that somebody mistyped."""
         with self._lock:
             _, letters = self._touches(typed)
             return self._is_doubtful(context, letters, after)
 
     def knows(self, word: str) -> bool:
-        """Whether a word is known, by the lexicon or its owner, whatever its case; such words are never
-        corrected."""
+        """Whether a word is known, by the lexicon, the dictionary or the owner, whatever its case; such words
+        are never corrected."""
         with self._lock:
             return self._is_known(normalise(word))
 
@@ -711,11 +713,11 @@ class Engine:
         return self._finder.find(letters)
 
     def _is_known(self, letters: str) -> bool:
-        """Whether the lexicon or the owner knows a word, or that of which it is a form with an apostrophe."""
+        """Whether a word is known, or that of which it is a form with an apostrophe."""
         key = letters.lower()
         stem, _, ending = key.rpartition("'")
         return any(
-            each in self.lexicon.forms or self._own_spelling(each) is not None
+            each in self.lexicon.forms or each in self._dictionary or self._own_spelling(each) is not None
             for each in ((key, stem) if stem and ending in STEM_ENDINGS else (key,))
         )
 

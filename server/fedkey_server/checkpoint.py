@@ -4,7 +4,7 @@ In: weights, optimizer state, counters. Out: folders that are complete or absent
 `fedkey_server.phones`.
 
     RUN/config.json                 resolved configuration of the run, and fingerprints of what it reads
-    RUN/tokenizer.model, lexicon.tsv, sources.json
+    RUN/tokenizer.model, lexicon.tsv, dictionary.txt, sources.json
                                     copied from the data, so that a run is all an export needs
     RUN/metrics.jsonl               one JSON object per measurement
     RUN/checkpoints/00000400/       weights, optimizer state, counters; renamed into place when complete
@@ -30,7 +30,7 @@ from torch import Tensor
 from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
 
-CARRIED = ("tokenizer.model", "lexicon.tsv", "sources.json")
+CARRIED = ("tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json")
 UNITS = {"train": "steps", "federate": "rounds"}
 """Kind of a run -> what it counts."""
 KEPT = 2
@@ -50,7 +50,7 @@ class Checkpoint:
     kind: str
     """"train", "federate", "average" or "bundle"."""
     folder: Path
-    """Where tokenizer.model and lexicon.tsv lie."""
+    """Where tokenizer.model and, of a run, the other files in `CARRIED` lie."""
     privacy: dict[str, Any] | None = None
     """What a private federation had spent by then: the line of its ledger, which a bundle carries on."""
     after_phones: bool = False

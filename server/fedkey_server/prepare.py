@@ -3,6 +3,7 @@
 In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
 
     DATA/lexicon.tsv          words with log probabilities (server text and public lists only)
+    DATA/dictionary.txt       right words beyond these, which a space leaves alone (public lists only)
     DATA/tokenizer.model      SentencePiece (server text only)
     DATA/server.npz           the server's documents
     DATA/phones.npz           the simulated phones' own storage
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
-from fedkey_server import checkpoint, phones, tokenizer, vocabulary
+from fedkey_server import checkpoint, dictionary, phones, tokenizer, vocabulary
 from fedkey_server.batches import Documents, build_documents
 from fedkey_server.corpus import Conversation, Report, SplitCorpus, is_package, read, split_corpus
 from fedkey_server.progress import track
@@ -54,7 +55,7 @@ LICENCES = {
 }
 PUBLIC_LISTS = (
     {"name": "wordfreq", "licence": "data CC BY-SA 4.0, code Apache-2.0", "use": "lexicon frequencies"},
-    {"name": "pyspellchecker", "licence": "MIT", "use": "second opinion on spellings"},
+    {"name": "pyspellchecker", "licence": "MIT", "use": "second opinion on spellings, dictionary"},
     {"name": "better-profanity", "licence": "MIT", "use": "offensive-word flags"},
 )
 
@@ -75,7 +76,8 @@ def prepare(config: Config, folder: Path, text: Path = Path()) -> bool:
     }
     complete = folder / COMPLETE
     if complete.exists():
-        if checkpoint.read_json(complete) == described:
+        # Folders of before 2026-11-28 have no dictionary.
+        if checkpoint.read_json(complete) == described and (folder / dictionary.DICTIONARY).exists():
             return False
         complete.unlink()
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +105,9 @@ def prepare(config: Config, folder: Path, text: Path = Path()) -> bool:
         vocabulary.write(entries, folder / "lexicon.tsv")
         advance(1, words=len(entries))
         forms = vocabulary.forms_of(entries)
+        dictionary.write(
+            dictionary.right_words(forms, config.vocabulary.language), folder / dictionary.DICTIONARY
+        )
         model = tokenizer.train(
             tokenizer.count_units(
                 truecase_units(message, forms) for message in chain(public, *donors.values())

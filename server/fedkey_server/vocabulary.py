@@ -1,7 +1,7 @@
 """The words the keyboard knows, how often they are used, and how they are written.
 
 In: the units of the server's text and public word lists. Out: `lexicon.tsv`, and the forms that truecasing
-goes by. Next stop: `fedkey_server.tokenizer`.
+goes by. Next stop: `fedkey_server.dictionary`, for what it has no room for.
 
 No phone's text is looked at here. The server's text is of two kinds: what donors typed, which is how phones
 are written, and public text, which is larger and of another kind (the speeches of the tiny preset write
@@ -174,7 +174,7 @@ def build(public: Units, donors: Mapping[str, Units], config: VocabularyConfig) 
     Raises:
         UserError: there is no public list for the language.
     """
-    lists = _PublicLists.open(config.language)
+    lists = PublicLists.open(config.language)
     in_public, in_chat = count_words(public), count_shared_words(donors)
     frequency = _mixed_frequencies(in_public.words, in_chat.words, lists.frequency, config)
     public_forms, chat_forms = _by_word(in_public.inside), _by_word(in_chat.inside)
@@ -233,7 +233,7 @@ def _mixed_frequencies(
 
 
 @dataclass(frozen=True)
-class _PublicLists:
+class PublicLists:
     """What other people's lists say of a language's words."""
 
     frequency: Mapping[str, float]
@@ -244,7 +244,8 @@ class _PublicLists:
     """The letters of pyspellchecker's words."""
 
     @classmethod
-    def open(cls, language: str) -> _PublicLists:
+    def open(cls, language: str) -> PublicLists:
+        """Reads the packages' lists; `UserError` if they have none for the language."""
         from spellchecker import SpellChecker
         from wordfreq import get_frequency_dict
 

@@ -340,6 +340,7 @@ def truncate(file: Path) -> None:
         (lambda run: (run / TOKENIZER).write_bytes(b"hello"), "not a SentencePiece model"),
         (lambda run: (run / "lexicon.tsv").unlink(), "Cannot read the lexicon"),
         (lambda run: (run / "lexicon.tsv").write_text("word\tlog_prob\tflags\n"), "holds no words"),
+        (lambda run: (run / "dictionary.txt").unlink(), "prepare the data again"),
         (lambda run: (run / "sources.json").unlink(), "sources.json"),
         (lambda run: (run / "sources.json").write_text("{"), "not valid JSON"),
         (lambda run: shutil.rmtree(run), "neither a run folder nor a bundle"),

@@ -252,6 +252,15 @@ def test_a_run_with_more_words_is_told(tiny_bundle: Path, tiny_run: Path, tmp_pa
         verify_against_run(tiny_bundle, other)
 
 
+def test_a_run_with_another_dictionary_is_told(tiny_bundle: Path, tiny_run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    words = (other / "dictionary.txt").read_text().splitlines(keepends=True)
+    for changed in (words[:-1], [*words[:-1], "snazzlewop\n"]):
+        (other / "dictionary.txt").write_text("".join(changed))
+        with pytest.raises(UserError, match="does not reproduce its dictionary"):
+            verify_against_run(tiny_bundle, other)
+
+
 def test_figures_that_are_no_numbers_are_refused(tiny_bundle: Path, model: Model) -> None:
     from fedkey_export.verify import _problem
 

@@ -24,6 +24,7 @@ from fedkey import Engine
 from fedkey.bundle import (
     _LARGEST,
     CORRECTION,
+    DICTIONARY,
     FEATURES,
     FORMAT,
     LEXICON_ARRAYS,
@@ -47,6 +48,7 @@ from fedkey.bundle import (
 from fedkey.candidates import MAX_COST, ErrorModel
 from fedkey.channel import LETTERS, SIZE, SpellingChannel
 from fedkey.corrections import CorrectionModel
+from fedkey.dictionary import BITS_PER_WORD, NUM_BITS_SET
 from fedkey.mixture import FLOORS, LEAST, MAX_UNITS, PLACE_INPUTS, WORD_INPUTS, Mixture
 from fedkey.model import LanguageModel, expected_signature
 from fedkey.pieces import START_ID
@@ -338,13 +340,13 @@ def test_an_array_file_that_is_something_else(bundle: Path, content: Callable[[P
 
 
 def test_every_array_has_its_dtype_checked(bundle: Path) -> None:
-    for name in LEXICON_ARRAYS:
-        original = (bundle / lexicon_file(name)).read_bytes()
-        array = np.load(bundle / lexicon_file(name))
+    for name in (*map(lexicon_file, LEXICON_ARRAYS), DICTIONARY):
+        original = (bundle / name).read_bytes()
+        array = np.load(bundle / name)
         wrong = array.astype(array.dtype.newbyteorder(">") if array.itemsize > 1 else np.int64)
-        replace(bundle, lexicon_file(name), npy(wrong))
-        assert f"{lexicon_file(name)} is not the kind of array" in refusal(bundle)
-        replace(bundle, lexicon_file(name), original)
+        replace(bundle, name, npy(wrong))
+        assert f"{name} is not the kind of array" in refusal(bundle)
+        replace(bundle, name, original)
 
 
 # -------------------------------------------------------------------------------------------------- graph
@@ -469,6 +471,11 @@ def test_every_feature_and_array_is_described() -> None:
     dtypes = {"|u1": "uint8", "<u2": "uint16", "<u4": "uint32", "<f4": "float32"}
     told = [row[1] for row in rows_of_table("array")]
     assert told == [" or ".join(dtypes[dtype] for dtype in each) for each in arrays.values()]
+
+
+def test_a_dictionary_is_described() -> None:
+    assert f"takes {BITS_PER_WORD} bits" in DOCUMENT
+    assert f"for i from 0 to {NUM_BITS_SET - 1}" in DOCUMENT
 
 
 def test_a_mixture_is_described() -> None:

@@ -16,6 +16,7 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedkey.bundle import TOKENIZER
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
@@ -60,20 +62,25 @@ PUBLIC_LISTS = (
 )
 
 
-def prepare(config: Config, folder: Path, text: Path = Path()) -> bool:
+def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None = None) -> bool:
     """Builds the data folder; returns False if it was already there for the same configuration and text.
 
     Args:
         text: folder of the files that the preset names.
+        like: run or bundle to go on from: its tokenizer is taken instead of training one, so that its weights
+            mean the same.
 
     Raises:
-        UserError: a source cannot be read, or holds too little text.
+        UserError: a source cannot be read, or holds too little text; or `like` has no tokenizer of this size.
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
     described = _relevant(config) | {
         source: checkpoint.sha256(Path(place)) for source, place in places.items() if not is_package(source)
     }
+    pieces = None if like is None else _pieces_of(like, config)
+    if pieces is not None:
+        described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
     complete = folder / COMPLETE
     if complete.exists():
         # Folders of before 2026-11-28 have no dictionary.
@@ -108,16 +115,12 @@ def prepare(config: Config, folder: Path, text: Path = Path()) -> bool:
         dictionary.write(
             dictionary.right_words(forms, config.vocabulary.language), folder / dictionary.DICTIONARY
         )
-        model = tokenizer.train(
-            tokenizer.count_units(
-                truecase_units(message, forms) for message in chain(public, *donors.values())
-            ),
-            config.tokenizer,
-        )
-        (folder / "tokenizer.model").write_bytes(model)
+        if pieces is None:
+            units = (truecase_units(message, forms) for message in chain(public, *donors.values()))
+            pieces = Pieces(tokenizer.train(tokenizer.count_units(units), config.tokenizer))
+        (folder / TOKENIZER).write_bytes(pieces.serialised)
         advance(1, pieces=config.tokenizer.vocab_size)
 
-    pieces = Pieces(model)
     _encode(corpus, forms, pieces, config.model.window, folder)
     for name, held_out in (("validation", corpus.validation), ("test", corpus.test)):
         _write_text(held_out, folder / f"{name}.jsonl")
@@ -134,6 +137,16 @@ def _heard(
     if not config.corpus.shares:
         return conversations
     return sift(conversations, config.corpus.shares[number], number, report)
+
+
+def _pieces_of(like: Path, config: Config) -> Pieces:
+    pieces = Pieces.open(like / TOKENIZER)
+    if pieces.vocab_size != config.tokenizer.vocab_size:
+        raise UserError(
+            f"The tokenizer of {like} has {pieces.vocab_size} pieces, and tokenizer.vocab_size says "
+            f"{config.tokenizer.vocab_size}; use the preset that it was made with."
+        )
+    return pieces
 
 
 def _relevant(config: Config) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from fedkey.errors import UserError
 from fedkey.text import capitalise, is_word, sentence_starts
+from fedkey_server.current_words import CURRENT_SHARE, CURRENT_WORDS, MISSPELT
 
 HEADER = "word\tlog_prob\tflags"
 OFFENSIVE = "offensive"
@@ -187,6 +188,8 @@ def build(public: Units, donors: Mapping[str, Units], config: VocabularyConfig) 
         if not is_word(word) or (len(word) == 1 and word not in ("a", "i")):
             continue
         votes = _votes(word, public_forms.get(word, Counter()), chat_forms.get(word, Counter()))
+        if word in lists.current:
+            votes = {lists.current[word]: MIN_VOTES}
         count = in_public.words[word] + in_chat.words[word]
         is_name = count >= config.min_count and max(votes, key=votes.__getitem__) != word
         is_used = count >= config.min_count or word in lists.frequency
@@ -240,6 +243,8 @@ class PublicLists:
     """wordfreq's share of running words, per lower-case word."""
     listed: frozenset[str]
     """Words that are right: pyspellchecker's and ours."""
+    current: Mapping[str, str]
+    """Of these, words of today -> how they are written."""
     alphabet: str
     """The letters of pyspellchecker's words."""
 
@@ -251,7 +256,7 @@ class PublicLists:
 
         try:
             frequency: dict[str, float] = get_frequency_dict(language, wordlist="best")
-            listed = frozenset(SpellChecker(language=language).word_frequency.words())
+            listed = frozenset(SpellChecker(language=language).word_frequency.words()) - MISSPELT
         except (LookupError, ValueError) as error:
             raise UserError(
                 f"vocabulary.language {language!r} is not a language that wordfreq and pyspellchecker know."
@@ -259,7 +264,10 @@ class PublicLists:
         letters = {letter for word in listed for letter in word}
         # wordfreq writes every digit of a longer number as 0: "00th".
         frequency = {word: share for word, share in frequency.items() if not any(map(str.isdigit, word))}
-        return cls(frequency, listed | CHAT_WORDS | set(PUBLIC_FORMS), "".join(sorted(letters)))
+        current = {word.lower(): word for word in CURRENT_WORDS} if language == "en" else {}
+        frequency |= {word: max(CURRENT_SHARE, frequency.get(word, 0.0)) for word in current}
+        listed |= CHAT_WORDS | PUBLIC_FORMS.keys() | current.keys()
+        return cls(frequency, listed, current, "".join(sorted(letters)))
 
     def is_slip(self, word: str, mixed: Mapping[str, float]) -> bool:
         """Whether a word is more likely a slip of another one than a word of its own.
@@ -270,9 +278,13 @@ class PublicLists:
         """
         frequency = self.frequency if word in self.frequency else mixed
         times = APOSTROPHE_RATIO if word in self.listed else 1.0
-        if word in RUN_TOGETHER or any(
-            self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
-            for other in _with_inserted(word, "'")
+        if (
+            word in RUN_TOGETHER
+            or word in MISSPELT
+            or any(
+                self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
+                for other in _with_inserted(word, "'")
+            )
         ):
             return True
         if word in self.listed or self._is_contraction(word):

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from fedkey.errors import UserError
+from fedkey.text import is_word
 from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import dictionary
 from fedkey_server.config import load
-from fedkey_server.dictionary import CURRENT_WORDS, MIN_LETTERS, right_words
+from fedkey_server.current_words import CURRENT_WORDS, MISSPELT
+from fedkey_server.dictionary import MIN_LETTERS, right_words
 from fedkey_server.prepare import prepare
 from fedkey_server.vocabulary import forms_of
 
@@ -29,7 +31,9 @@ def test_right_words_are_in_it(words: set[str], word: str) -> None:
     assert word in words
 
 
-@pytest.mark.parametrize("word", ["teh", "recieve", "definately", "alot", "thankyou", "dont", "tomorow"])
+@pytest.mark.parametrize(
+    "word", ["teh", "recieve", "definately", "alot", "thankyou", "dont", "tomorow", "calender"]
+)
 def test_slips_are_not(words: set[str], word: str) -> None:
     assert word not in words
 
@@ -37,11 +41,14 @@ def test_slips_are_not(words: set[str], word: str) -> None:
 def test_what_the_lexicon_has_what_ends_in_s_and_what_is_short_is_left_out(words: set[str]) -> None:
     assert not {"plausible", "tomorrow", "gif"} & words
     assert not any(word.endswith("'s") for word in words)
-    assert all(len(word) >= MIN_LETTERS for word in words - CURRENT_WORDS)
+    assert all(len(word) >= MIN_LETTERS for word in words - {word.lower() for word in CURRENT_WORDS})
 
 
-def test_words_of_today_are_written_small_and_once() -> None:
-    assert all(word.isascii() and word.islower() and word.isalpha() for word in CURRENT_WORDS)
+def test_words_of_today_are_words_once_each_and_none_is_misspelt() -> None:
+    current = [word.lower() for word in CURRENT_WORDS]
+    assert all(is_word(word) and word.isascii() for word in current)
+    assert len(set(current)) == len(current)
+    assert not MISSPELT & set(current)
 
 
 def test_a_language_without_lists_is_a_mistake() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,47 @@ def test_another_configuration_or_another_text_builds_anew(
     chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:-1]))
     assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
     assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+
+
+def test_data_for_who_goes_on_from_a_bundle_speak_in_its_pieces(
+    tmp_path: Path, chat_file: Path, small_overrides: list[str], tiny_bundle: Path
+) -> None:
+    (tmp_path / "public.txt").write_text("zebras quizzically vexed the jumpy wizard\n" * 400)
+    overrides = [*small_overrides, f"corpus.phones={str(chat_file)!r}", "corpus.server=['public.txt']"]
+    own, like = tmp_path / "own", tmp_path / "like"
+    assert prepare(load("tiny", overrides), own, tmp_path)
+    assert prepare(load("tiny", overrides), like, tmp_path, tiny_bundle)
+    pieces = {
+        name: (folder / "tokenizer.model").read_bytes()
+        for name, folder in (("own", own), ("like", like), ("bundle", tiny_bundle))
+    }
+    assert pieces["own"] != pieces["like"] == pieces["bundle"]
+    assert (own / "lexicon.tsv").read_bytes() == (like / "lexicon.tsv").read_bytes()
+    assert not prepare(load("tiny", overrides), like, tmp_path, tiny_bundle)
+    assert prepare(load("tiny", overrides), like, tmp_path)  # without, it is trained as ever
+    assert contents(like) == contents(own)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda bundle: (bundle / "tokenizer.model").unlink(), "Cannot read the tokenizer"),
+        (lambda bundle: None, "has 400 pieces, and tokenizer.vocab_size says 600; use the preset"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    small_overrides: list[str],
+    tiny_bundle: Path,
+    spoil: Callable[[Path], None],
+    said: str,
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    spoil(bundle)
+    sizes = ["tokenizer.vocab_size=600", "model.vocab_size=600"]
+    with pytest.raises(UserError, match=re.escape(said)):
+        prepare(load("tiny", [*small_overrides, *sizes]), tmp_path / "data", like=bundle)
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fedkey.errors import UserError
 from fedkey.text import is_word, normalise, split
 from fedkey_export.lexicon_arrays import read_rows
+from fedkey_server.current_words import MISSPELT
 from fedkey_server.vocabulary import (
     Entry,
     VocabularyConfig,
@@ -126,6 +127,13 @@ def test_slips_are_kept_out_though_public_lists_and_donors_have_them(
 
     assert word_frequency(slip, "en") > 0
     assert slip not in forms
+
+
+def test_words_of_today_are_known_as_they_are_written_and_misspelt_ones_are_not() -> None:
+    forms = forms_of(build([], {}, VocabularyConfig(max_words=60_000)))
+    for word in ("TikTok", "gif", "DVD", "PhDs", "Siobhan", "vlogs", "ChatGPT"):
+        assert forms[word.lower()] == word
+    assert not MISSPELT & forms.keys()
 
 
 def test_right_words_near_a_frequent_one_stay(forms: dict[str, str]) -> None:

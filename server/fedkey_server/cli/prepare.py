@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", type=Path, default=Path(), metavar="DIR", help="folder of the files that the preset names"
     )
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="RUN",
+        help="run or bundle to go on from (--init): its tokenizer is taken instead of training one",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fedkey_server.prepare import prepare
 
     folder: Path = arguments.data
-    is_new = prepare(load_config(arguments), folder, arguments.text)
+    is_new = prepare(load_config(arguments), folder, arguments.text, arguments.like)
     server = Documents.load(folder / "server.npz")
     phones = Phones.load(folder / "phones.npz")
     print(

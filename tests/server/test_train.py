@@ -435,7 +435,7 @@ def test_steps_of_a_central_run_are_refused(
     [
         (
             "no data",
-            "absent lacks tokenizer.model, lexicon.tsv, dictionary.txt, sources.json, server.npz, validation.npz;",
+            "absent lacks tokenizer.model, lexicon.tsv, dictionary.txt, sources.json, server.npz, ",
         ),
         (
             "other shape",

@@ -25,7 +25,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedkey.bundle import TOKENIZER
 from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
@@ -38,7 +37,7 @@ from fedkey_server.sifting import sift
 if TYPE_CHECKING:
     from fedkey_server.config import Config
 
-COMPLETE = "complete.json"
+COMPLETE, TOKENIZER = "complete.json", "tokenizer.model"
 
 LICENCES = {
     "package:chitchat": "MIT (PyPI chitchat-dataset)",

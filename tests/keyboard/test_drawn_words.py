@@ -256,7 +256,7 @@ async def test_what_is_drawn_privately_is_not_remembered(app: KeyboardApp, engin
 
 
 async def test_the_line_is_seen_and_fades(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "FADE_SECONDS", 1.0)  # a busy machine is slower than an eye
+    monkeypatch.setattr(trails, "FADE_SECONDS", 60.0)  # a busy machine is slower than an eye
     async with app.run_test() as pilot:
         keypad = pilot.app.query_one(Keypad)
         await settled(pilot)

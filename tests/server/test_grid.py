@@ -132,18 +132,16 @@ def test_a_phone_can_forget() -> None:
     assert [metrics_of(reply)["was_there"] for reply in replies] == [0, 1, 0, 0]
 
 
-def test_phones_not_reached_in_time_stay_silent() -> None:
+def test_phones_have_as_long_as_they_need() -> None:
+    """Or a busy machine would train another model than an idle one."""
+
     def train(message: Message, context: Context) -> Message:
-        if context.node_id == 2:
-            while time.monotonic() <= deadline:  # a slow phone: still at work when the round's time is over
-                time.sleep(0.001)
+        time.sleep(0.01)
         return answer(message, node=context.node_id)
 
     grid = grid_of(train)
-    asked = messages(grid)
-    deadline = time.monotonic() + 1.0
-    nodes = [metrics_of(reply)["node"] for reply in grid.send_and_receive(asked, timeout=0.5)]
-    assert nodes == [1, 2]
+    nodes = [metrics_of(reply)["node"] for reply in grid.send_and_receive(messages(grid), timeout=0.001)]
+    assert nodes == [1, 2, 3, 4]
 
 
 def test_a_phone_cannot_change_the_bytes_that_others_receive() -> None:

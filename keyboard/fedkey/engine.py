@@ -339,7 +339,7 @@ class Engine:
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
                 ]
             elif touches and (context, letters.lower()) != self._kept:
-                corrected = self._recapitalised(letters)
+                corrected = self._recapitalised(letters, place.scores)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
@@ -459,7 +459,7 @@ class Engine:
             choices = [] if contest is None else self._choices(contest, place, letters, habits)
             behind = rest_of_message(after)
             verdict, corrected, competing = self._verdict(
-                context, letters, behind, None if contest is None else choices
+                context, letters, behind, place.scores, None if contest is None else choices
             )
         return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
 
@@ -737,9 +737,9 @@ class Engine:
             and not was_written(context, letters, behind)
         )
 
-    def _recapitalised(self, letters: str) -> str | None:
-        """A word typed in small letters that is only ever written otherwise (i, i'm, london); None if it is
-        right."""
+    def _recapitalised(self, letters: str, scores: WordScores) -> str | None:
+        """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
+        is so here (mark and Mark, rose and Rose); None if it is right."""
         if letters != letters.lower():
             return None
         own = self._own_spelling(letters)
@@ -747,9 +747,15 @@ class Engine:
             return own if own != letters else None
         node = self.lexicon.walk(letters)
         words = range(0) if node is None else self.lexicon.words_at(node)
-        if not words or any(self.lexicon.word(word) == letters for word in words):
+        surfaces = [self.lexicon.word(word) for word in words]
+        if letters not in surfaces:
+            return self.lexicon.forms[letters] if surfaces else None
+        if len(surfaces) == 1:
             return None
-        return self.lexicon.forms[letters]
+        shares = np.exp(scores.guesses(np.array(words, dtype=np.int64)).astype(np.float64))
+        best = int(shares.argmax())
+        is_sure = shares[best] > self._corrections.min_confidence * shares.sum()
+        return surfaces[best] if is_sure and surfaces[best] != letters else None
 
     def _choices(
         self,
@@ -825,6 +831,7 @@ class Engine:
         context: str,
         letters: str,
         behind: str,
+        scores: WordScores,
         choices: Sequence[Choice] | None,
     ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
         """What a space does with the letters, why, and what competed; `choices` are what else it may make of
@@ -833,7 +840,7 @@ class Engine:
         if not letters:
             return Verdict.NOTHING_TYPED, None, ()
         if choices is None:
-            corrected = None if is_kept else self._recapitalised(letters)
+            corrected = None if is_kept else self._recapitalised(letters, scores)
             if corrected is not None:
                 return Verdict.RECASED, corrected, ()
             if self._is_known(letters):

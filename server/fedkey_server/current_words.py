@@ -58,12 +58,17 @@ CURRENT_SHARE = 2e-6
 """Of running words, what each of them has at least among wordfreq's, as the 20,000th word of these has."""
 
 MISSPELT = frozenset(
-    """accelleration accidently afterall becoz beggining bizzare carreers cincinatti commiters definatly
-    definetly dependancies dissapoint dissapointed dissapointing dosent emmit equipments eventhough
-    goodmorning guiness havnt heros inbetween infact knowledgable millenial millenials millenium napolean
-    orginial partioning partions probly proffesional publically reccomend rythem sargeant sargent skelton
-    tennant univesity wether zoen calender dependancy diaster hight idealogy minium miniscule sherif
-    surprize thant tuscon wendesday""".split()
+    """absorbant accelleration accidently afterall alladin ballance becoz beggining billon bizzare brach
+    calender carreers carribean casette cheeper cincinatti clammer colum commiters conquerer consol corse
+    cotten definatly definently definetly delate dependance dependancies dependancy diaster dissapoint
+    dissapointed dissapointing doesent dosent eduction equipments eventhough exactally favirote finnaly
+    glamourous goodmorning guiness havnt heathy heder heros hight idealogy inbetween indepth infact
+    intension issus jurrasic knowledgable lacker longe metalica metics millenial millenials millenium
+    miniscule minium morrisette napolean neral nevers orginial pallette partioning partions pervious
+    precess prevelant probly proffesional publically raggae rascall rasing reccomend reffering repartion
+    rythem sargeant sargent sequals sherif skelton stroy surprize suspensful thant thess tieing tommorow
+    trolly tuscon univesity useability waring wendesday wether wheen whish wouldent zoen""".split()
 )
 """No words, though lists or the server's text have them: what codespell lists as misspelt, lexicon or
-dictionary of 2026-11-28 had, and is no name or word of its own."""
+dictionary of 2026-11-28 had, and is no word of its own, or one so rare that whoever types it means another
+(colum, stroy)."""

@@ -53,7 +53,9 @@ LICENCES = {
     "casino.jsonl.xz": "CC BY 4.0 (kushalchawla/CaSiNo)",
     "multidogo.jsonl.xz": "CDLA-Permissive-1.0 (awslabs/multi-domain-goal-oriented-dialogues-dataset)",
     "sgd.jsonl.xz": "CC BY-SA 4.0 (google-research-datasets/dstc8-schema-guided-dialogue)",
+    "wordlist_aosp_en_us.tsv.xz": "Apache-2.0 (Android Open Source Project, LatinIME's en_US dictionary)",
 }
+OTHER_LICENCE = "as given by whoever supplied the file"
 PUBLIC_LISTS = (
     {"name": "wordfreq", "licence": "data CC BY-SA 4.0, code Apache-2.0", "use": "lexicon frequencies"},
     {"name": "pyspellchecker", "licence": "MIT", "use": "second opinion on spellings, dictionary"},
@@ -77,6 +79,9 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     described = _relevant(config) | {
         source: checkpoint.sha256(Path(place)) for source, place in places.items() if not is_package(source)
     }
+    cased_words = config.vocabulary.cased_words
+    if cased_words:
+        described[cased_words] = checkpoint.sha256(text / cased_words)
     pieces = None if like is None else _pieces_of(like, config)
     if pieces is not None:
         described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
@@ -107,7 +112,8 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
         for conversation in corpus.donors:
             for message in conversation.messages:
                 donors.setdefault(str(message.author), []).append(split(message.text))
-        entries = vocabulary.build(public, donors, config.vocabulary)
+        cased = vocabulary.read_cased_words(text / cased_words) if cased_words else None
+        entries = vocabulary.build(public, donors, config.vocabulary, cased)
         vocabulary.write(entries, folder / "lexicon.tsv")
         advance(1, words=len(entries))
         forms = vocabulary.forms_of(entries)
@@ -123,7 +129,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     _encode(corpus, forms, pieces, config.model.window, folder)
     for name, held_out in (("validation", corpus.validation), ("test", corpus.test)):
         _write_text(held_out, folder / f"{name}.jsonl")
-    _write_sources(sources, [report for _, report in loaded.values()], folder / "sources.json")
+    _write_sources(sources, [report for _, report in loaded.values()], cased_words, folder / "sources.json")
     checkpoint.write_json(complete, described)
     return True
 
@@ -234,14 +240,18 @@ def _write_text(held_out: Mapping[str, Sequence[Conversation]], path: Path) -> N
     os.replace(beside, path)
 
 
-def _write_sources(sources: Sequence[str], reports: Sequence[Report], path: Path) -> None:
+def _write_sources(sources: Sequence[str], reports: Sequence[Report], cased_words: str, path: Path) -> None:
     rows = [
         {
             "name": source if is_package(source) else Path(source).name,
-            "licence": LICENCES.get(source, "as given by whoever supplied the file"),
+            "licence": LICENCES.get(source, OTHER_LICENCE),
             "messages": report.num_messages,
             "words": report.num_words,
         }
         for source, report in zip(sources, reports, strict=True)
     ]
-    checkpoint.write_json(path, {"text": rows, "lists": list(PUBLIC_LISTS)})
+    lists = list(PUBLIC_LISTS)
+    if cased_words:
+        licence = LICENCES.get(cased_words, OTHER_LICENCE)
+        lists.append({"name": cased_words, "licence": licence, "use": "which words are names"})
+    checkpoint.write_json(path, {"text": rows, "lists": lists})

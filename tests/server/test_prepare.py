@@ -47,6 +47,22 @@ def test_files_are_looked_for_in_the_folder_given_and_heard_in_their_shares(
     assert len(Documents.load(whole / "server.npz")) == donors + 4
 
 
+def test_a_list_with_capitals_lies_beside_the_text_and_is_named_among_the_sources(
+    tmp_path: Path, chat_file: Path, small_overrides: list[str]
+) -> None:
+    cased = "vocabulary.cased_words='names.tsv'"
+    overrides = [*small_overrides, f"corpus.phones={str(chat_file)!r}", "corpus.server=[]", cased]
+    with pytest.raises(UserError, match=r"Cannot read .*names\.tsv"):
+        prepare(load("tiny", overrides), tmp_path / "data", tmp_path)
+    for casing in ("Zebra", "zebra"):
+        (tmp_path / "names.tsv").write_text(f"word\tfreq\tflags\n{casing}\t99\t\n")
+        assert prepare(load("tiny", [*overrides, "vocabulary.max_words=20000"]), tmp_path / "data", tmp_path)
+        words = {entry.word for entry in read_rows(tmp_path / "data" / "lexicon.tsv")}
+        assert words & {"zebra", "Zebra"} == {casing}
+    lists = json.loads((tmp_path / "data" / "sources.json").read_text())["lists"]
+    assert "names.tsv" in [each["name"] for each in lists]
+
+
 # --- once, and again when something changed --------------------------------------------------------------
 
 
@@ -250,4 +266,5 @@ def test_sources_and_licences_are_recorded(tiny_data: Path, chat_file: Path) -> 
 def test_every_source_that_a_preset_names_has_a_licence() -> None:
     named = {source for preset in preset_names() for source in load(preset).corpus.server}
     named |= {load(preset).corpus.phones for preset in preset_names()}
+    named |= {load(preset).vocabulary.cased_words for preset in preset_names()} - {""}
     assert named == set(LICENCES)

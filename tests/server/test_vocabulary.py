@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from fedkey_server.vocabulary import (
     build,
     count_shared_words,
     forms_of,
+    read_cased_words,
     write,
 )
 
@@ -26,9 +29,9 @@ SLIPS = ("teh", "recieve", "alot", "dont", "definately", "atleast")
 CONFIG = VocabularyConfig(max_words=9000)
 
 PUBLIC = [
-    *["we trust the Government of Mexico, and the Government trusts UNESCO."] * 8,
-    *["so the Zorbins met in Quibbleton, where the Zorbins sang."] * 40,
-    *["this government pays."] * 2,
+    *["We trust the Government of Mexico, and the Government trusts UNESCO."] * 8,
+    *["So the Zorbins met in Quibbleton, where the Zorbins sang."] * 40,
+    *["This government pays."] * 2,
 ]
 CHAT = [
     "i think im right, i'm sure. i'll bring it",
@@ -92,6 +95,18 @@ def test_a_capital_that_public_text_sometimes_leaves_out_belongs_to_a_title(form
     assert forms["mexico"] == "Mexico"
 
 
+def test_what_writers_without_capitals_write_small_says_nothing_of_them() -> None:
+    public = units(["They live in Quibbleton."] * 4 + ["i live in quibbleton"] * 40)
+    assert forms_of(build(public, {}, CONFIG))["quibbleton"] == "Quibbleton"
+
+
+def test_how_sure_public_text_must_be_of_a_name_can_be_set() -> None:
+    public = units(["We saw Quibbleton."] * 9 + ["We saw quibbleton."])
+    for sure_share, form in ((0.98, "quibbleton"), (0.8, "Quibbleton")):
+        config = VocabularyConfig(max_words=9000, sure_share=sure_share)
+        assert forms_of(build(public, {}, config))["quibbleton"] == form
+
+
 def test_shouting_is_not_how_a_word_is_written_unless_nobody_writes_it_otherwise(
     entries: list[Entry], forms: dict[str, str]
 ) -> None:
@@ -116,6 +131,66 @@ def test_names_and_holidays_have_their_capital_without_any_text() -> None:
     assert (forms["may"], forms["the"]) == ("may", "the")
 
 
+# --- a list with capitals --------------------------------------------------------------------------------
+
+LISTED = {
+    "smith": {"Smith": 129, "smith": 80},
+    "polish": {"Polish": 126, "polish": 92},
+    "okay": {"OKAY": 150},
+    "taiwan": {"Taiwan": 104},
+    "reservoir": {"reservoir": 100},
+    "curry": {"curry": 91, "Curry": 88},
+    "monday": {"monday": 200},
+}
+
+
+def shares(public: list[str], word: str) -> dict[str, float]:
+    """The spellings of a word and their shares, as `LISTED` and a text have it."""
+    config = VocabularyConfig(max_words=40_000, sure_share=0.8)
+    entries = [each for each in build(units(public), {}, config, LISTED) if each.word.lower() == word]
+    total = sum(math.exp(each.log_prob) for each in entries)
+    return {each.word: math.exp(each.log_prob) / total for each in entries}
+
+
+@pytest.mark.parametrize(
+    ("public", "word", "expected"),
+    [
+        # Names that are written so, whether text has them or leaves the capital out now and then.
+        ([], "taiwan", {"Taiwan": 1.0}),
+        (["In Taiwan."] * 6 + ["In taiwan."] * 4, "taiwan", {"Taiwan": 1.0}),
+        ([], "smith", {"Smith": 1.0}),
+        # What most of the text writes small it may write small.
+        (["That is okay."] * 9, "okay", {"okay": 1.0}),
+        # Words that are names too keep both.
+        (["We saw Polish."] * 20, "polish", {"Polish": 0.8, "polish": 0.2}),
+        # So do words that text has in names alone, and mostly small.
+        (["We saw Reservoir."] * 20, "reservoir", {"reservoir": 0.55, "Reservoir": 0.45}),
+        (["We saw Curry."] * 20, "curry", {"curry": 0.55, "Curry": 0.45}),
+        # What is fixed stays so.
+        ([], "monday", {"Monday": 1.0}),
+    ],
+)
+def test_a_list_with_capitals_tells_names_from_words(
+    public: list[str], word: str, expected: dict[str, float]
+) -> None:
+    found = shares(public, word)
+    assert found == pytest.approx(expected, abs=0.01)
+    assert list(found) == list(expected)
+
+
+def test_a_list_with_capitals_is_read_packed_or_not_and_refused_by_name(tmp_path: Path) -> None:
+    text = "word\tfreq\tflags\nTurkey\t115\t\nturkey\t95\t\nlol\t3\tabbreviation\n"
+    plain, packed = tmp_path / "list.tsv", tmp_path / "list.tsv.xz"
+    plain.write_text(text)
+    packed.write_bytes(lzma.compress(text.encode()))
+    expected = {"turkey": {"Turkey": 115, "turkey": 95}, "lol": {"lol": 3}}
+    assert read_cased_words(plain) == read_cased_words(packed) == expected
+    for name, damaged in (("a.tsv", b"word\nTurkey\n"), ("b.tsv.xz", packed.read_bytes()[:-20])):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"Cannot read .*{name}, which vocabulary\.cased_words names"):
+            read_cased_words(tmp_path / name)
+
+
 # --- which words -----------------------------------------------------------------------------------------
 
 
@@ -134,6 +209,13 @@ def test_words_of_today_are_known_as_they_are_written_and_misspelt_ones_are_not(
     for word in ("TikTok", "gif", "DVD", "PhDs", "Siobhan", "vlogs", "ChatGPT"):
         assert forms[word.lower()] == word
     assert not MISSPELT & forms.keys()
+
+
+def test_a_misspelling_is_no_name_either() -> None:
+    public = units(["We went to the Univesity of Wherever."] * 9)
+    forms = forms_of(build(public, {}, CONFIG))
+    assert "wherever" in forms
+    assert "univesity" not in forms
 
 
 def test_right_words_near_a_frequent_one_stay(forms: dict[str, str]) -> None:

@@ -2,17 +2,19 @@
 
 In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedkey.simulate`.
 
-Seven things can be measured, each a section: `words` (are the right words shown, and how many keys does that
+Eight things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships), `learning` (what a memory of the author is worth, if
 the engine has one), `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and those
 of the text where they stand), `completions` (the rest of a word behind the caret: is it right when it is
-shown?) and `infill` (going back into a text: do the words shown fit what stands on both sides, and is the
-right word offered where a wrong one is tapped?). The last three are measured when they are asked for, and
+shown?), `capitals` (words inside sentences typed in small letters: does a space put the capitals of the
+text?) and `infill` (going back into a text: do the words shown fit what stands on both sides, and is the
+right word offered where a wrong one is tapped?). The last four are measured when they are asked for, and
 gestures need no text:
 
     fedkey eval BUNDLE --gestures
     fedkey eval BUNDLE --text FILE --section completions
+    fedkey eval BUNDLE --text FILE --section capitals
     fedkey eval BUNDLE --text FILE --infill
 
 What keyboards used before, n-grams of a text, can be measured beside the engine, by this package's own counts
@@ -40,6 +42,7 @@ from typing import Any
 
 import numpy as np
 
+from fedkey.capitals import Capitals, capitals_summary, grade_capitals
 from fedkey.cli.tables import Follow, print_evaluation, progress
 from fedkey.completing import Completions, completions_summary, grade_completions
 from fedkey.confusions import PAIR_ORDER, Confusions
@@ -99,9 +102,9 @@ WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "lear
 OF_TEXT = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 """What is measured unless it is said what."""
 
-GESTURES, COMPLETIONS, INFILL = "gestures", "completions", "infill"
-SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS, INFILL)
-ENGINE_ONLY = {GESTURES, COMPLETIONS, INFILL}
+GESTURES, COMPLETIONS, CAPITALS, INFILL = "gestures", "completions", "capitals", "infill"
+SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS, CAPITALS, INFILL)
+ENGINE_ONLY = {GESTURES, COMPLETIONS, CAPITALS, INFILL}
 
 ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
@@ -157,8 +160,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=SECTIONS,
         dest="sections",
-        help="measure only this; may be given several times (default: all but gestures, completions and "
-        "infill)",
+        help="measure only this; may be given several times (default: all but gestures, completions, "
+        "capitals and infill)",
     )
     parser.add_argument(
         "--gestures",
@@ -313,6 +316,8 @@ class Measured:
     """By author; None without a text."""
     completions: Mapping[str, Completions] | None = None
     """By author."""
+    capitals: Mapping[str, Capitals] | None = None
+    """By author."""
     gaps: Mapping[str, Gaps] | None = None
     """By author."""
 
@@ -336,6 +341,8 @@ class Measured:
             }
         if self.completions is not None:
             numbers[COMPLETIONS] = completions_summary(self.completions)
+        if self.capitals is not None:
+            numbers[CAPITALS] = capitals_summary(self.capitals)
         if self.gaps is not None:
             numbers[INFILL] = gaps_summary(self.gaps)
         return numbers
@@ -379,6 +386,8 @@ class _Measuring:
             measured.drawn_in_text = self._draw_text() if self.everything else None
         if COMPLETIONS in sections and name == ENGINE:
             measured.completions = self._complete()
+        if CAPITALS in sections and name == ENGINE:
+            measured.capitals = self._type_small()
         if INFILL in sections and name == ENGINE:
             measured.gaps = self._fill_in()
         return measured
@@ -424,6 +433,17 @@ class _Measuring:
                 in_chunks(self.chosen),
                 processes=self.processes,
                 on_progress=self.follow(f"{ENGINE}: {COMPLETIONS}", len(self.chosen), "stretches"),
+            )
+        )
+
+    def _type_small(self) -> dict[str, Capitals]:
+        return merged(
+            spread(
+                self.bundle,
+                _type_small_chunk,
+                in_chunks(self.chosen),
+                processes=self.processes,
+                on_progress=self.follow(f"{ENGINE}: {CAPITALS}", len(self.chosen), "stretches"),
             )
         )
 
@@ -508,6 +528,13 @@ def _complete_chunk(
 ) -> dict[str, Completions]:
     opened.engine.reset()
     return grade_completions(opened.engine, conversations)
+
+
+def _type_small_chunk(
+    opened: OpenedBundle, conversations: Sequence[GradedConversation]
+) -> dict[str, Capitals]:
+    opened.engine.reset()
+    return grade_capitals(opened.engine, conversations)
 
 
 def _fill_in_chunk(opened: OpenedBundle, messages: Sequence[GappedMessage]) -> dict[str, Gaps]:

@@ -32,6 +32,7 @@ def print_evaluation(measured: Mapping[str, Numbers], graded: Mapping[str, int])
         ("learning", _learning),
         ("gestures", _gestures),
         ("completions", _completions),
+        ("capitals", _capitals),
         ("infill", _infill),
     )
     blocks: list[Table | str] = []
@@ -368,6 +369,22 @@ def _completions(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
         yield table(
             ("shown per 100 words", "right %", "keys saved by taking the right ones %"),
             [tuple(_interval(own[key]) for key in ("shown_per_word", "right", "keys_saved"))],
+        )
+
+
+# -------------------------------------------------------------------------------------------------- capitals
+
+
+def _capitals(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
+    for numbers in measured.values():
+        own = numbers["capitals"]
+        yield (
+            f"Capitals by a space: {own['words']:,} words inside sentences were typed in small letters; the "
+            f"text writes {own['capitals']:,} of them with capitals. [95 % interval over authors]"
+        )
+        yield table(
+            ("put as in the text %", "put otherwise %", "put on small words %"),
+            [tuple(_interval(own[key]) for key in ("put", "otherwise", "raised"))],
         )
 
 

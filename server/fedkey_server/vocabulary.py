@@ -316,12 +316,9 @@ class PublicLists:
         """
         frequency = self.frequency if word in self.frequency else mixed
         times = APOSTROPHE_RATIO if word in self.listed else 1.0
-        if (
-            word in RUN_TOGETHER
-            or any(
-                self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
-                for other in _with_inserted(word, "'")
-            )
+        if word in RUN_TOGETHER or any(
+            self._is_contraction(other) and self.frequency[other] >= times * frequency[word]
+            for other in _with_inserted(word, "'")
         ):
             return True
         if word in self.listed or self._is_contraction(word):

@@ -17,7 +17,7 @@ class Verdict(Enum):
 
     NOTHING_TYPED = "nothing is typed"
     KNOWN = "a known word"
-    RECASED = "only ever written so"
+    RECASED = "most likely written so"
     WRITTEN = "stands in the conversation"
     EXEMPT = "no word that slips explain"
     """Abbreviations, addresses, tags, laughter, capitals: see `fedkey.corrections.may_be_corrected`."""

@@ -67,10 +67,19 @@ def session(pilot: Pilot[str]) -> Session:
     return pilot.app.typing._pulse.session  # type: ignore[attr-defined]
 
 
+def visible(app: KeyboardApp) -> list[GlassBox]:
+    return [each for each in app.typing.query(GlassBox) if each.display]
+
+
 def box(app: KeyboardApp) -> GlassBox:
     """The one that can be seen."""
-    (visible,) = (each for each in app.typing.query(GlassBox) if each.display)
-    return visible
+    (only,) = visible(app)
+    return only
+
+
+def explains(app: KeyboardApp) -> bool:
+    """Whether it can be seen, and what it shows is explained."""
+    return any(each.glimpse.explained is not None for each in visible(app))
 
 
 def text(app: KeyboardApp) -> str:
@@ -81,7 +90,7 @@ async def opened(pilot: Pilot[str]) -> None:
     await pilot.press("f9")
     app = pilot.app
     assert isinstance(app, KeyboardApp)
-    await wait_for(pilot, lambda: app.typing.query(GlassBox) and box(app).glimpse.explained is not None)
+    await wait_for(pilot, lambda: explains(app))
 
 
 # --------------------------------------------------------------------------------------------- on screen
@@ -138,7 +147,7 @@ async def test_it_is_drawn_without_colours(
     monkeypatch.setenv("NO_COLOR", "1")
     app = KeyboardApp(lambda: engine, QWERTY, replace(DEFAULTS, theme=theme, glass_box=True))
     async with app.run_test(size=(120, 40)) as pilot:
-        await wait_for(pilot, lambda: app.typing.query(GlassBox) and box(app).glimpse.explained is not None)
+        await wait_for(pilot, lambda: explains(app))
         assert "key" in app.export_screenshot()
 
 

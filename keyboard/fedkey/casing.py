@@ -1,10 +1,13 @@
-"""How a suggested word is written: as the lexicon has it, at the height the writer chose.
+"""How a word is written: as the lexicon has it, at the height that the writer chose.
 
 In: a lexicon form and what was typed of it. Out: the word as it would be inserted. Next stop:
 `fedkey.engine`.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 from fedkey.text import capitalise
 
@@ -35,3 +38,21 @@ def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
         mine if mine.isupper() else theirs for mine, theirs in zip(typed, word[: len(typed)], strict=False)
     )
     return shown + word[len(typed) :]
+
+
+def surely_meant(
+    typed: str, spellings: Sequence[str], log_probs: Sequence[float], min_confidence: float
+) -> str | None:
+    """The spelling that a word typed in small letters is meant to have, if that is sure and another one
+    (turkey -> "Turkey" after "flew to", and None after "we eat").
+
+    Args:
+        typed: the word in small letters.
+        spellings: the ways to write it.
+        log_probs: natural logs of the probability of each where it stands.
+        min_confidence: the share of their sum that is sure enough.
+    """
+    probs = [math.exp(each) for each in log_probs]
+    likeliest = max(probs)
+    best = spellings[probs.index(likeliest)]
+    return best if best != typed and likeliest > min_confidence * sum(probs) else None

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
-from fedkey.casing import like_typed
+from fedkey.casing import like_typed, surely_meant
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
 from fedkey.context import ContextReader, newest_that_fit, rest_of_message
 from fedkey.conversation import Conversation
@@ -752,10 +752,8 @@ class Engine:
             return self.lexicon.forms[letters] if surfaces else None
         if len(surfaces) == 1:
             return None
-        shares = np.exp(scores.guesses(np.array(words, dtype=np.int64)).astype(np.float64))
-        best = int(shares.argmax())
-        is_sure = shares[best] > self._corrections.min_confidence * shares.sum()
-        return surfaces[best] if is_sure and surfaces[best] != letters else None
+        log_probs = scores.guesses(np.array(words, dtype=np.int64)).tolist()
+        return surely_meant(letters, surfaces, log_probs, self._corrections.min_confidence)
 
     def _choices(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkey.casing import like_typed
+from fedkey.casing import like_typed, surely_meant
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,19 @@ def test_of_a_mistyped_word_only_the_first_capital_or_shouting_is_kept(word: str
 @given(st.text(max_size=6), st.text(max_size=6), st.booleans())
 def test_any_text_is_taken(word: str, typed: str, starts_sentence: bool) -> None:
     assert isinstance(like_typed(word, typed, starts_sentence=starts_sentence), str)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ((0.004, 0.001), "Turkey"),  # four fifths
+        ((0.0029, 0.001), None),
+        ((0.001, 0.004), None),
+        ((0.0, 0.0), None),
+    ],
+)
+def test_of_two_spellings_the_one_that_is_surely_meant_is_put(
+    probabilities: tuple[float, float], expected: str | None
+) -> None:
+    log_probs = [math.log(each) if each else -math.inf for each in probabilities]
+    assert surely_meant("turkey", ("Turkey", "turkey"), log_probs, 0.75) == expected

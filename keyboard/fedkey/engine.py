@@ -582,7 +582,7 @@ class Engine:
         other.
 
         A correction that was taken back once is not made again in the same place; after the letters were
-        typed a second time, nowhere.
+        typed a second time, nowhere. Of a capital that the writer had used it takes as many times more.
 
         Raises:
             UserError: the memory's file failed.
@@ -594,8 +594,11 @@ class Engine:
                 # The beginning of a word that was taken is no word to be kept, and what was remembered of a
                 # word that was replaced is there again.
                 is_literal = not self._has_mended and is_word(letters)
-                if is_literal and not normalise(accepted.word).lower().startswith(letters.lower()):
-                    self._personal.keep_literal(letters, words_before(accepted.context))
+                put, form = normalise(accepted.word), self._lexicon_form(letters)
+                is_recased = put != letters and put.lower() == letters.lower()
+                if is_literal and (is_recased or not put.lower().startswith(letters.lower())):
+                    before = words_before(accepted.context)
+                    self._personal.keep_literal(letters, before, lexicon_form=form if is_recased else None)
             self._kept = accepted.context, letters.lower()
             self._last = None
 
@@ -905,6 +908,10 @@ class Engine:
             self.notice = str(error)
             return []
 
+    def _lexicon_form(self, word: str) -> str | None:
+        """How the lexicon writes a word; None if it does not offer it."""
+        return None if self._owner.number(word) is None else self.lexicon.forms[word.lower()]
+
     def _path(self, surface: str) -> tuple[int, ...]:
         """The pieces by which the model knows a word."""
         number = self._owner.number(surface)
@@ -918,13 +925,12 @@ class Engine:
             before = f"{context}{word[:start]}" if start else context
             if not is_word(unit) or is_inside_address(before):
                 continue
-            number = self._owner.number(unit)
             log_prob = self._places.go_to(before, after).scores.spelled([self._path(unit)])[0]
             self._personal.observe(
                 words_before(before),
                 unit,
                 model_log_prob=log_prob,
-                lexicon_form=None if number is None else self.lexicon.forms[unit.lower()],
+                lexicon_form=self._lexicon_form(unit),
                 accepted=is_taken,
                 goes_on=goes_on,
             )

@@ -45,6 +45,7 @@ from fedkey.personal_ngram import (
 )
 from fedkey.personal_rules import (
     LONGEST_WORD,
+    RESTORED_VOTES,
     SENTENCE_START,
     elected,
     is_learnable,
@@ -210,13 +211,20 @@ class Personal:
             self._last = [*earlier, *(self._last or ())] if self._last_version == version else None
         return is_remembered
 
-    def keep_literal(self, word: str, context_words: Sequence[str] = ()) -> bool:
+    def keep_literal(
+        self, word: str, context_words: Sequence[str] = (), *, lexicon_form: str | None = None
+    ) -> bool:
         """The owner took back a correction: `word` stands as it was typed.
 
         It counts as having typed the word, which must not be observed as well. A word that was restored and
         typed twice in all is known and pinned: it is never corrected again, however long it is not used.
+
+        Args:
+            word: as it was typed.
+            context_words: what stands before it.
+            lexicon_form: as for `observe`, if the correction was but of its capitals.
         """
-        return self._observe(context_words, word, None, None, accepted=False, restored=True)
+        return self._observe(context_words, word, None, lexicon_form, accepted=False, restored=True)
 
     def take_back(self, context_words: Sequence[str], word: str) -> bool:
         """The owner mended a word that had been observed: it came once less, after these words. What came
@@ -322,7 +330,8 @@ class Personal:
                     self._store.put("trusts", place, evidence)
             starts_sentence = contexts[0][1] == _START
             spelling = spelling_shown(surface, lexicon_form, starts_sentence=starts_sentence)
-            row, votes = self._counted(found, surface, spelling, lexicon_form, now)
+            num_votes = RESTORED_VOTES if restored else 1
+            row, votes = self._counted(found, surface, spelling, num_votes, lexicon_form, now)
             row = row._replace(
                 restored=row.restored + restored,
                 is_known=row.is_known or accepted or lexicon_form is not None or row.typed >= 2,
@@ -352,15 +361,17 @@ class Personal:
         found: tuple[int, WordRow] | None,
         surface: str,
         spelling: str | None,
+        num_votes: int,
         lexicon_form: str | None,
         now: float,
     ) -> tuple[WordRow, dict[str, int]]:
-        """The word's row and the votes for its spellings after it came once more."""
+        """The word's row and the votes for its spellings after it came once more, with so many for this."""
         key = surface.lower()
         row = found[1] if found else WordRow(key, key, NEVER)
         votes = self._store.spellings(found[0]) if found else {}
         if spelling is not None:
-            votes = with_vote(votes, spelling)
+            for _ in range(num_votes):
+                votes = with_vote(votes, spelling)
         row = row._replace(
             surface=elected(votes, current=row.surface, newest=spelling, lexicon_form=lexicon_form),
             strength=strength_sum(row.strength, now),

@@ -29,6 +29,9 @@ READ_BACK = 256
 LEXICON_VOTES = 2
 """What the lexicon's way to write a word is worth against its owner's."""
 
+RESTORED_VOTES = 2
+"""What a spelling is worth that was put back after a correction: twice outvotes the lexicon."""
+
 MAX_VOTES = 16
 """More votes than this are halved, so that a new habit wins soon."""
 

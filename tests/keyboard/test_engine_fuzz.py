@@ -141,6 +141,25 @@ def test_a_capital_that_was_taken_back_is_not_put_again(tiny_bundle: Path, typed
         assert engine.suggest("so ", typed).autocorrect is None
 
 
+def test_who_takes_a_capital_back_twice_writes_the_word_small_everywhere(tiny_bundle: Path) -> None:
+    with contextlib.closing(Engine.open(tiny_bundle)) as engine:
+        for context in ("so ", "we saw "):
+            accepted = engine.accept(context, "london", "London")
+            engine.undo(accepted)
+            engine.accept(context, "london", "london")  # what stands is finished now
+        assert engine.suggest("back in ", "london").autocorrect is None
+        assert "london" in engine.suggest("back in ", "lond").words
+        assert [each.word for each in engine.words_learned()] == ["london"]
+        assert engine.words_learned()[0].count == 2
+
+
+def test_who_takes_a_capital_back_once_and_uses_it_then_keeps_it(tiny_bundle: Path) -> None:
+    with contextlib.closing(Engine.open(tiny_bundle)) as engine:
+        engine.undo(engine.accept("so ", "london", "London"))
+        engine.accept("we saw ", "london", "London")
+        assert engine.suggest("back in ", "london").autocorrect == "London"
+
+
 def test_no_slip_in_an_offensive_word_and_none_that_makes_one_is_corrected_into_one(
     engine: Engine, offensive: frozenset[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 In: the touches of a word, the candidates that the beam found for them, and the scores of this context. Out:
 the few words, and pairs of words without their space, that could be meant, as `Choice`s with the model's
-opinion of each. Next stop: `fedkey.engine`.
+opinion of each. Next stop: `fedkey.corrector`.
 
 Most candidates fall out before the model is asked: by what they cost and what they are guessed to be worth
 (`ContestFinder.find`). Those that are left are scored in one run (`ContestFinder.choices`). The words to be

@@ -1,7 +1,7 @@
 """Words that are right, though too rare to be offered: a space leaves them as they are.
 
 In: `dictionary.npy` of a bundle. Out: whether a word is among them, or very likely so. Next stop:
-`fedkey.engine`, which never corrects a word that is known.
+`fedkey.corrector`, which never corrects a word that is known.
 
 A lexicon has room for the words that are worth offering; of 400 other right words of a public list, typed
 into four beginnings of a sentence, a third was taken for mistakes ("wristband", "plausibly", "obstetrician").

@@ -32,23 +32,17 @@ import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
-from fedkey.casing import like_typed, surely_meant
+from fedkey.casing import like_typed
 from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
 from fedkey.context import ContextReader, newest_that_fit, rest_of_message
 from fedkey.conversation import Conversation
-from fedkey.corrections import (
-    DEFAULT_CORRECTIONS,
-    Choice,
-    CorrectionModel,
-    correction,
-    may_be_corrected,
-    was_written,
-)
+from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel
+from fedkey.corrector import Corrector, is_name
 from fedkey.decoder import PRIOR_WEIGHT, Contenders, Decoder, RankedWord, WordScores
 from fedkey.dictionary import Dictionary
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
-from fedkey.explanation import ExplainedWord, Explanation, Rival, Verdict, rivals
+from fedkey.explanation import ExplainedWord, Explanation
 from fedkey.gestures import GestureFinder, as_path, is_gesture
 from fedkey.layout import Layout, layout_named
 from fedkey.lexicon import Lexicon
@@ -62,7 +56,6 @@ from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
 from fedkey.prior import Prior
 from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
-from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
 
@@ -92,9 +85,6 @@ learns the word, may change the choice."""
 MOST_FORESEEN = 48
 """Words of a place that are judged before the next letter shows which of them stay: then half of the letters
 of `fedkey bench --behind 20` need no run of the model, and with 32 fewer than half."""
-
-STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
-"""What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +192,6 @@ class Engine:
                 "The bundle's tokenizer and model count their pieces differently; export it again."
             )
         self.lexicon = Lexicon(bundle.lexicon_arrays(), self.pieces.vocab_size)
-        self._dictionary = Dictionary(bundle.dictionary_array())
         self._corrections = _correction_model(bundle) if corrections is None else corrections
         self._model = LanguageModel(bundle)
         self._reader = ContextReader(
@@ -225,7 +214,14 @@ class Engine:
         )
         self._gestures: GestureFinder | None = None
         self._emoji = EmojiFinder()
-        self._letters = LetterModel(self.lexicon)
+        self._corrector = Corrector(
+            self.lexicon,
+            Dictionary(bundle.dictionary_array()),
+            self._corrections,
+            self._contests,
+            self._own_spelling,
+            self._path,
+        )
         self._phrases = Phrases(self.lexicon)
         self._personal = Personal.open(memory)
         self._owner = Owner(self._personal, self.lexicon)
@@ -235,7 +231,6 @@ class Engine:
         self._to_foresee: tuple[Place, Iterator[None]] | None = None
         self._last: Accepted | None = None
         self._has_mended = False  # by the last word that was accepted
-        self._kept: tuple[str, str] | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, memory: Path | None = None) -> Engine:
@@ -273,7 +268,8 @@ class Engine:
             self._personal.close()
             self._personal, self.notice = other._personal, other.notice
             self._owner = Owner(self._personal, self.lexicon)
-            self._last, self._kept = other._last, other._kept
+            self._last = other._last
+            self._corrector.keep_as(other._corrector)
             self._has_mended = other._has_mended
             self._lay_out(other.layout)
 
@@ -333,13 +329,13 @@ class Engine:
             entries += self._heard(context, letters).items()
             corrected = None
             if contest is not None:
-                choices = self._choices(contest, place, letters, habits)
-                corrected = self._correction(context, letters, choices)
+                choices = self._corrector.choices(contest, place, letters, habits)
+                corrected = self._corrector.correction(context, letters, place, choices)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
                 ]
-            elif touches and (context, letters.lower()) != self._kept:
-                corrected = self._recapitalised(letters, place.scores)
+            elif touches:
+                corrected = self._corrector.recapitalised(context, letters, place)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
@@ -416,7 +412,7 @@ class Engine:
             place = self._places.go_to(context, "")
             here = NOTHING_KNOWN if private else self._habits(context, "")
             near = NOTHING_KNOWN if private else self._habits(context, word)
-            weighing = WRITTEN_AS_MEANT if self._is_known(word) else MISTYPED
+            weighing = WRITTEN_AS_MEANT if self._corrector.is_known(word) else MISTYPED
             candidates = self._replacements.find(word, weighing)
             spellings = {**here.spellings, **near.spellings}
             entries = [
@@ -456,10 +452,9 @@ class Engine:
             ranked = self._ranked(asked, k)
             heard = self._heard(context, letters)
             words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
-            choices = [] if contest is None else self._choices(contest, place, letters, habits)
-            behind = rest_of_message(after)
-            verdict, corrected, competing = self._verdict(
-                context, letters, behind, place.scores, None if contest is None else choices
+            choices = [] if contest is None else self._corrector.choices(contest, place, letters, habits)
+            verdict, corrected, competing = self._corrector.verdict(
+                context, letters, rest_of_message(after), place, None if contest is None else choices
             )
         return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
 
@@ -483,9 +478,9 @@ class Engine:
             contest = self._contests.find(
                 touches, letters, candidates, place.scores, habits.known, num_words=num_words
             )
-            choices = self._choices(contest, place, letters, habits)
+            choices = self._corrector.choices(contest, place, letters, habits)
             ranked = sorted(choices, key=self._corrections.score, reverse=True)
-            return Doubt(self._letters.log_prob(letters), self._is_name(letters), tuple(ranked))
+            return Doubt(self._corrector.letters_log_prob(letters), is_name(letters, place), tuple(ranked))
 
     def contenders(self, context: str, letters: str, k: int) -> Contenders:
         """The k words likeliest by fixed shares of model and prior that letters begin, and what a bundle's
@@ -503,13 +498,13 @@ class Engine:
         looks like one that somebody mistyped."""
         with self._lock:
             _, letters = self._touches(typed)
-            return self._is_doubtful(context, letters, after)
+            return self._corrector.is_doubtful(context, letters, after)
 
     def knows(self, word: str) -> bool:
         """Whether a word is known, by the lexicon, the dictionary or the owner, whatever its case; such words
         are never corrected."""
         with self._lock:
-            return self._is_known(normalise(word))
+            return self._corrector.is_known(normalise(word))
 
     def look_ahead(self) -> bool:
         """Works out what will be asked after the last answer of `suggest`, a few milliseconds at a time: to
@@ -564,8 +559,7 @@ class Engine:
             self._last, self._has_mended = None, False
             try:
                 # What stands because a correction was taken back was remembered then.
-                is_kept = self._kept == (context, normalise(word).lower())
-                if not private and not is_kept:
+                if not private and not self._corrector.is_kept(context, normalise(word)):
                     if told_after is not None:
                         old = words_before(told_after)
                         self._has_mended = self._personal.take_back(old, typed)
@@ -599,7 +593,7 @@ class Engine:
                 if is_literal and (is_recased or not put.lower().startswith(letters.lower())):
                     before = words_before(accepted.context)
                     self._personal.keep_literal(letters, before, lexicon_form=form if is_recased else None)
-            self._kept = accepted.context, letters.lower()
+            self._corrector.keep(accepted.context, letters)
             self._last = None
 
     def take_back(self, context: str, word: str) -> None:
@@ -615,8 +609,8 @@ class Engine:
         """
         with self._lock, self._changing_memory():
             self._last = None
-            if self._kept == (context, normalise(word).lower()):
-                self._kept = None  # when it is written there again, it is remembered again
+            if self._corrector.is_kept(context, normalise(word)):
+                self._corrector.keep_nothing()  # when it is written there again, it is remembered again
             if not is_inside_address(context):
                 self._personal.take_back(words_before(context), word)
 
@@ -688,7 +682,7 @@ class Engine:
 
     def _contest(self, asked: _Asked, context: str, after: str) -> Contest | None:
         """What competes for the word if a space ends it; None if a space leaves it as it is."""
-        if not asked.touches or not self._is_doubtful(context, asked.letters, after):
+        if not asked.touches or not self._corrector.is_doubtful(context, asked.letters, after):
             return None
         touches, letters, place, habits, candidates, _ = asked
         return self._contests.find(touches, letters, candidates, place.scores, habits.known)
@@ -715,15 +709,6 @@ class Engine:
             return self._beam.find(touches)
         return self._finder.find(letters)
 
-    def _is_known(self, letters: str) -> bool:
-        """Whether a word is known, or that of which it is a form with an apostrophe."""
-        key = letters.lower()
-        stem, _, ending = key.rpartition("'")
-        return any(
-            each in self.lexicon.forms or each in self._dictionary or self._own_spelling(each) is not None
-            for each in ((key, stem) if stem and ending in STEM_ENDINGS else (key,))
-        )
-
     def _own_spelling(self, word: str) -> str | None:
         """How the owner writes a known word. A memory that fails is told of, and keeps nobody from typing."""
         try:
@@ -732,64 +717,8 @@ class Engine:
             self.notice = str(error)
             return None
 
-    def _is_doubtful(self, context: str, letters: str, after: str) -> bool:
-        behind = rest_of_message(after)
-        return (
-            may_be_corrected(context, letters, behind)
-            and not self._is_known(letters)
-            and not was_written(context, letters, behind)
-        )
-
-    def _recapitalised(self, letters: str, scores: WordScores) -> str | None:
-        """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
-        is so here (mark and Mark, rose and Rose); None if it is right."""
-        if letters != letters.lower():
-            return None
-        own = self._own_spelling(letters)
-        if own is not None:
-            return own if own != letters else None
-        node = self.lexicon.walk(letters)
-        words = range(0) if node is None else self.lexicon.words_at(node)
-        surfaces = [self.lexicon.word(word) for word in words]
-        if letters not in surfaces:
-            return self.lexicon.forms[letters] if surfaces else None
-        if len(surfaces) == 1:
-            return None
-        log_probs = scores.guesses(np.array(words, dtype=np.int64)).tolist()
-        return surely_meant(letters, surfaces, log_probs, self._corrections.min_confidence)
-
-    def _choices(
-        self,
-        contest: Contest,
-        place: Place,
-        letters: str,
-        habits: OwnHabits,
-    ) -> list[Choice]:
-        """What else a space may make of the letters."""
-        choices = self._contests.choices(
-            contest,
-            letters,
-            place.scores,
-            habits.known,
-            habits.spellings,
-            starts_sentence=place.context.starts_sentence,
-        )
-        paths = [tuple(i for word in each.text.split(" ") for i in self._path(word)) for each in choices]
-        fits = place.scores.fits(paths, [each.log_prob for each in choices], place.tail)
-        return [each._replace(log_prob=each.log_prob + fit) for each, fit in zip(choices, fits, strict=True)]
-
-    def _is_name(self, letters: str) -> bool:
-        return letters[:1].isupper() and not self._places.context.starts_sentence
-
     def _written(self, word: str, letters: str) -> str:
         return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)
-
-    def _correction(self, context: str, letters: str, choices: Sequence[Choice]) -> str | None:
-        if (context, letters.lower()) == self._kept:
-            return None
-        letters_log_prob = self._letters.log_prob(letters)
-        literal = self._corrections.literal_score(letters_log_prob, is_name=self._is_name(letters))
-        return correction(self._corrections, literal, choices)
 
     def _explained(
         self,
@@ -826,37 +755,6 @@ class Engine:
         for each in sorted(found, key=lambda each: -each.score):
             distinct.setdefault(each.word.lower(), each)
         return tuple(distinct.values())
-
-    def _verdict(
-        self,
-        context: str,
-        letters: str,
-        behind: str,
-        scores: WordScores,
-        choices: Sequence[Choice] | None,
-    ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
-        """What a space does with the letters, why, and what competed; `choices` are what else it may make of
-        them, None if it may not."""
-        is_kept = (context, letters.lower()) == self._kept
-        if not letters:
-            return Verdict.NOTHING_TYPED, None, ()
-        if choices is None:
-            corrected = None if is_kept else self._recapitalised(letters, scores)
-            if corrected is not None:
-                return Verdict.RECASED, corrected, ()
-            if self._is_known(letters):
-                return Verdict.KNOWN, None, ()
-            is_written = was_written(context, letters, behind)
-            return Verdict.WRITTEN if is_written else Verdict.EXEMPT, None, ()
-        model = self._corrections
-        literal = model.literal_score(self._letters.log_prob(letters), is_name=self._is_name(letters))
-        competing = rivals(letters, literal, [(each.text, model.score(each)) for each in choices])
-        corrected = self._correction(context, letters, choices)
-        if corrected is not None:
-            return Verdict.SURE, corrected, competing
-        if is_kept:
-            return Verdict.KEPT, None, competing
-        return Verdict.UNSURE if choices else Verdict.ALONE, None, competing
 
     def _as_written(self, entries: Iterable[tuple[str, float]], letters: str) -> list[tuple[str, float]]:
         """The entries as they would be inserted, best first, no two alike up to case."""

@@ -1,0 +1,165 @@
+"""What a space makes of a word: what stands, with its capitals, or what was meant by it.
+
+In: letters, the place where they stand, and what competes for them. Out: what to put in their stead, and why.
+Next stop: `fedkey.engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fedkey.casing import surely_meant
+from fedkey.contest import Contest, ContestFinder
+from fedkey.context import rest_of_message
+from fedkey.corrections import Choice, CorrectionModel, correction, may_be_corrected, was_written
+from fedkey.dictionary import Dictionary
+from fedkey.explanation import Rival, Verdict, rivals
+from fedkey.lexicon import Lexicon
+from fedkey.owner import OwnHabits
+from fedkey.places import Place
+from fedkey.spelling import LetterModel
+
+STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
+"""What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
+
+
+class Corrector:
+    """Judges words by a bundle's lists and fits, and by what their owner taught. What was taken back last is
+    not put again in its place."""
+
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        dictionary: Dictionary,
+        model: CorrectionModel,
+        contests: ContestFinder,
+        own_spelling: Callable[[str], str | None],
+        path: Callable[[str], tuple[int, ...]],
+    ) -> None:
+        """`own_spelling` tells how the owner writes a known word, None of others; `path` the pieces of a
+        word."""
+        self._lexicon = lexicon
+        self._dictionary = dictionary
+        self._model = model
+        self._contests = contests
+        self._own_spelling = own_spelling
+        self._path = path
+        self._letters = LetterModel(lexicon)
+        self._kept: tuple[str, str] | None = None
+
+    # ------------------------------------------------------------------------------- what was taken back
+
+    def keep(self, context: str, letters: str) -> None:
+        """The letters are left alone after this context, whatever competes."""
+        self._kept = context, letters.lower()
+
+    def keep_as(self, other: Corrector) -> None:
+        """Leaves alone what another one does."""
+        self._kept = other._kept
+
+    def keep_nothing(self) -> None:
+        """Judges every place again."""
+        self._kept = None
+
+    def is_kept(self, context: str, letters: str) -> bool:
+        """Whether the letters are left alone there, in whatever case."""
+        return self._kept == (context, letters.lower())
+
+    # ------------------------------------------------------------------------------------- what is right
+
+    def is_known(self, letters: str) -> bool:
+        """Whether a word is known, or that of which it is a form with an apostrophe."""
+        key = letters.lower()
+        stem, _, ending = key.rpartition("'")
+        return any(
+            each in self._lexicon.forms or each in self._dictionary or self._own_spelling(each) is not None
+            for each in ((key, stem) if stem and ending in STEM_ENDINGS else (key,))
+        )
+
+    def is_doubtful(self, context: str, letters: str, after: str) -> bool:
+        """Whether anything may be put in their place: they are no word that is known, and look like one that
+        somebody mistyped."""
+        behind = rest_of_message(after)
+        return (
+            may_be_corrected(context, letters, behind)
+            and not self.is_known(letters)
+            and not was_written(context, letters, behind)
+        )
+
+    def letters_log_prob(self, letters: str) -> float:
+        """Natural log of the probability of a text by its letters alone."""
+        return self._letters.log_prob(letters)
+
+    # --------------------------------------------------------------------------------- what is put instead
+
+    def choices(self, contest: Contest, place: Place, letters: str, habits: OwnHabits) -> list[Choice]:
+        """What else a space may make of the letters."""
+        choices = self._contests.choices(
+            contest,
+            letters,
+            place.scores,
+            habits.known,
+            habits.spellings,
+            starts_sentence=place.context.starts_sentence,
+        )
+        paths = [tuple(i for word in each.text.split(" ") for i in self._path(word)) for each in choices]
+        fits = place.scores.fits(paths, [each.log_prob for each in choices], place.tail)
+        return [each._replace(log_prob=each.log_prob + fit) for each, fit in zip(choices, fits, strict=True)]
+
+    def correction(self, context: str, letters: str, place: Place, choices: Sequence[Choice]) -> str | None:
+        """What a space puts in place of doubtful letters, if it is sure enough."""
+        if self.is_kept(context, letters):
+            return None
+        return correction(self._model, self._literal_score(letters, place), choices)
+
+    def recapitalised(self, context: str, letters: str, place: Place) -> str | None:
+        """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
+        is so here (mark and Mark, rose and Rose); None if it is right."""
+        if letters != letters.lower() or self.is_kept(context, letters):
+            return None
+        own = self._own_spelling(letters)
+        if own is not None:
+            return own if own != letters else None
+        node = self._lexicon.walk(letters)
+        words = range(0) if node is None else self._lexicon.words_at(node)
+        surfaces = [self._lexicon.word(word) for word in words]
+        if letters not in surfaces:
+            return self._lexicon.forms[letters] if surfaces else None
+        if len(surfaces) == 1:
+            return None
+        log_probs = place.scores.guesses(np.array(words, dtype=np.int64)).tolist()
+        return surely_meant(letters, surfaces, log_probs, self._model.min_confidence)
+
+    def verdict(
+        self, context: str, letters: str, behind: str, place: Place, choices: Sequence[Choice] | None
+    ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
+        """What a space does with the letters, why, and what competed; `choices` are what else it may make of
+        them, None if it may not."""
+        if not letters:
+            return Verdict.NOTHING_TYPED, None, ()
+        if choices is None:
+            corrected = self.recapitalised(context, letters, place)
+            if corrected is not None:
+                return Verdict.RECASED, corrected, ()
+            if self.is_known(letters):
+                return Verdict.KNOWN, None, ()
+            is_written = was_written(context, letters, behind)
+            return Verdict.WRITTEN if is_written else Verdict.EXEMPT, None, ()
+        scores = [(each.text, self._model.score(each)) for each in choices]
+        competing = rivals(letters, self._literal_score(letters, place), scores)
+        corrected = self.correction(context, letters, place, choices)
+        if corrected is not None:
+            return Verdict.SURE, corrected, competing
+        if self.is_kept(context, letters):
+            return Verdict.KEPT, None, competing
+        return Verdict.UNSURE if choices else Verdict.ALONE, None, competing
+
+    def _literal_score(self, letters: str, place: Place) -> float:
+        return self._model.literal_score(self._letters.log_prob(letters), is_name=is_name(letters, place))
+
+
+def is_name(letters: str, place: Place) -> bool:
+    """Whether a word begins with a capital inside a sentence."""
+    return letters[:1].isupper() and not place.context.starts_sentence

@@ -115,6 +115,28 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
     assert meant in engine.suggest("you should watch my ", typed).words
 
 
+@pytest.mark.parametrize(
+    ("context", "typed", "put"),
+    [
+        ("see you in ", "london", "London"),
+        ("do you like ", "chinese", "Chinese"),
+        ("i watched a movie about ", "nasa", "NASA"),
+        ("i'm going to the ", "reservoir", None),
+        # What is a word and a name is told by what stands before it.
+        ("I flew to ", "turkey", "Turkey"),
+        ("we eat ", "turkey", None),
+        ("in ", "march", "March"),
+        ("they ", "march", None),
+        ("he works at ", "apple", "Apple"),
+        ("i want an ", "apple", None),
+    ],
+)
+def test_names_get_their_capital_and_words_do_not(
+    engine: Engine, context: str, typed: str, put: str | None
+) -> None:
+    assert engine.suggest(context, typed).autocorrect == put
+
+
 def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["complete", "--context", "see you ", "--typed", "tomorow"]
     assert run_command("fedkey", "", SUBCOMMANDS, arguments=asked, default="type") == 0

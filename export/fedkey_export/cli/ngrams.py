@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedkey.errors import UserError
 
-MAX_BYTES = 1_535_000
+MAX_BYTES = 1_500_000
 """What a bundle of the phone preset leaves of 12,000,000."""
 
 

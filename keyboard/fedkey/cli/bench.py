@@ -58,12 +58,12 @@ GOALS = {
 """For a model of the phone's size: 9 to 10 million parameters in int8."""
 
 TALK = """\
-hey, are you still coming to the market with us on saturday?
+hey, are you still coming to the market with us on Saturday?
 i think so, but my train only gets in at eleven
 that's fine, we can wait for you near the fountain
 should i bring anything? i could bake those walnut cookies again
 yes please, everyone loved them last time
-did marta ever find her umbrella?
+did Marta ever find her umbrella?
 no, she thinks somebody took it home from the concert by accident
 what a pity, it was such a pretty one
 i'm going to buy her a new one for her birthday
@@ -81,17 +81,18 @@ i'll ask him tonight when he comes over for the game
 who do you think is going to win?
 honestly i don't care, i'm only there for the snacks
 haha, fair enough
-don't forget that we promised to visit grandma on sunday afternoon
+don't forget that we promised to visit grandma on Sunday afternoon
 i haven't forgotten, i already told her we'd be there around three
-she wants to show us the photographs from her holiday in portugal
+she wants to show us the photographs from her holiday in Portugal
 all four hundred of them?
 probably, so wear something comfortable
 okay, now i really have to finish this report before my boss notices
-good luck, see you on saturday then
-see you, and tell marta i said hello
+good luck, see you on Saturday then
+see you, and tell Marta i said hello
 will do, sleep well
 """
-"""Made up; typed when no text is named."""
+"""Made up; typed when no text is named. Names have their capital, since a space would put it anyway, and who
+takes it back is no fair measure of what was worked out ahead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ stop: `fedkey.ui.app`, or `fedkey.simulate`, which measures it.
 
 ```python
 engine = Engine.open("bundle/")
-engine.suggest("how are you?\\nfine, ", "tha").words     # ("thanks", "that", "that's")
+engine.suggest("how are you?\\nfine, ", "tha").words     # ("thanks", "that's", "that")
 engine.suggest("see you ", "tomorow").autocorrect         # "tomorrow"
-engine.suggest("i have a ", "", after=" of questions").words    # ("lot", "couple", "ton")
-engine.replacements("got it ", "form", " my brother").words     # ("for", "from", "when")
+engine.suggest("i have a ", "", after=" of questions").words    # ("lot", "couple", "bunch")
+engine.replacements("got it ", "form", " my brother").words     # ("from", "for", "when")
 accepted = engine.accept("see you ", "tomorow", "tomorrow")
 engine.undo(accepted)                                     # "tomorow" stands, and is remembered
 ```

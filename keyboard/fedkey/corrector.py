@@ -114,14 +114,17 @@ class Corrector:
             return None
         return correction(self._model, self._literal_score(letters, place), choices)
 
-    def recapitalised(self, context: str, letters: str, place: Place) -> str | None:
+    def recapitalised(self, context: str, letters: str, place: Place, *, private: bool) -> str | None:
         """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
-        is so here (mark and Mark, rose and Rose); None if it is right."""
+        is so here (mark and Mark, rose and Rose); None if it is right. With `private` no capital shows that
+        the owner taught, but what they write small is left so."""
         if letters != letters.lower() or self.is_kept(context, letters):
             return None
         own = self._own_spelling(letters)
-        if own is not None:
-            return own if own != letters else None
+        if own == letters:
+            return None
+        if own is not None and not private:
+            return own
         node = self._lexicon.walk(letters)
         words = range(0) if node is None else self._lexicon.words_at(node)
         surfaces = [self._lexicon.word(word) for word in words]
@@ -133,14 +136,21 @@ class Corrector:
         return surely_meant(letters, surfaces, log_probs, self._model.min_confidence)
 
     def verdict(
-        self, context: str, letters: str, behind: str, place: Place, choices: Sequence[Choice] | None
+        self,
+        context: str,
+        letters: str,
+        behind: str,
+        place: Place,
+        choices: Sequence[Choice] | None,
+        *,
+        private: bool,
     ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
         """What a space does with the letters, why, and what competed; `choices` are what else it may make of
-        them, None if it may not."""
+        them, None if it may not; `private` as for `recapitalised`."""
         if not letters:
             return Verdict.NOTHING_TYPED, None, ()
         if choices is None:
-            corrected = self.recapitalised(context, letters, place)
+            corrected = self.recapitalised(context, letters, place, private=private)
             if corrected is not None:
                 return Verdict.RECASED, corrected, ()
             if self.is_known(letters):

@@ -335,7 +335,7 @@ class Engine:
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
                 ]
             elif touches:
-                corrected = self._corrector.recapitalised(context, letters, place)
+                corrected = self._corrector.recapitalised(context, letters, place, private=private)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
@@ -454,7 +454,12 @@ class Engine:
             words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
             choices = [] if contest is None else self._corrector.choices(contest, place, letters, habits)
             verdict, corrected, competing = self._corrector.verdict(
-                context, letters, rest_of_message(after), place, None if contest is None else choices
+                context,
+                letters,
+                rest_of_message(after),
+                place,
+                None if contest is None else choices,
+                private=private,
             )
         return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
 
@@ -592,7 +597,7 @@ class Engine:
                 is_recased = put != letters and put.lower() == letters.lower()
                 if is_literal and (is_recased or not put.lower().startswith(letters.lower())):
                     before = words_before(accepted.context)
-                    self._personal.keep_literal(letters, before, lexicon_form=form if is_recased else None)
+                    self._personal.keep_literal(letters, before, lexicon_form=form, is_recased=is_recased)
             self._corrector.keep(accepted.context, letters)
             self._last = None
 

@@ -204,7 +204,7 @@ class Personal:
         """
         earlier, version = self._last if goes_on else None, self._last_version
         is_remembered = self._observe(
-            context_words, word, model_log_prob, lexicon_form, accepted=accepted, restored=False
+            context_words, word, model_log_prob, lexicon_form, accepted=accepted, restored=False, num_votes=1
         )
         if earlier is not None:
             # What another process wrote in between would be lost with them.
@@ -212,7 +212,12 @@ class Personal:
         return is_remembered
 
     def keep_literal(
-        self, word: str, context_words: Sequence[str] = (), *, lexicon_form: str | None = None
+        self,
+        word: str,
+        context_words: Sequence[str] = (),
+        *,
+        lexicon_form: str | None = None,
+        is_recased: bool = False,
     ) -> bool:
         """The owner took back a correction: `word` stands as it was typed.
 
@@ -222,9 +227,13 @@ class Personal:
         Args:
             word: as it was typed.
             context_words: what stands before it.
-            lexicon_form: as for `observe`, if the correction was but of its capitals.
+            lexicon_form: as for `observe`.
+            is_recased: whether the correction was but of its capitals: those typed count for more then.
         """
-        return self._observe(context_words, word, None, lexicon_form, accepted=False, restored=True)
+        num_votes = RESTORED_VOTES if is_recased else 1
+        return self._observe(
+            context_words, word, None, lexicon_form, accepted=False, restored=True, num_votes=num_votes
+        )
 
     def take_back(self, context_words: Sequence[str], word: str) -> bool:
         """The owner mended a word that had been observed: it came once less, after these words. What came
@@ -310,6 +319,7 @@ class Personal:
         *,
         accepted: bool,
         restored: bool,
+        num_votes: int,
     ) -> bool:
         self._last = None
         surface = normalise(word)
@@ -330,7 +340,6 @@ class Personal:
                     self._store.put("trusts", place, evidence)
             starts_sentence = contexts[0][1] == _START
             spelling = spelling_shown(surface, lexicon_form, starts_sentence=starts_sentence)
-            num_votes = RESTORED_VOTES if restored else 1
             row, votes = self._counted(found, surface, spelling, num_votes, lexicon_form, now)
             row = row._replace(
                 restored=row.restored + restored,

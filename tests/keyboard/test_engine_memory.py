@@ -16,6 +16,7 @@ import pytest
 from fedkey import Engine
 from fedkey.engine import Accepted
 from fedkey.errors import UserError
+from fedkey.explanation import Verdict
 from fedkey.personal import LearnedWord
 
 
@@ -99,6 +100,18 @@ def test_the_owners_way_to_write_a_word_wins(engine: Engine) -> None:
     assert engine.suggest("so ", "i").autocorrect is None
 
 
+def test_in_private_no_capital_shows_that_was_taught(engine: Engine) -> None:
+    for word in ("LOL", "Marnix", "monday"):
+        engine.learn(word)
+        assert engine.suggest("hey ", word.lower()).autocorrect == (None if word.islower() else word)
+    for typed in ("lol", "marnix"):
+        answer = engine.suggest("hey ", typed, private=True)
+        assert answer.autocorrect is None
+        assert typed not in {word.lower() for word in answer.words}
+        assert engine.explain("hey ", typed, private=True).verdict is Verdict.KNOWN
+    assert engine.suggest("on ", "monday", private=True).autocorrect is None
+
+
 def test_emoji_and_several_words_may_be_taken(engine: Engine) -> None:
     engine.accept("hi ", "", "👍🏽")
     assert learned(engine) == set()
@@ -131,6 +144,12 @@ def test_what_was_taken_back_is_unlearned_and_the_letters_are_learned(engine: En
     assert engine.knows("tomorow")
     assert engine.suggest("it is ", "tomorow").autocorrect is None
     assert [each.is_pinned for each in engine.words_learned("tomorow")] == [True]
+
+
+def test_a_word_of_the_lexicon_that_was_brought_back_is_no_new_one(engine: Engine) -> None:
+    for _ in range(2):
+        engine.undo(engine.accept("i am ", "form", "from"))
+    assert [each.is_new for each in engine.words_learned("form")] == [False]
 
 
 def test_only_the_last_word_can_be_taken_back(engine: Engine) -> None:

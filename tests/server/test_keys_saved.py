@@ -1,0 +1,62 @@
+"""Keys counted in four ways, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keys_saved
+from keys_saved import Ways, count, table
+
+from fedkey.baseline import PeerSuggestions
+from fedkey.metrics import Keystrokes
+from fedkey.simulate import GradedConversation
+
+
+class Fixed:
+    """Suggests by the letters alone."""
+
+    def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
+        self._words = words
+
+    def suggest(self, context: str, typed: str, k: int = 3) -> PeerSuggestions:
+        """The words that stand for the letters."""
+        return PeerSuggestions(tuple(self._words.get(typed, ()))[:k], 0.0)
+
+
+PREDICTOR = Fixed(
+    {
+        "": ("a", "b", "c", "we"),
+        "g": ("good", "gone", "get", "give", "going"),
+        "go": ("gone", "good", "got", "going", "goes"),
+        "goi": ("going",),
+    }
+)
+
+
+def test_what_is_counted_and_whether_words_are_shown_again() -> None:
+    conversation = GradedConversation("ann", ("hey", "we going, hm"), (False, True))
+    ways = count(PREDICTOR, [conversation], range(1, 100))["ann"]
+    # 12 characters: "we" is never among three, "going" after "goi" (4 keys), comma and space, "hm" typed.
+    assert ways.all_again == Keystrokes(3 + 4 + 2 + 2, 12)
+    assert ways.words_again == Keystrokes(3 + 4 + 3, 3 + 6 + 3)
+    # Shown once, good, gone and get make room for going after "go".
+    assert ways.all_once == Keystrokes(3 + 3 + 2 + 2, 12)
+    assert ways.words_once == Keystrokes(3 + 3 + 3, 12)
+
+
+def test_messages_of_other_lengths_are_read_and_not_counted() -> None:
+    conversation = GradedConversation("ann", ("going", "going going"), (True, True))
+    ways = count(PREDICTOR, [conversation], range(2, 3))["ann"]
+    assert ways.words_again == Keystrokes(8, 12)
+
+
+def test_the_table_has_a_row_for_each_system_and_intervals_over_authors() -> None:
+    half, none = Keystrokes(5, 10), Keystrokes(10, 10)
+    by_author = {"ann": Ways(half, half, half, half), "ben": Ways(none, none, none, half)}
+    row = table({"fedkey": by_author}).splitlines()[-1]
+    assert row.startswith("| fedkey | 25.0 [0.0, 50.0] |")
+    assert row.endswith("| 50.0 [50.0, 50.0] |")
+
+
+def test_message_lengths_are_read_from_the_command_line() -> None:
+    assert keys_saved._range("5-20") == range(5, 21)

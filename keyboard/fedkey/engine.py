@@ -21,7 +21,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,6 +297,7 @@ class Engine:
         *,
         private: bool = False,
         after: str = "",
+        left_out: Collection[str] = (),
     ) -> Suggestions:
         """The words most likely meant, but for the one that the letters are already.
 
@@ -309,18 +310,22 @@ class Engine:
             after: everything behind the caret, of which the rest of this message counts: the words fit
                 between it and the context. Letters that begin it are the end of the word at the caret and do
                 not count. A word that stands there is never corrected here.
+            left_out: words that are not to be shown, in whatever case: those that were shown for fewer
+                letters, for a writer who reads every one. What a space puts is shown all the same.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         started = time.perf_counter()
         with self._lock:
             self._take_back_half_of_address(context)
+            unwanted = {word.lower() for word in left_out}
             num_runs = self._model.num_runs
             asked = self._ask(context, typed, after, private=private)
             touches, letters, place, habits, _, _ = asked
             contest = self._contest(asked, context, after)
             # One more, for the letters may be one of the words, which is not shown.
-            ranked = self._ranked(asked, k + 1 if touches else k, contest.paths if contest else ())
+            num_ranked = (k + 1 if touches else k) + len(unwanted)
+            ranked = self._ranked(asked, num_ranked, contest.paths if contest else ())
             entries = [
                 (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
                 for each in ranked
@@ -338,6 +343,7 @@ class Engine:
                 corrected = self._corrector.recapitalised(context, letters, place, private=private)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
+            meant = [each for each in meant if each[0] == letters or each[0].lower() not in unwanted]
             words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
             # A phrase may go on from the letters. What would follow the word stands behind it, or might.
             begins, _ = _shown(meant, corrected, k)

@@ -65,6 +65,11 @@ class Settings:
         True, "Whether a space puts in the word that is marked, when it surely is meant."
     )
     ghost_text: bool = _setting(True, "Whether the rest of a word that is nearly certain stands in the text.")
+    show_again: bool = _setting(
+        True,
+        "Whether words that you typed past are suggested again with the next letter. Off is for who reads "
+        "every suggestion.",
+    )
     emoji: bool = _setting(True, "Whether emoji are suggested.")
     private: bool = _setting(
         False, "Whether typing starts privately: nothing is remembered, nothing remembered shows."

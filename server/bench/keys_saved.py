@@ -15,7 +15,8 @@ every key and takes the word once it is shown. They differ in two things:
    word that is taken after m letters m + 1.
 2. Whether a word that was shown for fewer letters is shown again. Who looks always and did not take it does
    not mean it, and presage leaves it out unless told otherwise (`REPEAT_SUGGESTIONS`); whoever overlooks
-   words would lose it. fedkey shows words again, and so does presage in our other tables.
+   words would lose it. fedkey shows them again unless its writer says otherwise (`show_again` in its
+   settings), and so does presage in our other tables.
 
 Words that are not to be shown again are left out of a longer list, for all systems alike.
 """
@@ -44,7 +45,7 @@ from fedkey.simulate import (
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
 
 NUM_ASKED = 15
-"""Words asked for where none is shown twice: each letter leaves three out, and few of those fit the next one."""
+"""Words asked for where none is shown twice: each letter leaves three out, and few of them fit the next."""
 
 
 @dataclass(frozen=True)

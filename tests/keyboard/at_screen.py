@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -71,12 +71,19 @@ class GatedEngine(Engine):
         self.prepared_instead[written] = Suggestions(words, (0.0,) * len(words), None, 1.0, literal=written)
 
     def suggest(  # type: ignore[override]
-        self, context: str, typed: str, k: int = 3, *, private: bool = False, after: str = ""
+        self,
+        context: str,
+        typed: str,
+        k: int = 3,
+        *,
+        private: bool = False,
+        after: str = "",
+        left_out: Collection[str] = (),
     ) -> Suggestions:
         self._hear(context, typed, after, private)
         if typed in self.prepared:
             return self.prepared[typed]
-        return super().suggest(context, typed, k, private=private, after=after)
+        return super().suggest(context, typed, k, private=private, after=after, left_out=left_out)
 
     def replacements(
         self, context: str, word: str, after: str, k: int = 3, *, private: bool = False

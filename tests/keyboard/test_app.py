@@ -643,7 +643,7 @@ async def test_a_bundle_refused_while_loading_closes_the_app_with_the_sentence(t
 async def test_an_engine_that_breaks_down_closes_the_app_with_a_sentence_that_keeps_the_draft_to_itself(
     app: KeyboardApp, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(context: str, typed: str, private: bool, after: str) -> Suggestions:
+    def break_down(context: str, typed: str, **others: object) -> Suggestions:
         raise MemoryError("no room for the next layer\nat some address")
 
     async with app.run_test() as pilot:

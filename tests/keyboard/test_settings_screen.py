@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,18 @@ class Eager(Engine):
     """The real engine, which for these letters corrects and offers an emoji in any case."""
 
     def suggest(  # type: ignore[override]
-        self, context: str, typed: str, k: int = 3, *, private: bool = False, after: str = ""
+        self,
+        context: str,
+        typed: str,
+        k: int = 3,
+        *,
+        private: bool = False,
+        after: str = "",
+        left_out: Collection[str] = (),
     ) -> Suggestions:
         if typed == "wrld":
             return Suggestions(("world", "word"), (0.0, 0.0), "world", 1.0, None, ("🌍",))
-        return super().suggest(context, typed, k, private=private, after=after)
+        return super().suggest(context, typed, k, private=private, after=after, left_out=left_out)
 
 
 @pytest.fixture

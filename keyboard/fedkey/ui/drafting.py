@@ -24,6 +24,7 @@ from fedkey import draft as writing
 from fedkey import told as telling
 from fedkey.draft import Draft, Place
 from fedkey.layout import QWERTY, Layout
+from fedkey.passed_over import PassedOver
 from fedkey.settings import DEFAULTS, Settings
 from fedkey.taps import Tap
 from fedkey.told import Told
@@ -102,6 +103,7 @@ class DraftingScreen(WatchedScreen):
         self._told = Told()
         # Of the word that was replaced last, to be known again when that is taken back.
         self._told_before: str | None = None
+        self._passed_over = PassedOver()
         self.drawn_words = DrawnWords(self)
         self._revision = 0
         # What is put in place of letters is numbered, so that the engine knows what is taken back.
@@ -122,6 +124,10 @@ class DraftingScreen(WatchedScreen):
         """Shows an answer, unless something was asked since or the writer wants to see none."""
         if answer.question.revision == self._revision:
             self.shown = answer
+            asked = answer.question
+            self._passed_over = self._passed_over.noted(
+                asked.context, asked.after, asked.typed, answer.suggestions.words
+            )
             self._note_drawing()
 
     def action_dismiss_suggestions(self) -> None:
@@ -134,15 +140,18 @@ class DraftingScreen(WatchedScreen):
     def _ask(self) -> None:
         self._revision += 1
         self._pulse.asked()
+        context, draft = self._context_here, self.draft
+        left_out = self._passed_over.words(context, draft.after, draft.word)
         question = Question(
             self._revision,
-            self._context_here,
-            self.draft.word,
+            context,
+            draft.word,
             self.is_private,
             touches(self._touched, self.key_layout),
             is_explained=self.shows_glass_box,
-            after=self.draft.after,
-            is_replacing=self.draft.picked is not None,
+            after=draft.after,
+            is_replacing=draft.picked is not None,
+            left_out=frozenset() if self.settings.show_again else left_out,
         )
         self.post_message(Asked(question))
 

@@ -237,5 +237,9 @@ def _answer(engine: Engine, question: Question) -> Suggestions:
             question.context, question.typed, question.after, private=question.is_private
         )
     return engine.suggest(
-        question.context, question.letters, private=question.is_private, after=question.after
+        question.context,
+        question.letters,
+        private=question.is_private,
+        after=question.after,
+        left_out=question.left_out,
     )

@@ -39,6 +39,7 @@ class Question:
         is_explained: whether somebody wants to see what lies behind the answer.
         after: what stands behind the word in its message.
         is_replacing: whether the word is written already, and others are wanted in its place.
+        left_out: words that are not wanted.
     """
 
     revision: int
@@ -49,6 +50,7 @@ class Question:
     is_explained: bool = False
     after: str = ""
     is_replacing: bool = False
+    left_out: frozenset[str] = frozenset()
 
     @property
     def letters(self) -> str | tuple[Touch, ...]:

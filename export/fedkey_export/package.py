@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 
 from fedkey.bundle import (
+    CORRECTION,
     DICTIONARY,
     FEATURES,
     INFILL,
     MANIFEST,
+    MIXTURE,
     MODEL,
+    NGRAM_ARRAYS,
     SHARED_CACHE,
     SPECIAL_IDS,
     TOKENIZER,
@@ -33,6 +36,7 @@ from fedkey.bundle import (
     ModelEntry,
     format_of,
     lexicon_file,
+    ngram_file,
     open_bundle,
     read_manifest,
 )
@@ -318,9 +322,10 @@ def replace_files(
     contents: Mapping[str, bytes],
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Changes some files of a finished bundle, each written beside and renamed: a manifest that does not name
-    them, the files, the manifest that does. Killed in between, the bundle is a whole one without them. What
-    `without` no longer names is deleted at last.
+    """Changes some files of a finished bundle. All are written beside first: if there is no room for them,
+    nothing was changed. Then come a manifest that does not name them, the files, and the manifest that does.
+    Killed in between, the bundle is a whole one without them. What no manifest names any more is deleted at
+    last.
 
     Args:
         bundle: its folder.
@@ -341,27 +346,27 @@ def replace_files(
         metrics=without.metrics if metrics is None else metrics,
     )
     before = read_manifest(bundle).files
+    optional = {MIXTURE, CORRECTION, DICTIONARY, *map(ngram_file, NGRAM_ARRAYS)}
+    # The manifest twice: without the files, if some are replaced, and at last with them.
+    steps = [(MANIFEST, without.to_json().encode("utf-8"))] if before.keys() & contents.keys() else []
+    steps += [*contents.items(), (MANIFEST, complete.to_json().encode("utf-8"))]
+    beside: list[Path] = []
     try:
-        if any(name in before for name in contents):
-            _replace(bundle / MANIFEST, without.to_json().encode("utf-8"))
-        for name, content in contents.items():
-            (bundle / name).parent.mkdir(exist_ok=True)
-            _replace(bundle / name, content)
-        _replace(bundle / MANIFEST, complete.to_json().encode("utf-8"))
-        for name in before.keys() - complete.files.keys():
+        for number, (name, content) in enumerate(steps):
+            path = bundle / name
+            path.parent.mkdir(exist_ok=True)
+            beside.append(path.with_name(f".{path.name}.{number}.new"))
+            beside[-1].write_bytes(content)
+        for written, (name, _) in zip(beside, steps, strict=True):
+            os.replace(written, bundle / name)
+        for name in (before.keys() | optional) - complete.files.keys():
             (bundle / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
-    open_bundle(bundle)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        for written in beside:
+            written.unlink(missing_ok=True)
+    open_bundle(bundle)
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -63,11 +63,19 @@ def run_command(
     """
     try:
         status = _run(program, description, subcommands, arguments, default, extra)
-        sys.stdout.flush()  # here, where a closed pipe can be caught
+        if sys.stdout is not None:  # it is None if whoever started us closed it
+            sys.stdout.flush()  # here, where a closed pipe can be caught
         return status
     except BrokenPipeError:  # whoever read us has read enough, as `head` does; nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_UNREAD
+
+
+def seed(text: str) -> int:
+    """A seed of random choices, from the command line; for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 on, not {text!r}")
+    return int(text)
 
 
 def _run(
@@ -86,6 +94,10 @@ def _run(
     if name in subcommands:
         typed = typed[1:]
     elif default is not None:
+        near = difflib.get_close_matches(typed[0], subcommands, n=1) if typed else []
+        if near and not os.path.lexists(typed[0]):
+            print(f"{program}: there is no {typed[0]!r} here; do you mean {near[0]!r}?", file=sys.stderr)
+            return EXIT_MISTAKE
         name = default
     else:
         print(_help(program, description, subcommands, default), file=sys.stderr)
@@ -106,6 +118,14 @@ def _run(
         return module.run(parser.parse_args(typed))
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Where a file was expected to be at fault, the command says more; a full disk may come anywhere.
+        place = "a file" if error.filename is None else str(error.filename)
+        reason = error.strerror or str(error)
+        print(f"{program}: Cannot use {place}: {reason}; make room or name another place.", file=sys.stderr)
         return EXIT_MISTAKE
     except ModuleNotFoundError as error:
         if extra is None or (error.name or "").startswith("fedkey"):

@@ -41,7 +41,7 @@ SHORT_FORMS = frozenset(
     gotta grl gtg hbd hbu hf hmu hru ic icymi idc idek idk ig ikr ily imho imma imo irl iykyk jk kinda kk
     lemme lil lmao lmfao lmk lol lowkey lul meh mhm msg nah ngl nm nope np nvm obv obvs ofc ok okie omfg omg
     omw oof oomf otw outta pic pics pls plz ppl prob probs prolly qt rly rn rofl smh sms sorta sry
-    sup sus tbf tbh tbt tfw tgif thx tho thru til tldr tmi tmrw tmw ttyl ttys tx ty tysm u ugh uni ur
+    sup sus tbf tbh tbt tfw tgif thx tho thru til tis tldr tmi tmrw tmw ttyl ttys twas tx ty tysm u ugh uni ur
     vid vids wanna wbu wdym wfh whatcha wip wru wtf wth wya wyd xoxo xx ya yall yay yea yeah yep yk yo
     yolo yup yw""".split()
 )
@@ -185,6 +185,17 @@ def may_be_corrected(context: str, letters: str, behind: str = "") -> bool:
     )
 
 
+def is_part_of_something(context: str, letters: str) -> bool:
+    """Whether letters behind `context` are no word of a sentence that might want a capital: in an address or
+    a link, behind a sign (@paris, #monday, /john), or an option (-la)."""
+    return (
+        context[-1:] in _SIGILS
+        or _OPTION.search(context[-READ_BACK:]) is not None
+        or is_inside_address(context)
+        or letters in LINK_BEGINNINGS
+    )
+
+
 def was_written(context: str, letters: str, behind: str = "") -> bool:
     """Whether `letters` stand as a word in the conversation so far, or in the rest of the message `behind`
     them: the name of somebody whom it is about is no mistake."""
@@ -208,6 +219,10 @@ READ_BACK = 4096
 _SIGILS = tuple("#@/\\_*~^=+|<>{}[]`$%&")
 """What stands right before a tag, a name, a path or code."""
 
+
+_OPTION = re.compile(r"(?:^|\s)--?\Z")
+LINK_BEGINNINGS = frozenset(("http", "https", "www", "ftp"))
+"""How links begin; nobody means the protocols by them."""
 
 _ADDRESS_GOES_ON = re.compile(r"[@/\\_]|[.:]\w|://")
 """What stands right behind the beginning of a mail address, a link or a path."""

@@ -13,7 +13,14 @@ import numpy as np
 from fedkey.casing import surely_meant
 from fedkey.contest import Contest, ContestFinder
 from fedkey.context import rest_of_message
-from fedkey.corrections import Choice, CorrectionModel, correction, may_be_corrected, was_written
+from fedkey.corrections import (
+    Choice,
+    CorrectionModel,
+    correction,
+    is_part_of_something,
+    may_be_corrected,
+    was_written,
+)
 from fedkey.dictionary import Dictionary
 from fedkey.explanation import Rival, Verdict, rivals
 from fedkey.lexicon import Lexicon
@@ -119,6 +126,8 @@ class Corrector:
         is so here (mark and Mark, rose and Rose); None if it is right. With `private` no capital shows that
         the owner taught, but what they write small is left so."""
         if letters != letters.lower() or self.is_kept(context, letters):
+            return None
+        if is_part_of_something(context, letters):
             return None
         own = self._own_spelling(letters)
         if own == letters:

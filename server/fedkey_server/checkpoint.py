@@ -80,6 +80,17 @@ class Checkpoint:
         return digest.hexdigest()
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Makes the folder of a file that will be written after long work; `UserError` if it could not be."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}; name another file.") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes beside and renames, so that a reader sees the old file or the new one."""
     beside = path.with_name(path.name + ".new")
@@ -198,20 +209,30 @@ def save(
         state: optimizer state and random-number states as flat tensors; what resuming needs beyond the
             weights.
         counters: anything small that JSON can hold.
+
+    Raises:
+        UserError: it cannot be written; the checkpoint before is whole.
     """
     folder = run / "checkpoints" / f"{step:08d}"
     beside = folder.with_name(folder.name + ".new")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in weights.items()}, beside / "model.safetensors"
-    )
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in state.items()}, beside / "state.safetensors"
-    )
-    write_json(beside / "state.json", {"step": step, "model": asdict(model_config), "counters": counters})
-    for path in beside.iterdir():
-        _flush(path)
+    try:
+        beside.mkdir(parents=True)
+        for name, tensors in (("model", weights), ("state", state)):
+            save_file(
+                {each: tensor.detach().contiguous() for each, tensor in tensors.items()},
+                beside / f"{name}.safetensors",
+            )
+        write_json(beside / "state.json", {"step": step, "model": asdict(model_config), "counters": counters})
+        for path in beside.iterdir():
+            _flush(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"Cannot write the checkpoint {folder}: {reason}; make room and give the same command again, "
+            "which goes on from the one before."
+        ) from error
     if folder.exists():  # left by a run that was killed after renaming but before going on
         shutil.rmtree(folder)
     os.rename(beside, folder)

@@ -51,6 +51,9 @@ class Config:
     sketch: SketchConfig = field(default_factory=SketchConfig)
 
     def __post_init__(self) -> None:
+        for section in ("train", "rounds", "count"):
+            if (seed := getattr(self, section).seed) < 0:
+                raise ValueError(f"{section}.seed must be at least 0, not {seed}")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(
                 f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size "

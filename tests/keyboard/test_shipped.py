@@ -129,6 +129,14 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
         ("they ", "march", None),
         ("he works at ", "apple", "Apple"),
         ("i want an ", "apple", None),
+        # Addresses, links and options are written as they are typed.
+        ("write to root@", "paris", None),
+        ("hello @", "paris", None),
+        ("it is on www.", "london", None),
+        ("https://example.com/", "paris", None),
+        ("see ", "http", None),
+        ("then type ls -", "la", None),
+        ("it is '", "tis", None),
     ],
 )
 def test_names_get_their_capital_and_words_do_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from fedkey import Engine
+from fedkey.cli.pseudo_terminal import PseudoTerminal
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="drives a real terminal through tmux")
 
@@ -345,3 +347,16 @@ def test_a_word_is_clicked_and_another_put_in_its_place(terminal: Terminal, tiny
     terminal.wait_for(lambda: f"│ see {first} now " in terminal.text)
     terminal.press("C-z")
     terminal.wait_for(lambda: "│ see thank now " in terminal.text)
+
+
+def test_bytes_that_are_no_utf8_end_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    homes = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "fedkey", str(tiny_bundle), "--private"]
+    with PseudoTerminal(command, 80, 24, environment=os.environ | homes) as terminal:
+        terminal.wait_for(lambda lines: any(re.search(r"1 .*│ +2 ", line) for line in lines), 30)
+        terminal.type("keep ")
+        terminal.wait_for(lambda lines: any("keep" in line.lower() for line in lines), 30)
+        for sent in (b"caf\xe9 ", b"\xff"):  # as a terminal of another encoding has them
+            os.write(terminal._master, sent)
+            terminal.type("and ")
+        terminal.wait_for(lambda lines: any(re.search("(?i)keep caf� and �and", line) for line in lines), 30)

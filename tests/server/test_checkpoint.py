@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(saved.state["model.norm.weight/exp_avg"], torch.full((16,), 7.0))
     assert saved.state["a/step"].shape == ()
     assert (saved.step, saved.counters, saved.model_config) == (7, {"nll": 3.5, "targets": 7}, SMALL)
+
+
+def test_a_checkpoint_that_finds_no_room_is_one_sentence_and_the_one_before_is_whole(tmp_path: Path) -> None:
+    save(tmp_path, 7)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"Cannot write the checkpoint .*00000008: .*; make room and give"
+        ):
+            save(tmp_path, 8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000007"]
+    assert checkpoint.read(checkpoint.latest(tmp_path) or tmp_path).step == 7
 
 
 def test_the_newest_complete_checkpoint_wins_and_two_are_kept(tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ def test_an_override_of_another_form_is_refused(override: str) -> None:
             "rounds.client_learning_rate=inf",
             "tiny: rounds.client_learning_rate must be a finite number, not inf.",
         ),
+        ("train.seed=-1", "tiny: train.seed must be at least 0, not -1."),
+        ("rounds.seed=-1", "tiny: rounds.seed must be at least 0, not -1."),
+        ("count.seed=-1", "tiny: count.seed must be at least 0, not -1."),
         ("vocabulary.max_words=0", "tiny: vocabulary.max_words must be at least 1, not 0."),
         (
             "vocabulary.public_weight=0.5",

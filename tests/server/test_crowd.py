@@ -229,6 +229,18 @@ def test_the_command_finds_what_many_phones_have(
     assert f"at least 4 of {num_phones} phones have; no promise of differential privacy" in said
 
 
+def test_no_phone_is_asked_for_what_could_not_be_written(
+    tiny_data: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = Path("/dev/null/counts.npz")
+    # So few phones would be told of first if any were asked.
+    few = settings(*SMALL_SKETCH, "count.min_reports=500", "count.cohort=500")
+    assert (
+        fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", nowhere, *few) != 0
+    )
+    assert f"Cannot write {nowhere}: " in capsys.readouterr().err
+
+
 def test_too_few_phones_are_told_so(
     tiny_data: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

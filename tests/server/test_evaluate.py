@@ -134,6 +134,15 @@ def test_real_bundles_are_compared_on_unseen_authors(
         (["a=one", "--max-words", "0"], "--max-words must be at least 1, not 0."),
         (["a=one", "--processes", "0"], "--processes must be at least 1, not 0."),
         (["a=/nowhere/bundle"], "/nowhere/bundle"),
+        # Before anything is graded.
+        (
+            ["a=/nowhere/bundle", "--json", "/dev/null/a.json"],
+            "Cannot write /dev/null/a.json: ",
+        ),
+        (
+            ["a=/nowhere/bundle", "--table", "/dev/null/a.txt"],
+            "Cannot write /dev/null/a.txt: ",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(

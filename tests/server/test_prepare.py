@@ -20,6 +20,7 @@ from fedkey_server.config import load, preset_names
 from fedkey_server.corpus import Split, read, split_of
 from fedkey_server.phones import Phones
 from fedkey_server.prepare import LICENCES, prepare
+from fedkey_server.train import train
 
 SERVER_SIDE = ("lexicon.tsv", "tokenizer.model", "server.npz")
 DONOR_SHARE = 0.3
@@ -160,7 +161,9 @@ def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(
     too_many = ["tokenizer.vocab_size=4096", "model.vocab_size=4096"]
     with pytest.raises(UserError, match="too small for 4096 pieces"):
         prepare(load("tiny", [*small_overrides, *too_many]), tmp_path)
-    assert not (tmp_path / "complete.json").exists()
+    with pytest.raises(UserError, match=r"lacks .*run 'fedkey-server prepare' first"):
+        train(load("tiny", small_overrides), tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_source_is_one_sentence(tmp_path: Path, small_overrides: list[str]) -> None:

@@ -444,6 +444,8 @@ def test_steps_of_a_central_run_are_refused(
         ("other tokenizer", "was made with another tokenizer than"),
         ("no start", "is neither a run folder nor a bundle."),
         ("other settings", "holds a run with other settings (train.seed was 1 and is now 2); give another"),
+        ("no threads", "--threads must be at least 1, not 0."),
+        ("diverged", "The training diverged: validation is nan after "),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(
@@ -466,7 +468,10 @@ def test_a_mistake_is_one_sentence_and_status_2(
         (data / "tokenizer.model").write_bytes(b"another")
     elif mistake == "no start":
         init = tiny_data
+    elif mistake == "diverged":
+        more = "train.learning_rate=1e30"
     options = ["--data", str(data), *with_overrides(small_overrides, more)]
+    options += ["--threads", "0"] if mistake == "no threads" else []
     if mistake == "other settings":
         options += ["--run", str(tiny_run)]
     else:

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedkey.commands import seed
 from fedkey.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-words", type=int, default=MAX_WORDS, metavar="N", help=f"words to type (default {MAX_WORDS})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the words and the mistakes (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the words and the mistakes (default 0)")
     parser.add_argument("--json", action="store_true", help="print the fit as JSON")
 
 

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedkey.commands import seed
 from fedkey.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to learn from: .jsonl conversations, such as a data folder's validation.jsonl",
     )
     parser.add_argument("--max-words", type=int, metavar="N", help="words to ask for (default all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the words and the fit (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the words and the fit (default 0)")
     parser.add_argument(
         "--processes",
         type=int,

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fedkey.commands import seed
 from fedkey.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORDS",
         help="type every message in front of so many words that stand in it already (default 0)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the mistakes (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the mistakes (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
         "--ui", action="store_true", help="measure the keyboard on screen: first paint, keys, rest"

@@ -44,6 +44,7 @@ import numpy as np
 
 from fedkey.capitals import Capitals, capitals_summary, grade_capitals
 from fedkey.cli.tables import Follow, print_evaluation, progress
+from fedkey.commands import seed
 from fedkey.completing import Completions, completions_summary, grade_completions
 from fedkey.confusions import PAIR_ORDER, Confusions
 from fedkey.drawing import (
@@ -205,7 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="grade about N words (default: all), N misspellings (default: 4000) and N words that are drawn "
         "(default: 5000, and 1000 of the text and by each less usual hand)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of choices and mistakes (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of choices and mistakes (default 0)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="worker processes (default 1)")
 
 

@@ -251,7 +251,10 @@ def _typing(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
 
 def _misspellings(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
     if not measured:
-        yield "Real misspellings: not measured, since the package nlpaug, which ships them, is not installed."
+        yield (
+            "Real misspellings: not measured, since what is graded corrects nothing, or the package nlpaug, "
+            "which ships them, is not installed."
+        )
         return
     yield table(
         ("real misspellings", "", "words", "repaired %", "wrong %", "offered %", "changed %"),

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedkey.commands import seed
 from fedkey.diary import DIARY
 from fedkey.errors import UserError
 from fedkey.joined import phone_command
@@ -85,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     playing.add_argument(
         "--pace", metavar="N", type=_pace, default=PACE, help=f"words a minute (default: {PACE})"
     )
-    playing.add_argument("--seed", metavar="N", type=int, default=1, help="of slips and rhythm (default: 1)")
+    playing.add_argument("--seed", metavar="N", type=seed, default=1, help="of slips and rhythm (default: 1)")
     playing.add_argument(
         "--record",
         metavar="FILE",

@@ -51,11 +51,13 @@ from fedkey.ui.messages import (
     Written,
 )
 from fedkey.ui.settings_screen import SettingsScreen
-from fedkey.ui.terminal import read_alt_keys
+from fedkey.ui.terminal import forgiving, read_alt_keys
 from fedkey.ui.themes import THEMES
 from fedkey.ui.typing import MIN_HEIGHT, MIN_WIDTH, TypingScreen
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from fedkey.engine import Engine
     from fedkey.ui.joining import Joining
 
@@ -85,6 +87,10 @@ class KeyboardApp(App[str]):
 
     settings: var[Settings] = var(DEFAULTS, init=False)
     """As they hold now, whether or not they could be written down."""
+
+    def get_driver_class(self) -> type[Driver]:
+        """One that nothing a terminal sends can end."""
+        return forgiving(super().get_driver_class())
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from fedkey.commands import seed
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 
 NAMES = ("canary_exposure", "epsilon_lower_bound", "update_inversion", "boosted_attacker")
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEST",
         help=f"one of {', '.join(NAMES)}; repeatable",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn (default 1)")
+    parser.add_argument("--seed", type=seed, default=1, help="of everything that is drawn (default 1)")
     parser.add_argument(
         "--json", action="store_true", help="last line: one object, test name -> whether it passed"
     )

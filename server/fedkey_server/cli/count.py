@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Counts, writes, and says what was found."""
+    from fedkey_server import checkpoint
     from fedkey_server.client_app import app
     from fedkey_server.counting import count
     from fedkey_server.crowd import in_words
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         "bundle": str(arguments.bundle),
         "simulation": True,
     }
+    checkpoint.refuse_unwritable(arguments.out)
     crowd = count(InProcessGrid(app, len(phones), settings), config, arguments.bundle)
     crowd.save(arguments.out)
     print(f"{arguments.out}: {in_words(crowd)}")

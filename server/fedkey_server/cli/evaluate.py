@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from fedkey.commands import seed
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
 from fedkey_server import checkpoint
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--text", type=Path, required=True, help="conversations of unseen authors, e.g. test.jsonl"
     )
     parser.add_argument("--max-words", type=int, metavar="N", help="grade about N words (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of conversations (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the choice of conversations (default 0)")
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="workers (default: all cores)"
     )
@@ -50,18 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, not {value}.")
     bundles = _named(arguments.bundles)
+    for file in (arguments.json, arguments.table):
+        if file is not None:
+            checkpoint.refuse_unwritable(file)
     chosen, num_conversations = read_sample(arguments.text, arguments.max_words, arguments.seed)
     with track("evaluate", len(chosen) * (len(bundles) + 1), "stretches") as advance:
         rows = compare(bundles, chosen, processes=arguments.processes, on_progress=advance)
     comparison = Comparison.of(rows)
+    text = render(comparison, len(chosen), num_conversations)
+    print(text, end="")
     if arguments.json is not None:
         checkpoint.write_json(arguments.json, asdict(comparison))
-    text = render(comparison, len(chosen), num_conversations)
     if arguments.table is not None:
         beside = arguments.table.with_name(arguments.table.name + ".new")
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, arguments.table)
-    print(text, end="")
     return 0
 
 

@@ -9,6 +9,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from fedkey.errors import UserError
+
 if TYPE_CHECKING:
     from fedkey_server.config import Config
 
@@ -40,4 +42,6 @@ def use_threads(arguments: argparse.Namespace) -> None:
 
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
     if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise UserError(f"--threads must be at least 1, not {arguments.threads}.")
         torch.set_num_threads(arguments.threads)

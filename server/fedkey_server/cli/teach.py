@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps is not None:
         rows = rows.take(rows_of_steps(rows, config.train, range(arguments.from_step, arguments.steps)))
     device = pick_device()
+    checkpoint.refuse_unwritable(arguments.lessons)
     with track(f"teach {arguments.lessons.name}", len(rows), "rows") as advance:
         lessons = teach(
             teacher.model().to(device).eval(),
@@ -80,7 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
             device,
             advance,
         )
-    arguments.lessons.parent.mkdir(parents=True, exist_ok=True)
     lessons.save(arguments.lessons)
     named = lessons.probs.sum(axis=1, dtype="float32").mean() if len(lessons) else 0.0
     print(

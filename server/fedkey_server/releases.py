@@ -25,7 +25,7 @@ from typing import Any
 from fedkey.bundle import open_bundle
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
-from fedkey.releases import CURRENT, HISTORY, PROMOTED, folder_name
+from fedkey.releases import CURRENT, HISTORY, PROMOTED, current_version, folder_name
 from fedkey_server import checkpoint
 
 CANDIDATE, REFUSED, ROLLED_BACK = "candidate", "refused", "rolled back"
@@ -85,14 +85,15 @@ class Registry:
                 raise UserError(
                     f"{folder / HISTORY} was not written by this fedkey; move it away."
                 ) from error
+        elif folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is no folder and no registry of releases; give another place.")
         elif folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and no registry of releases; give another folder.")
 
     @property
     def current(self) -> Release | None:
-        """The release that phones use."""
-        path = self.folder / CURRENT
-        return self.release(int(path.read_text())) if path.exists() else None
+        """The release that phones use; `UserError` if the registry does not name it."""
+        return self.release(current_version(self.folder)) if (self.folder / CURRENT).exists() else None
 
     @property
     def previous(self) -> Release | None:
@@ -119,6 +120,7 @@ class Registry:
 
         Raises:
             BundleError: it cannot be opened.
+            UserError: the registry cannot be written; it is as it was.
         """
         open_bundle(bundle)
         manifest = checkpoint.sha256(bundle / "manifest.json")
@@ -126,13 +128,21 @@ class Registry:
             if release.manifest == manifest:
                 return release
         release = Release(max((each.version for each in self.releases), default=0) + 1, manifest)
-        self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / (release.folder + ".new")
-        shutil.rmtree(beside, ignore_errors=True)  # of an `add` that was killed
-        shutil.rmtree(self.path(release), ignore_errors=True)  # copied, and killed before it was written down
-        shutil.copytree(bundle, beside)
-        os.replace(beside, self.path(release))
-        self._write([*self.releases, release])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(beside, ignore_errors=True)  # of an `add` that was killed
+            # Copied, and killed before it was written down.
+            shutil.rmtree(self.path(release), ignore_errors=True)
+            shutil.copytree(bundle, beside)
+            os.replace(beside, self.path(release))
+            self._write([*self.releases, release])
+        except OSError as error:  # of a whole tree, too, which has reasons instead of one
+            shutil.rmtree(beside, ignore_errors=True)
+            reason = error.strerror or "not every file could be copied"
+            raise UserError(
+                f"Cannot write the registry {self.folder}: {reason}; make room or name another place."
+            ) from error
         return release
 
     def promote(self, version: int, gains: Gains) -> bool:
@@ -146,15 +156,19 @@ class Registry:
         """
         release, current = self.release(version), self.current
         if current is not None and current.version == version:
-            raise UserError(f"Release {version} is the current one already.")
+            if current.state == PROMOTED:
+                raise UserError(f"Release {version} is the current one already.")
+            self._mark(current, PROMOTED, "its promotion was cut short")
+            return True
         if current is not None and not gains:
             raise ValueError("a release must be graded against the current one")
         if not shown_no_worse(gains):
             self._mark(release, REFUSED, f"against release {_number(current)}: {_in_words(gains)}")
             return False
         note = "the first" if current is None else f"over release {current.version}: {_in_words(gains)}"
-        self._mark(release, PROMOTED, note)
+        # Phones first: killed between the two, the release is in use, and only its mark is missing.
         self._use(release)
+        self._mark(release, PROMOTED, note)
         return True
 
     def rollback(self, reason: str) -> Release:

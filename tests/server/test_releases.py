@@ -129,6 +129,54 @@ def test_a_release_that_turns_out_worse_goes_back_by_itself(
     assert Registry(registry.folder).current == Registry(registry.folder).release(1)
 
 
+@pytest.mark.parametrize("wrong", ["a file", "in a file", "no number", "in a file, add"])
+def test_what_is_no_registry_or_damaged_is_one_sentence_and_status_2(
+    wrong: str, tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("dear")
+    place, said, arguments = {
+        "a file": (tmp_path / "file", "is no folder and no registry of releases; give another place.", ()),
+        "in a file": (tmp_path / "file" / "registry", "no releases", ()),
+        "in a file, add": (
+            tmp_path / "file" / "registry",
+            "Cannot write the registry {}: Not a directory; make room or name another place.",
+            (tiny_bundle,),
+        ),
+        "no number": (tmp_path / "registry", "The registry {} names no current release; ", ()),
+    }[wrong]
+    if wrong == "no number":
+        Registry(place).add(tiny_bundle)
+        (place / "current").write_text("")
+    status = fedkey_server("releases", "add" if arguments else "list", place, *arguments)
+    output, errors = capsys.readouterr()
+    assert said.format(place) in output + errors
+    assert status == (0 if wrong == "in a file" else EXIT_MISTAKE)
+    assert errors.count("\n") == (status != 0)
+
+
+def test_a_promotion_that_is_killed_is_in_use_and_is_marked_when_asked_again(
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_bundle: Path,
+    untrained_bundle: Path,
+    start: Callable[..., Forked],
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    registry.add(untrained_bundle)
+    registry.promote(1, {})
+    registry.add(tiny_bundle)
+    graded = ["--text", str(tiny_data / "validation.jsonl"), "--max-words", "60", "--processes", "1"]
+    arguments = ["releases", "promote", str(registry.folder), *graded]
+    killed = start(arguments, ("os.rename", "releases.json"))
+    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    found = Registry(registry.folder)
+    assert (found.current, found.release(2).state) == (found.release(2), "candidate")
+    assert start(arguments).wait(timeout=60) == 0
+    found = Registry(registry.folder)
+    assert (found.current, found.release(2).state) == (found.release(2), "promoted")
+    assert found.previous == found.release(1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "killed_at",

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -82,6 +82,8 @@ class Checkpoint:
 
 def refuse_unwritable(path: Path) -> None:
     """Makes the folder of a file that will be written after long work; `UserError` if it could not be."""
+    if path.is_dir():
+        raise UserError(f"Cannot write {path}: it is a folder; name a file in it.")
     beside = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,21 @@ def read_json(path: Path) -> Any:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON; delete its folder and start again.") from error
+
+
+def read_done(run: Path) -> dict[str, Any] | None:
+    """The final figures of a run, "step" among them; None if it is not finished, `UserError` if they are
+    damaged."""
+    path = run / "done.json"
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    if (final := _row(text)) is None:
+        raise UserError(f"{path} is damaged; delete it, and the run measures its end again.")
+    return final
 
 
 def start_run(
@@ -147,13 +164,43 @@ def start_run(
         return
     try:
         run.mkdir(parents=True, exist_ok=True)
+        for name in CARRIED:
+            beside = run / (name + ".new")
+            shutil.copyfile(data / name, beside)
+            os.replace(beside, run / name)
+        write_json(config_path, described)
     except OSError as error:
-        raise UserError(f"Cannot make the run folder {run}: {error.strerror}.") from error
-    for name in CARRIED:
-        beside = run / (name + ".new")
-        shutil.copyfile(data / name, beside)
-        os.replace(beside, run / name)
-    write_json(config_path, described)
+        raise UserError(
+            f"Cannot make the run folder {run}: {error.strerror}; make room or give another --run."
+        ) from error
+
+
+LOCK = "lock"
+"""A file of a run folder; whoever works on the run holds it. A killed process does not."""
+
+
+def hold(run: Path) -> IO[bytes]:
+    """Keeps other processes off a run for as long as what is returned stays open.
+
+    Two that went on with one run would mix their checkpoints, and a private federation would add the same
+    noise to two sums.
+
+    Raises:
+        UserError: another process is at work on it.
+    """
+    file = (run / LOCK).open("wb")
+    try:
+        import fcntl  # not on Windows, where nobody is kept off
+    except ImportError:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(
+            f"Another process is at work on {run}; wait for it, or give another --run."
+        ) from error
+    return file
 
 
 def _with_defaults(older: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -391,13 +438,19 @@ def trim_metrics(run: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed process may be cut off
-        if row["step"] <= step:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        row = _row(line)  # the last line of a killed process may be cut off
+        if row is not None and row["step"] <= step:
             kept.append(line + "\n")
     beside = path.with_name(path.name + ".new")
     beside.write_text("".join(kept), encoding="utf-8")
     os.replace(beside, path)
+
+
+def _row(text: str) -> dict[str, Any] | None:
+    """What stands in a line of metrics or in done.json, if it is about a step."""
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

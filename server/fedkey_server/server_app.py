@@ -77,7 +77,8 @@ def federate(
             reports are needed.
 
     Raises:
-        UserError: the folders do not fit, there are no phones, or no round changed the model.
+        UserError: the folders do not fit, there are no phones, no round changed the model, or another process
+            is at work on the run.
     """
     from fedkey_server.config import to_dict
 
@@ -95,8 +96,8 @@ def federate(
     # In a simulation the phones' text lies beside the server's, and a run must not go on with other phones.
     reads = [VALIDATION_TEXT, *([PHONES_TEXT] if (data / PHONES_TEXT).exists() else [])]
     checkpoint.start_run(run, described, "federate", data, reads, init)
-    if (run / "done.json").exists():
-        return dict(checkpoint.read_json(run / "done.json"))
+    if (done := checkpoint.read_done(run)) is not None:
+        return done
     accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
     device = pick_device()
     if accountant is not None and not accountant.fits(1):
@@ -133,7 +134,7 @@ def federate(
     if resumed.step == 0:
         checkpoint.append_metrics(run, {"step": 0} | measure())
     last, spent = resumed.step, resumed.spent
-    with track(
+    with checkpoint.hold(run), track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
         start=resumed.step * rounds.phones_per_round,
     ) as advance:  # fmt: skip
@@ -355,6 +356,7 @@ def main(grid: Grid, context: Context) -> None:
 
     try:
         if settings["counts"]:
+            checkpoint.refuse_unwritable(Path(str(settings["counts"])))
             crowd = count(phones, config, Path(str(settings["bundle"])), registry, simulation=simulation)
             crowd.save(Path(str(settings["counts"])))
         else:

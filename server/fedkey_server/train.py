@@ -275,7 +275,8 @@ def train(
 
     Raises:
         UserError: the folders or the lessons do not fit the configuration or each other, a step has too few
-            rows for the processes, or there are too few steps left to profile.
+            rows for the processes, there are too few steps left to profile, the loss is no number any more,
+            or another process is at work on the run.
     """
     settings = config.train
     if lessons is not None and settings.objective != CAUSAL:
@@ -290,12 +291,11 @@ def train(
         described |= {"lessons": checkpoint.sha256(lessons)}
     files = (SERVER_TEXT, VALIDATION_TEXT)
     processes.once(lambda: checkpoint.start_run(run, described, "train", data, files, init))
-    if (run / "done.json").exists():
-        final: dict[str, Any] = checkpoint.read_json(run / "done.json")
-        if final["step"] >= num_steps:
-            if profile:
-                raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
-            return final
+    final = checkpoint.read_done(run)
+    if final is not None and final["step"] >= num_steps:
+        if profile:
+            raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
+        return final
     settings = replace(settings, num_steps=num_steps)
     device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
@@ -320,7 +320,11 @@ def train(
     nll = torch.tensor(nll_so_far if processes.is_first else 0.0, dtype=torch.float64, device=device)
     measured: dict[str, Any] = {}
 
-    with _told(run, start, num_steps, processes) as advance, _profiled(run, profile, processes) as stepped:
+    with (
+        checkpoint.hold(run) if processes.is_first else nullcontext(),
+        _told(run, start, num_steps, processes) as advance,
+        _profiled(run, profile, processes) as stepped,
+    ):
         for step in range(start, num_steps):
             meter.begin()
             taken = trainer.step(step)
@@ -331,6 +335,7 @@ def train(
             if is_measured or is_saved:  # from here on as in a process that resumes: the first holds the sum
                 nll = processes.total(nll)
                 nll_so_far = float(nll)
+                _refuse_diverged("train", nll_so_far, done)
                 if not processes.is_first:
                     nll = torch.zeros_like(nll)
             meter.end(taken.work)
@@ -343,11 +348,7 @@ def train(
             if is_measured:
                 measured = measure()
                 name, loss, _ = headline(measured)
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"The training diverged: {name} is {loss} after {done} steps; lower "
-                        "train.learning_rate and give another --run."
-                    )
+                _refuse_diverged(name, loss, done)
                 row = {
                     "step": done,
                     "train_loss": nll_so_far / max(1, targets),
@@ -394,6 +395,15 @@ def _profiled(run: Path, is_wanted: bool, processes: Processes) -> AbstractConte
     return nullcontext(lambda: None)
 
 
+def _refuse_diverged(name: str, loss: float, num_steps: int) -> None:
+    """`UserError` for a loss that is no number: of such weights nothing more will come."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The training diverged: the {name} loss is {loss} after {num_steps} steps; lower "
+            "train.learning_rate and give another --run."
+        )
+
+
 def _mean(total: Tensor, count: int) -> float:
     return float(total) / max(1, count)
 
@@ -418,6 +428,8 @@ def initial_model(config: Config, data: Path, init: Path | None) -> Model:
         raise UserError(
             f"{init} was made with another tokenizer than {data}; prepare the data it was trained on."
         )
+    if not all(tensor.isfinite().all() for tensor in start.weights.values()):
+        raise UserError(f"{init} holds weights that are no numbers; start from another.")
     return start.model()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -253,18 +255,57 @@ def test_an_unprepared_data_folder_is_refused_by_name(tmp_path: Path, data: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_one_process_works_on_a_run_and_a_killed_one_hinders_nobody(
+    tmp_path: Path,
+) -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from fedkey_server import checkpoint
+held = checkpoint.hold(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(100)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(
+            UserError, match=r"Another process is at work on .*; wait for it, or give another"
+        ):
+            checkpoint.hold(tmp_path)
+        process.kill()
+    with checkpoint.hold(tmp_path):
+        pass
+    with checkpoint.hold(tmp_path):
+        pass
+
+
 def test_a_run_folder_that_is_a_file_is_refused(tmp_path: Path, data: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="Cannot make the run folder"):
         start(tmp_path / "run", data)
 
 
+def test_a_run_folder_that_finds_no_room_is_one_sentence_and_begins_anew(tmp_path: Path, data: Path) -> None:
+    (data / "sources.json").write_text("s" * 9000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(UserError, match=r"Cannot make the run folder .*run: .*; make room or give another"):
+            start(tmp_path / "run", data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    start(tmp_path / "run", data)
+    assert (tmp_path / "run" / "sources.json").read_text() == "s" * 9000
+
+
 def test_metrics_after_a_step_are_trimmed_with_the_torn_last_line(tmp_path: Path) -> None:
     checkpoint.trim_metrics(tmp_path, 3)
     for step in (0, 2, 4, 6):
         checkpoint.append_metrics(tmp_path, {"step": step, "loss": 1.5})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 7, "lo')
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{}\n[3]\n{"step": "3"}\n\xff\n{"step": 7, "lo')
     checkpoint.trim_metrics(tmp_path, 4)
     checkpoint.append_metrics(tmp_path, {"step": 5})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()

@@ -921,7 +921,7 @@ def test_nothing_that_a_phone_typed_or_found_is_left_in_the_run_folder_or_the_lo
     with caplog.at_level("DEBUG"):
         federate(grid_over(tiny_data, overhearing), config, tiny_data, run, tiny_run)
     names = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
-    assert names - {"noise.key"} == {
+    assert names - {"noise.key", "lock"} == {
         "config.json", "tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json", "metrics.jsonl",
         "checkpoints", "done.json",
     }  # fmt: skip

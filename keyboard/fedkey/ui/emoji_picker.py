@@ -30,6 +30,8 @@ class Found(OptionList, can_focus=False):
             found = list(dict.fromkeys((*named(recent), *found)))[:MANY]
         self.clear_options()
         self.add_options([Option(Content(f"{emoji}  {name}"), id=emoji) for emoji, name in found])
+        if not found:
+            self.add_option(Option("No emoji is called so.", disabled=True))
         self.highlighted = 0 if found else None
 
 

@@ -25,7 +25,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from fedkey.candidates import DEFAULT_ERRORS, ErrorModel
@@ -37,15 +36,35 @@ MIN_LETTERS = 2
 """A single letter that is no word is an abbreviation (k, u), or the beginning of anything."""
 
 SHORT_FORMS = frozenset(
-    """afk aka asap atm bbl bf bff brb btw cuz dm dms dw fb fr ftw fwiw fyi g2g gf gg gj gl gm gn gonna
-    gotta grl gtg hbd hbu hf hmu hru ic icymi idc idek idk ig ikr ily imho imma imo irl iykyk jk kinda kk
-    lemme lil lmao lmfao lmk lol lowkey lul meh mhm msg nah ngl nm nope np nvm obv obvs ofc ok okie omfg omg
-    omw oof oomf otw outta pic pics pls plz ppl prob probs prolly qt rly rn rofl smh sms sorta sry
-    sup sus tbf tbh tbt tfw tgif thx tho thru til tis tldr tmi tmrw tmw ttyl ttys twas tx ty tysm u ugh uni ur
-    vid vids wanna wbu wdym wfh whatcha wip wru wtf wth wya wyd xoxo xx ya yall yay yea yeah yep yk yo
-    yolo yup yw""".split()
+    """afk aka asap atm bb bbl bby bc bf bff brb btw cuz dm dms dw ecg fb finna fr ftw fwiw fyi g2g gcse
+    gcses gf gg gj gl glhf gm gn gonna gotta grl gtg hbd hbu hf hmu hr hrs hru hw ic icymi idc idek
+    idk ig ikr ily imho imma imo imy irl iykyk jk kinda kk kpi lemme lgtm lil lmao lmfao lmk lol
+    lowkey lul meh mhm mkay msg nah nbd ngl nm nope np npm nvm obv obvs ofc ok okie omds omfg omg
+    omw oof oomf otw outta owo pic pics pls plz ppl prob probs prolly qt rly rn rofl smh sms sorta
+    soz sry sup sus tbf tbh tbqh tbsp tbt tf tfw tgif tho thru thx til tis tldr tmi tmr tmrw tmw tsp
+    ttyl ttys twas tx ty tysm u ugh uni ur vid vids wanna wbu wdym wfh whatcha wip wk wknd wks wru
+    wtf wth wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
 )
-"""What people write on purpose and no lexicon of books holds: never a mistake."""
+"""What people write on purpose and no lexicon of books holds: never a mistake, nor without its capitals."""
+
+CONTRACTIONS: Mapping[str, str] = {
+    "hell": "he'll",
+    "id": "I'd",
+    "ill": "I'll",
+    "its": "it's",
+    "lets": "let's",
+    "shed": "she'd",
+    "shell": "she'll",
+    "wed": "we'd",
+    "well": "we'll",
+    "were": "we're",
+}
+"""Words that are others without their apostrophe."""
+
+CONTRACTION_MARGIN = 1.0
+"""Nats by which the one with the apostrophe must be likelier. Of 450 that validation authors wrote, shipped
+bundle, 2026-11-29, so many are put when typed without: 433 at 0, 373 at 1, 204 at 2; of their 422 plain ones
+59 are changed at 1, of which those who wrote all but two had left out the apostrophe."""
 
 LONGEST_CORRECTED = 24
 """Letters of what may be corrected: what is longer is stretched for effect, or no word at all."""
@@ -220,6 +239,7 @@ _SIGILS = tuple("#@/\\_*~^=+|<>{}[]`$%&")
 """What stands right before a tag, a name, a path or code."""
 
 
+_STRETCHED = re.compile(r"(.)\1\1\1|([aeiouy])\2\2|(.)\3\3\Z")
 _OPTION = re.compile(r"(?:^|\s)--?\Z")
 LINK_BEGINNINGS = frozenset(("http", "https", "www", "ftp"))
 """How links begin; nobody means the protocols by them."""
@@ -229,9 +249,10 @@ _ADDRESS_GOES_ON = re.compile(r"[@/\\_]|[.:]\w|://")
 
 
 def _is_stretched(letters: str) -> bool:
-    """Whether the same letter stands three times in a row, or one or two of them are all there is."""
-    is_run = any(a == b == c for (a, b), (_, c) in pairwise(pairwise(letters)))
-    return is_run or (len(letters) >= 4 and len(set(letters)) <= 2)
+    """Whether a vowel, or the last letter, stands three times in a row, or any letter four times; or one or
+    two of them are all there is. Three consonants inside a word are a slip (offfice): nobody stretches
+    them."""
+    return _STRETCHED.search(letters) is not None or (len(letters) >= 4 and len(set(letters)) <= 2)
 
 
 def correction(model: CorrectionModel, literal_score: float, choices: Sequence[Choice]) -> str | None:

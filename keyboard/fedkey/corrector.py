@@ -6,14 +6,18 @@ Next stop: `fedkey.engine`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fedkey.casing import surely_meant
+from fedkey.casing import like_typed, surely_meant
 from fedkey.contest import Contest, ContestFinder
 from fedkey.context import rest_of_message
 from fedkey.corrections import (
+    CONTRACTION_MARGIN,
+    CONTRACTIONS,
+    SHORT_FORMS,
     Choice,
     CorrectionModel,
     correction,
@@ -23,10 +27,13 @@ from fedkey.corrections import (
 )
 from fedkey.dictionary import Dictionary
 from fedkey.explanation import Rival, Verdict, rivals
-from fedkey.lexicon import Lexicon
+from fedkey.lexicon import OFFENSIVE, Lexicon
 from fedkey.owner import OwnHabits
 from fedkey.places import Place
 from fedkey.spelling import LetterModel
+
+_HELD_SHIFT = re.compile(r"[A-Z]{2}(?!s\Z)[a-z]+")
+"""Shift was held for the second letter, too; not the plural of an abbreviation (TVs)."""
 
 STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
 """What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
@@ -43,15 +50,17 @@ class Corrector:
         model: CorrectionModel,
         contests: ContestFinder,
         own_spelling: Callable[[str], str | None],
+        is_pinned: Callable[[str], bool],
         path: Callable[[str], tuple[int, ...]],
     ) -> None:
-        """`own_spelling` tells how the owner writes a known word, None of others; `path` the pieces of a
-        word."""
+        """`own_spelling` tells how the owner writes a known word, None of others; `is_pinned` whether they
+        taught it, or brought it back; `path` the pieces of a word."""
         self._lexicon = lexicon
         self._dictionary = dictionary
         self._model = model
         self._contests = contests
         self._own_spelling = own_spelling
+        self._is_pinned = is_pinned
         self._path = path
         self._letters = LetterModel(lexicon)
         self._kept: tuple[str, str] | None = None
@@ -121,28 +130,51 @@ class Corrector:
             return None
         return correction(self._model, self._literal_score(letters, place), choices)
 
-    def recapitalised(self, context: str, letters: str, place: Place, *, private: bool) -> str | None:
+    def rightly_written(self, context: str, letters: str, place: Place, *, private: bool) -> str | None:
         """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
-        is so here (mark and Mark, rose and Rose); None if it is right. With `private` no capital shows that
-        the owner taught, but what they write small is left so."""
-        if letters != letters.lower() or self.is_kept(context, letters):
+        is so here (mark and Mark, its and it's); or one with its second capital too many (THe). None if it is
+        right. With `private` no capital shows that the owner taught, but what they write small is left so."""
+        if self.is_kept(context, letters) or is_part_of_something(context, letters):
             return None
-        if is_part_of_something(context, letters):
+        contracted = self._contracted(letters, place)
+        if contracted is not None:
+            return contracted
+        if _HELD_SHIFT.fullmatch(letters) and letters.lower() in self._lexicon.forms:
+            return letters.capitalize() if self._own_spelling(letters) != letters else None
+        if letters != letters.lower():
             return None
         own = self._own_spelling(letters)
         if own == letters:
             return None
         if own is not None and not private:
             return own
+        if letters in SHORT_FORMS:
+            return None
         node = self._lexicon.walk(letters)
         words = range(0) if node is None else self._lexicon.words_at(node)
         surfaces = [self._lexicon.word(word) for word in words]
         if letters not in surfaces:
-            return self._lexicon.forms[letters] if surfaces else None
+            is_offered = any(not self._lexicon.flags[word] & OFFENSIVE for word in words)
+            return self._lexicon.forms[letters] if is_offered else None
         if len(surfaces) == 1:
             return None
         log_probs = place.scores.guesses(np.array(words, dtype=np.int64)).tolist()
         return surely_meant(letters, surfaces, log_probs, self._model.min_confidence)
+
+    def _contracted(self, letters: str, place: Place) -> str | None:
+        """The word with the apostrophe that was left out (it's for its), if that is likelier here."""
+        whole, apart = letters.lower(), CONTRACTIONS.get(letters.lower())
+        if apart is None or letters not in (whole, whole.capitalize()) or self._is_pinned(whole):
+            return None
+        found = [self._lexicon.find(self._lexicon.forms.get(each, "")) for each in (whole, apart.lower())]
+        plain, meant = found
+        if plain is None or meant is None:
+            return None
+        numbers = np.array(sorted((plain, meant)), dtype=np.int64)
+        log_probs = dict(zip(numbers.tolist(), place.scores.log_probs(numbers).tolist(), strict=True))
+        if log_probs[meant] - log_probs[plain] < CONTRACTION_MARGIN:
+            return None
+        return like_typed(apart, letters, starts_sentence=place.context.starts_sentence)
 
     def verdict(
         self,
@@ -155,11 +187,11 @@ class Corrector:
         private: bool,
     ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
         """What a space does with the letters, why, and what competed; `choices` are what else it may make of
-        them, None if it may not; `private` as for `recapitalised`."""
+        them, None if it may not; `private` as for `rightly_written`."""
         if not letters:
             return Verdict.NOTHING_TYPED, None, ()
         if choices is None:
-            corrected = self.recapitalised(context, letters, place, private=private)
+            corrected = self.rightly_written(context, letters, place, private=private)
             if corrected is not None:
                 return Verdict.RECASED, corrected, ()
             if self.is_known(letters):

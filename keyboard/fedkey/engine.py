@@ -220,6 +220,7 @@ class Engine:
             self._corrections,
             self._contests,
             self._own_spelling,
+            self._is_pinned,
             self._path,
         )
         self._phrases = Phrases(self.lexicon)
@@ -340,7 +341,7 @@ class Engine:
                     (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
                 ]
             elif touches:
-                corrected = self._corrector.recapitalised(context, letters, place, private=private)
+                corrected = self._corrector.rightly_written(context, letters, place, private=private)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             meant = [each for each in meant if each[0] == letters or each[0].lower() not in unwanted]
@@ -727,6 +728,14 @@ class Engine:
         except UserError as error:
             self.notice = str(error)
             return None
+
+    def _is_pinned(self, word: str) -> bool:
+        """Whether the owner taught a word or brought it back; not if the memory fails, which is told of."""
+        try:
+            return self._personal.is_pinned(word)
+        except UserError as error:
+            self.notice = str(error)
+            return False
 
     def _written(self, word: str, letters: str) -> str:
         return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)

@@ -459,6 +459,11 @@ class Personal:
         found = self._store.find(normalise(word).lower())
         return found[1].surface if found is not None and found[1].is_known else None
 
+    def is_pinned(self, word: str) -> bool:
+        """Whether a word was learned explicitly, or brought back after a correction and typed again."""
+        found = self._store.find(normalise(word).lower())
+        return found is not None and found[1].is_pinned
+
     # -------------------------------------------------------------------------- what the owner can do
 
     def words(self, search: str = "") -> list[LearnedWord]:

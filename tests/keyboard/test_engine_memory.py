@@ -146,6 +146,17 @@ def test_what_was_taken_back_is_unlearned_and_the_letters_are_learned(engine: En
     assert [each.is_pinned for each in engine.words_learned("tomorow")] == [True]
 
 
+def test_who_brings_a_word_without_its_apostrophe_back_twice_is_obeyed(engine: Engine) -> None:
+    corrected = [engine.suggest("", "its", private=private).autocorrect for private in (False, True)]
+    assert corrected == ["it's", "it's"]
+    engine.accept("", "its", "its")
+    assert engine.suggest("", "its").autocorrect == "it's", "who writes it so now and then may mean either"
+    engine.undo(engine.accept("", "its", "it's"))
+    assert engine.suggest("", "its").autocorrect is None
+    engine.undo(engine.accept("well, ", "its", "it's"))
+    assert engine.suggest("so ", "its").autocorrect is None
+
+
 def test_a_word_of_the_lexicon_that_was_brought_back_is_no_new_one(engine: Engine) -> None:
     for _ in range(2):
         engine.undo(engine.accept("i am ", "form", "from"))

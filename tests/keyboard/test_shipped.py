@@ -137,6 +137,26 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
         ("see ", "http", None),
         ("then type ls -", "la", None),
         ("it is '", "tis", None),
+        # So are short forms, and what nobody is offered.
+        ("ok ", "dw", None),
+        ("love you ", "xx", None),
+        # Words without their apostrophe that are others.
+        ("i can't believe ", "its", "it's"),
+        ("the dog lost ", "its", None),
+        ("", "Its", "It's"),
+        ("i think ", "ill", "I'll"),
+        ("he felt ", "ill", None),
+        ("unfortunately ", "were", "we're"),
+        ("they ", "were", None),
+        ("my ", "ID", None),
+        ("", "well", None),
+        # Shift that was held for too long; slips that are no stretching.
+        ("", "THe", "The"),
+        ("i ", "THink", "Think"),
+        ("two ", "TVs", None),
+        ("i'm out of ", "offfice", "office"),
+        ("oh ", "yesss", None),
+        ("so ", "coool", None),
     ],
 )
 def test_names_get_their_capital_and_words_do_not(

@@ -143,7 +143,7 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
         # Words without their apostrophe that are others.
         ("i can't believe ", "its", "it's"),
         ("the dog lost ", "its", None),
-        ("", "Its", "It's"),
+        ("I can't believe ", "Its", "It's"),
         ("i think ", "ill", "I'll"),
         ("he felt ", "ill", None),
         ("unfortunately ", "were", "we're"),

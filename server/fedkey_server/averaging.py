@@ -105,9 +105,9 @@ def read_finished(run: Path) -> Finished:
         UserError: it is neither, is not finished, is damaged, or is private.
     """
     model = checkpoint.load(run)
-    done = run / "done.json"
+    done = None if model.kind == "bundle" else checkpoint.read_done(run)
     # A trunk that was given more steps has the done.json of its first end until it reaches the next.
-    if model.kind != "bundle" and (not done.exists() or checkpoint.read_json(done)["step"] != model.step):
+    if model.kind != "bundle" and (done is None or done["step"] != model.step):
         raise UserError(f"{run} is not finished; let it go on to its end, or leave it out.")
     if model.privacy is not None or model.config.get("privacy", {}).get("mode", "none") != "none":
         epsilon = None if model.privacy is None else model.privacy.get("epsilon")

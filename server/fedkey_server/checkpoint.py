@@ -9,6 +9,7 @@ In: weights, optimizer state, counters. Out: folders that are complete or absent
     RUN/metrics.jsonl               one JSON object per measurement
     RUN/checkpoints/00000400/       weights, optimizer state, counters; renamed into place when complete
     RUN/done.json                   final figures, written when the run is finished
+    RUN/lock                        held by the process that works on the run; empty
 """
 
 from __future__ import annotations
@@ -186,9 +187,12 @@ def hold(run: Path) -> IO[bytes]:
     noise to two sums.
 
     Raises:
-        UserError: another process is at work on it.
+        UserError: another process is at work on it, or nothing can be written there.
     """
-    file = (run / LOCK).open("wb")
+    try:
+        file = (run / LOCK).open("wb")
+    except OSError as error:
+        raise UserError(f"Cannot write {run / LOCK}: {error.strerror}; give another --run.") from error
     try:
         import fcntl  # not on Windows, where nobody is kept off
     except ImportError:
@@ -200,6 +204,8 @@ def hold(run: Path) -> IO[bytes]:
         raise UserError(
             f"Another process is at work on {run}; wait for it, or give another --run."
         ) from error
+    except OSError:
+        return file  # some network folders have no locks; there, too, nobody is kept off
     return file
 
 

@@ -85,7 +85,8 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
             mean the same.
 
     Raises:
-        UserError: a source cannot be read, or holds too little text; or `like` has no tokenizer of this size.
+        UserError: a source cannot be read, holds too little text, or would be written over; `like` has no
+            tokenizer of this size; or the folder cannot be written.
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
@@ -99,16 +100,41 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     if pieces is not None:
         described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
     complete = folder / COMPLETE
-    if complete.exists():
-        # Folders of before 2026-11-28 have no dictionary.
-        if checkpoint.read_json(complete) == described and (folder / dictionary.DICTIONARY).exists():
-            return False
-        complete.unlink()
-    # Whoever reads the folder asks for its files: of two preparations they would not fit together.
-    for name in MADE:
-        (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    # Folders of before 2026-11-28 have no dictionary.
+    is_there = complete.exists() and (folder / dictionary.DICTIONARY).exists()
+    if is_there and checkpoint.read_json(complete) == described:
+        return False
+    made = {(folder / name).resolve() for name in MADE}
+    files = [Path(place) for source, place in places.items() if not is_package(source)]
+    for file in [*files, *([text / cased_words] if cased_words else [])]:
+        if file.resolve() in made:
+            raise UserError(f"The text {file} would be written over; give another --data.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whoever reads the folder asks for its files: of two preparations they would not fit together.
+        for name in (COMPLETE, *MADE):
+            (folder / name).unlink(missing_ok=True)
+        _build(config, folder, text, places, pieces)
+        checkpoint.write_json(complete, described)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the data folder {folder}: {error.strerror or error}; make room and prepare again, "
+            "or give another --data."
+        ) from error
+    return True
 
+
+def _build(
+    config: Config, folder: Path, text: Path, places: Mapping[str, str], pieces: Pieces | None
+) -> None:
+    """Writes everything but `COMPLETE`.
+
+    Args:
+        places: source -> where it is, a package or a file.
+        pieces: the tokenizer, if it shall not be trained.
+    """
+    sources = [*config.corpus.server, config.corpus.phones]
+    cased_words = config.vocabulary.cased_words
     with track("read", len(sources), "sources") as advance:
         loaded: dict[str, tuple[list[Conversation], Report]] = {}
         for source in sources:
@@ -146,8 +172,6 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     for name, held_out in (("validation", corpus.validation), ("test", corpus.test)):
         _write_text(held_out, folder / f"{name}.jsonl")
     _write_sources(sources, [report for _, report in loaded.values()], cased_words, folder / "sources.json")
-    checkpoint.write_json(complete, described)
-    return True
 
 
 def _heard(

@@ -98,6 +98,24 @@ def federate(
     checkpoint.start_run(run, described, "federate", data, reads, init)
     if (done := checkpoint.read_done(run)) is not None:
         return done
+    # Before it is read how far the run is, and its last lines are taken back.
+    with checkpoint.hold(run):
+        return _go_on(grid, config, data, run, init, registry, num_nodes, simulation=simulation)
+
+
+def _go_on(
+    grid: Grid,
+    config: Config,
+    data: Path,
+    run: Path,
+    init: Path,
+    registry: Callable[[int], Registry],
+    num_nodes: int,
+    *,
+    simulation: bool,
+) -> dict[str, Any]:
+    """The rounds that are left of a run that no other process works on."""
+    rounds = config.rounds
     accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
     device = pick_device()
     if accountant is not None and not accountant.fits(1):
@@ -134,7 +152,7 @@ def federate(
     if resumed.step == 0:
         checkpoint.append_metrics(run, {"step": 0} | measure())
     last, spent = resumed.step, resumed.spent
-    with checkpoint.hold(run), track(
+    with track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
         start=resumed.step * rounds.phones_per_round,
     ) as advance:  # fmt: skip

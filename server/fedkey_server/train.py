@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -296,7 +296,27 @@ def train(
         if profile:
             raise UserError(f"{run} is finished and has no steps left to profile; give another --run.")
         return final
-    settings = replace(settings, num_steps=num_steps)
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(checkpoint.hold(run))
+
+        processes.once(hold)  # before it is read how far the run is, and its last lines are taken back
+        return _go_on(config, data, run, init, num_steps, profile, processes, lessons)
+
+
+def _go_on(
+    config: Config,
+    data: Path,
+    run: Path,
+    init: Path | None,
+    num_steps: int,
+    profile: bool,
+    processes: Processes,
+    lessons: Path | None,
+) -> dict[str, Any]:
+    """The steps that are left of a run that no other process works on."""
+    settings = replace(config.train, num_steps=num_steps)
     device, window = processes.device, config.model.window
     model = initial_model(config, data, init).to(device)
     documents, pieces = Documents.load(data / SERVER_TEXT), Pieces.open(data / "tokenizer.model")
@@ -320,11 +340,7 @@ def train(
     nll = torch.tensor(nll_so_far if processes.is_first else 0.0, dtype=torch.float64, device=device)
     measured: dict[str, Any] = {}
 
-    with (
-        checkpoint.hold(run) if processes.is_first else nullcontext(),
-        _told(run, start, num_steps, processes) as advance,
-        _profiled(run, profile, processes) as stepped,
-    ):
+    with _told(run, start, num_steps, processes) as advance, _profiled(run, profile, processes) as stepped:
         for step in range(start, num_steps):
             meter.begin()
             taken = trainer.step(step)

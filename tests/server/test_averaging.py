@@ -345,6 +345,8 @@ def test_an_unfinished_run_is_named(copies: list[Path], tmp_path: Path) -> None:
     assert f"{copies[1]} is not finished" in refusal(copies, tmp_path / "soup")
     checkpoint.write_json(copies[1] / "done.json", {"step": 3})  # a trunk that is given more steps
     assert f"{copies[1]} is not finished" in refusal(copies, tmp_path / "soup")
+    checkpoint.write_json(copies[1] / "done.json", {})
+    assert f"{copies[1] / 'done.json'} is damaged; delete it" in refusal(copies, tmp_path / "soup")
 
 
 def test_another_shape_is_named(copies: list[Path], tmp_path: Path) -> None:

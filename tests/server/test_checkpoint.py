@@ -292,7 +292,9 @@ def test_a_run_folder_that_finds_no_room_is_one_sentence_and_begins_anew(tmp_pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
-        with pytest.raises(UserError, match=r"Cannot make the run folder .*run: .*; make room or give another"):
+        with pytest.raises(
+            UserError, match=r"Cannot make the run folder .*run: .*; make room or give another"
+        ):
             start(tmp_path / "run", data)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

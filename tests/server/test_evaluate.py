@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import asdict
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def test_real_bundles_are_compared_on_unseen_authors(
             ["a=/nowhere/bundle", "--table", "/dev/null/a.txt"],
             "Cannot write /dev/null/a.txt: ",
         ),
+        (["a=/nowhere/bundle", "--table", "/tmp"], "Cannot write /tmp: it is a folder; name a file in it."),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(
@@ -152,6 +154,36 @@ def test_a_mistake_is_one_sentence_and_status_2(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("fedkey-server: ")
     assert message in last
+
+
+def test_a_table_whose_file_finds_no_room_is_on_screen_all_the_same(
+    tiny_bundle: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--text", text, "--max-words", "60", "--processes", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        status = fedkey_server(
+            "evaluate", f"a={tiny_bundle}", *few, "--table", tmp_path / "made" / "table.txt"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == EXIT_MISTAKE
+    output, errors = capsys.readouterr()
+    assert "words of" in output
+    assert "KSR %" in output
+    assert errors.splitlines()[-1].startswith("fedkey-server: Cannot ")
+
+
+def test_a_seed_below_zero_is_no_seed(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["evaluate", "a=/nowhere/bundle", "--text", text],
+        ["audit", "tiny", "--data", text, "--init", text],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            fedkey_server(*arguments, "--seed", "-1")
+        assert stopped.value.code == EXIT_MISTAKE
+        assert "a seed is a whole number from 0 on, not '-1'" in capsys.readouterr().err
 
 
 def test_a_bad_bundle_is_told_before_the_good_ones_are_graded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 from forked import Forked
 
+from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
 from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import vocabulary
 from fedkey_server.batches import Documents
+from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import load, preset_names
 from fedkey_server.corpus import Split, read, split_of
 from fedkey_server.phones import Phones
@@ -164,6 +167,35 @@ def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(
     with pytest.raises(UserError, match=r"lacks .*run 'fedkey-server prepare' first"):
         train(load("tiny", small_overrides), tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["in a file", "a file", "no room"])
+def test_a_place_that_cannot_be_written_is_one_sentence_and_status_2(
+    place: str, tmp_path: Path, small_overrides: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("dear")
+    folder = tmp_path / {"in a file": "file/data", "a file": "file", "no room": "data"}[place]
+    settings = [word for override in small_overrides for word in ("--set", override)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 if place == "no room" else soft, hard))
+    try:
+        arguments = ["prepare", "tiny", "--data", str(folder), *settings]
+        assert run_command("fedkey-server", "", SUBCOMMANDS, arguments=arguments) == EXIT_MISTAKE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith(f"fedkey-server: Cannot write the data folder {folder}: ")
+    assert complaint.endswith("; make room and prepare again, or give another --data.")
+    assert (tmp_path / "file").read_text() == "dear"
+
+
+def test_text_that_lies_where_a_file_will_be_is_kept(
+    tmp_path: Path, chat_file: Path, small_overrides: list[str]
+) -> None:
+    text = Path(shutil.copyfile(chat_file, tmp_path / "test.jsonl"))
+    with pytest.raises(UserError, match=r"The text .*test\.jsonl would be written over; give another --data"):
+        prepare(load("tiny", [*small_overrides, f"corpus.phones={str(text)!r}"]), tmp_path)
+    assert contents(tmp_path) == {"test.jsonl": chat_file.read_bytes()}
 
 
 def test_a_missing_source_is_one_sentence(tmp_path: Path, small_overrides: list[str]) -> None:

@@ -880,6 +880,40 @@ def test_authors_can_be_played_by_many_phones(
     assert "--population must be at least" in capsys.readouterr().err
 
 
+def test_a_second_process_is_kept_off_a_run_and_touches_nothing_of_it(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+
+    def cut(message: Message, context: Context) -> Message:
+        if message.content.config_records[CONFIG]["server-round"] == 3:
+            raise KeyboardInterrupt
+        return app(message, context)
+
+    with pytest.raises(KeyboardInterrupt):
+        federate(grid_over(tiny_data, cut), config, tiny_data, run, tiny_run)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3}\n')  # what goes on here takes back
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with checkpoint.hold(run), pytest.raises(UserError, match="Another process is at work on"):
+        federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)["step"] == 3
+    assert [row["step"] for row in rounds_of(run)] == [0, 1, 2, 3]
+
+
+def test_weights_that_are_no_numbers_are_no_start(
+    tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
+) -> None:
+    init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
+    start = checkpoint.load(init)
+    start.weights["model.norm.weight"][0] = torch.inf
+    checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
+    with pytest.raises(UserError, match=r"init holds weights that are no numbers; start from another\."):
+        federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", init)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize("changed", ["phones.npz", "validation.npz", "tokenizer.model"])
 def test_a_run_does_not_go_on_with_other_data(
     changed: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path

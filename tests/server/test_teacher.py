@@ -148,6 +148,9 @@ def test_the_commands_teach_and_learn(
     assert fedkey_server(*teach_it, "--steps", "0") == EXIT_MISTAKE
     assert fedkey_server(*teach_it, "--steps", "2", "--from-step", "2") == EXIT_MISTAKE
     assert fedkey_server(*teach_it, "--named", "0") == EXIT_MISTAKE
+    capsys.readouterr()
+    assert fedkey_server(*teach_it, "--lessons", lessons / "in-a-file.npz") == EXIT_MISTAKE
+    assert capsys.readouterr().err.startswith(f"fedkey-server: Cannot write {lessons}/in-a-file.npz: ")
     Lessons.load(lessons)
     other = tmp_path / "other.npz"
     loaded = Lessons.load(lessons)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +218,33 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
         for key, tensor in load_file(unkilled / "checkpoints" / "00000044" / name).items():
             assert torch.equal(found.pop(key), tensor), key
         assert not found
+
+
+def test_a_second_process_is_kept_off_a_run_and_touches_nothing_of_it(
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    start: Callable[..., Forked],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", "tiny", "--data", str(tiny_data), "--run", str(run), "--threads", "1"]
+    arguments += with_overrides([*small_overrides, *SHORT])
+    first = start(arguments)
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "00000012").exists():
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(first.pid, signal.SIGSTOP)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert fedkey_server(*arguments) == EXIT_MISTAKE
+    assert f"Another process is at work on {run}; wait for it, or give" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    first.kill()
+    first.wait(timeout=60)
+    assert fedkey_server(*arguments) == 0  # a killed one hinders nobody
+    assert checkpoint.read_json(run / "done.json")["step"] == 44
 
 
 @pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
@@ -445,7 +474,9 @@ def test_steps_of_a_central_run_are_refused(
         ("no start", "is neither a run folder nor a bundle."),
         ("other settings", "holds a run with other settings (train.seed was 1 and is now 2); give another"),
         ("no threads", "--threads must be at least 1, not 0."),
-        ("diverged", "The training diverged: validation is nan after "),
+        ("no number", "holds weights that are no numbers; start from another."),
+        ("diverged", "The training diverged: the train loss is nan after 8 steps; lower "),
+        ("diverged at once", "The training diverged: the validation loss is nan after 1 steps; lower "),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(
@@ -468,10 +499,18 @@ def test_a_mistake_is_one_sentence_and_status_2(
         (data / "tokenizer.model").write_bytes(b"another")
     elif mistake == "no start":
         init = tiny_data
-    elif mistake == "diverged":
-        more = "train.learning_rate=1e30"
+    elif mistake == "no number":
+        init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
+        start = checkpoint.load(init)
+        start.weights["model.norm.weight"][0] = torch.nan
+        checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
     options = ["--data", str(data), *with_overrides(small_overrides, more)]
     options += ["--threads", "0"] if mistake == "no threads" else []
+    if mistake.startswith("diverged"):
+        num_steps = 1 if mistake == "diverged at once" else 8
+        options += with_overrides(
+            ["train.learning_rate=3e38", "train.warmup_steps=0", f"train.num_steps={num_steps}"]
+        )
     if mistake == "other settings":
         options += ["--run", str(tiny_run)]
     else:
@@ -482,6 +521,24 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert errors.startswith("fedkey-server: ")
     assert errors.count("\n") == 1
     assert not (run / "checkpoints").exists()
+
+
+def test_a_damaged_end_is_named_and_measured_again_once_it_is_gone(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "done.json").write_text("{}")
+    arguments = ["train", "tiny", "--data", tiny_data, "--run", run, *with_overrides(small_overrides)]
+    assert fedkey_server(*arguments) == EXIT_MISTAKE
+    assert f"{run / 'done.json'} is damaged; delete it, and the run meas" in capsys.readouterr().err
+    (run / "done.json").unlink()
+    assert fedkey_server(*arguments) == 0
+    expected = checkpoint.read_json(tiny_run / "done.json")
+    assert checkpoint.read_json(run / "done.json") == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_run_goes_on_whatever_its_federation_will_be(

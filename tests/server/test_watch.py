@@ -22,7 +22,7 @@ from textual.widgets import DataTable, Static
 
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
-from fedkey_server import checkpoint
+from fedkey_server import averaging, checkpoint
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.client_app import app as client
 from fedkey_server.config import load, to_dict
@@ -235,6 +235,28 @@ def test_a_trunk_has_no_end(tmp_path: Path) -> None:
     assert figures.state(record, time.time()).progress == "step 200"
     assert [each.name for each in panels(record)] == ["loss"]
     assert [name for name, _ in figures.columns(record)] == ["step", "loss", "train loss", "learning rate"]
+
+
+def test_an_average_says_of_how_many_runs_and_counts_no_steps(
+    tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soup = tmp_path / "soup"
+    averaging.average([tiny_run, tiny_run], soup)
+    assert fedkey_server("watch", "--once", soup) == 0
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "soup: finished, an average of 2 runs"
+    assert not any(line.rstrip().endswith(":") for line in others)
+    averaging.record(soup, {"validation_loss": 4.5, "validation_top1": 0.25})
+    assert fedkey_server("watch", "--once", soup) == 0
+    assert "learning: loss 4.500, at first 4.500, top-1 25.0 %\n" in capsys.readouterr().out
+
+
+async def test_an_average_is_watched_as_what_it_is(tmp_path: Path, tiny_run: Path) -> None:
+    averaging.average([tiny_run, tiny_run], tmp_path / "soup")
+    app = WatchApp(Watcher(tmp_path / "soup"), tmp_path / "charts")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, lambda: "an average of 2 runs" in text_of(app, "#progress"))
+        assert "average of runs" in text_of(app, "#title")
 
 
 # --- figures ---------------------------------------------------------------------------------------------

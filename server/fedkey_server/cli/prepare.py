@@ -15,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_preset_options(parser)
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder to fill; a complete one is left alone"
+        "--data",
+        type=Path,
+        required=True,
+        help="folder to fill; one of the same settings and text is left alone, another is made anew",
     )
     parser.add_argument(
         "--text", type=Path, default=Path(), metavar="DIR", help="folder of the files that the preset names"

@@ -71,8 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _local_steps(federated: Path) -> int:
     """How many steps the phones of a finished federated run took together."""
-    done = federated / "done.json"
-    figures = checkpoint.read_json(done) if done.exists() else {}
+    figures = checkpoint.read_done(federated) or {}
     if "local_steps" not in figures:
         raise UserError(
             f"{federated} is no finished federated run; let 'fedkey-server federate' finish it first."

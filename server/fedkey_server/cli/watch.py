@@ -67,6 +67,8 @@ def _print(record: Record) -> None:
     now = state(record, time.time())
     console.print(Text(f"{record.name}: {now.sentence}, {now.progress}"))
     for card in cards(record):
+        if not card.lines:
+            continue
         lines = (f"{name} {value}".rstrip() for name, value in card.lines)
         console.print(Text(f"{card.title}: " + ", ".join(lines)))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

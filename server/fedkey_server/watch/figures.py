@@ -116,6 +116,8 @@ def state(record: Record, now: float) -> State:
     total, step, pace = record.num_steps, record.step, record.seconds_per_step
     quiet = max(0.0, now - record.written_at)
     of_total = f"{unit} {step:,}" + (f" of {total:,}" if total is not None else "")
+    if record.is_average:  # its folder was whole from the first
+        return State("finished", "finished", 1.0, f"an average of {len(record.config.get('runs', ()))} runs")
     if record.is_finished:
         return State("finished", "finished", 1.0, f"{step:,} {unit}s" + _rate(pace, unit))
     share = None if not total else min(1.0, step / total)
@@ -155,6 +157,8 @@ OTHER_EXAMS = (("in gaps", "infill_top1"), ("masked", "masked_top1"), ("permutat
 
 def cards(record: Record) -> list[Card]:
     """What has come of the run so far."""
+    if record.is_average:
+        return [_learnt(record)]
     if not record.is_federated:
         return [_learnt(record), _trained(record)]
     return [_learnt(record), _phones(record), _costs(record), _privacy(record)]

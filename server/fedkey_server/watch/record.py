@@ -52,6 +52,11 @@ class Record:
         return self.kind == "federate"
 
     @property
+    def is_average(self) -> bool:
+        """Whether it is of other runs, and takes no step."""
+        return self.kind == "average"
+
+    @property
     def step(self) -> int:
         """Steps or rounds done."""
         return max(self.saved_step, self.rows[-1]["step"] if self.rows else 0)

@@ -6,12 +6,13 @@ In: a run folder. Out: a bundle folder that reproduces the run's newest checkpoi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -325,7 +326,7 @@ def replace_files(
     """Changes some files of a finished bundle. All are written beside first: if there is no room for them,
     nothing was changed. Then come a manifest that does not name them, the files, and the manifest that does.
     Killed in between, the bundle is a whole one without them. What no manifest names any more is deleted at
-    last.
+    last, and so is what an earlier change that was killed had written beside.
 
     Args:
         bundle: its folder.
@@ -350,23 +351,42 @@ def replace_files(
     # The manifest twice: without the files, if some are replaced, and at last with them.
     steps = [(MANIFEST, without.to_json().encode("utf-8"))] if before.keys() & contents.keys() else []
     steps += [*contents.items(), (MANIFEST, complete.to_json().encode("utf-8"))]
-    beside: list[Path] = []
+    names = {MANIFEST} | before.keys() | optional | complete.files.keys()
+    beside = [_beside(bundle / name, str(number)) for number, (name, _) in enumerate(steps)]
     try:
-        for number, (name, content) in enumerate(steps):
-            path = bundle / name
-            path.parent.mkdir(exist_ok=True)
-            beside.append(path.with_name(f".{path.name}.{number}.new"))
-            beside[-1].write_bytes(content)
+        _tidy(bundle, names)  # before, as it takes room
+        for written, (_, content) in zip(beside, steps, strict=True):
+            written.parent.mkdir(exist_ok=True)
+            written.write_bytes(content)
         for written, (name, _) in zip(beside, steps, strict=True):
             os.replace(written, bundle / name)
-        for name in (before.keys() | optional) - complete.files.keys():
+        for name in names - complete.files.keys() - {MANIFEST}:
             (bundle / name).unlink(missing_ok=True)
+        _tidy(bundle, names)
     except OSError as error:
-        raise UserError(f"Cannot write into the bundle {bundle}: {error.strerror}.") from error
-    finally:
-        for written in beside:
-            written.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong first is told
+            _tidy(bundle, names)
+        raise UserError(
+            f"Cannot write into the bundle {bundle}: {error.strerror}; make room, or see that its folder may "
+            "be written, and give the same command again."
+        ) from error
     open_bundle(bundle)
+
+
+def _beside(path: Path, number: str) -> Path:
+    """Where a file's new content waits to be renamed."""
+    return path.with_name(f".{path.name}.{number}.new")
+
+
+def _tidy(bundle: Path, names: Iterable[str]) -> None:
+    """Deletes what waits beside these files of a bundle, and their folders if nothing else was in them."""
+    for name in names:
+        path = bundle / name
+        for written in path.parent.glob(_beside(path, "*").name):
+            written.unlink(missing_ok=True)
+    for folder in {(bundle / name).parent for name in names} - {bundle}:
+        with contextlib.suppress(OSError):  # there is none, or there are files in it
+            folder.rmdir()
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -362,14 +362,14 @@ def replace_files(
             os.replace(written, bundle / name)
         for name in names - complete.files.keys() - {MANIFEST}:
             (bundle / name).unlink(missing_ok=True)
-        _tidy(bundle, names)
     except OSError as error:
-        with contextlib.suppress(OSError):  # what went wrong first is told
-            _tidy(bundle, names)
         raise UserError(
             f"Cannot write into the bundle {bundle}: {error.strerror}; make room, or see that its folder may "
             "be written, and give the same command again."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong first is told, and the next change tidies up
+            _tidy(bundle, names)
     open_bundle(bundle)
 
 

@@ -62,13 +62,36 @@ def run_command(
         extra: the optional dependency set this command needs; a missing module is explained by naming it.
     """
     try:
-        status = _run(program, description, subcommands, arguments, default, extra)
-        if sys.stdout is not None:  # it is None if whoever started us closed it
-            sys.stdout.flush()  # here, where a closed pipe can be caught
+        try:
+            status = _run(program, description, subcommands, arguments, default, extra)
+        except SystemExit:  # argparse has shown a help page, or a mistake
+            _flush()
+            raise
+        _flush()  # here, where a closed pipe and a full disk can be caught
         return status
     except BrokenPipeError:  # whoever read us has read enough, as `head` does; nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_UNREAD
+    except OSError as error:
+        # Where a file was expected to be at fault, the command says more; a full disk may come anywhere.
+        place = "a file" if error.filename is None else str(error.filename)
+        reason = error.strerror or str(error)
+        print(f"{program}: Cannot use {place}: {reason}; make room or name another place.", file=sys.stderr)
+        try:
+            _flush()
+        except OSError:
+            _discard_output()
+        return EXIT_MISTAKE
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None if whoever started us closed it
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """What stdout still holds goes nowhere: Python would try it again at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def seed(text: str) -> int:
@@ -118,14 +141,6 @@ def _run(
         return module.run(parser.parse_args(typed))
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Where a file was expected to be at fault, the command says more; a full disk may come anywhere.
-        place = "a file" if error.filename is None else str(error.filename)
-        reason = error.strerror or str(error)
-        print(f"{program}: Cannot use {place}: {reason}; make room or name another place.", file=sys.stderr)
         return EXIT_MISTAKE
     except ModuleNotFoundError as error:
         if extra is None or (error.name or "").startswith("fedkey"):

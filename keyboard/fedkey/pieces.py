@@ -35,12 +35,22 @@ MOST_BEHIND = 32
 """Pieces of what stands behind the caret that are read at most, in training as on the phone: a quarter of
 the window, and some 20 words."""
 
+_REMEDY = "copy it from where it is whole, or prepare the data again"
+
+
+def _refusal(path: Path | None, what: str, remedy: str = "") -> UserError:
+    """What is wrong with a tokenizer: of a file, which is named, or of a bundle, as its format says it."""
+    if path is None:
+        return UserError(f"The tokenizer {what}{remedy}.")
+    return UserError(f"The tokenizer {path} {what}; {_REMEDY}.")
+
 
 class Pieces:
     """Encodes units to piece ids and decodes ids to text. Thread-safe; caches what it has encoded."""
 
-    def __init__(self, model: bytes) -> None:
-        """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey."""
+    def __init__(self, model: bytes, path: Path | None = None) -> None:
+        """Opens a serialised SentencePiece model; `UserError` if it is none or was not trained for fedkey,
+        which names the file if `path` says which it was."""
         # Here, because the keyboard is drawn before it needs any pieces.
         import numpy as np
         import sentencepiece
@@ -50,19 +60,15 @@ class Pieces:
             # Of no bytes at all SentencePiece makes a processor that answers every call with a complaint.
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model or b"none")
         except (RuntimeError, TypeError) as error:
-            raise UserError(
-                "The tokenizer is not a SentencePiece model; export or train it again."
-            ) from error
+            raise _refusal(path, "is not a SentencePiece model", "; export or train it again") from error
         processor = self._processor
         self.vocab_size: int = processor.vocab_size()
         found = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
         if found != (PAD_ID, START_ID, END_ID, UNKNOWN_ID):
-            raise UserError("The tokenizer was not trained by fedkey-server: its special ids differ.")
+            raise _refusal(path, "was not trained by fedkey-server: its special ids differ")
         self._special = {unit: processor.piece_to_id(unit) for unit in SPECIAL_UNITS}
         if UNKNOWN_ID in self._special.values():
-            raise UserError(
-                "The tokenizer was not trained by fedkey-server: it lacks the placeholder pieces."
-            )
+            raise _refusal(path, "was not trained by fedkey-server: it lacks the placeholder pieces")
         self.flip_id = self._special[FLIP]
         self.behind_id, self.here_id, self.blank_id = (
             processor.piece_to_id(piece) for piece in (BEHIND_PIECE, HERE_PIECE, BLANK_PIECE)
@@ -79,15 +85,16 @@ class Pieces:
         """Per id: whether a unit is complete after this piece."""
         self._cache: dict[str, tuple[int, ...]] = {unit: (i,) for unit, i in self._special.items()}
         if not self.ends_unit[self.encode_unit("a")[-1]]:
-            raise UserError("The tokenizer was not trained by fedkey-server: its words do not end in a mark.")
+            raise _refusal(path, "was not trained by fedkey-server: its words do not end in a mark")
 
     @classmethod
     def open(cls, path: Path) -> Pieces:
-        """Reads a `tokenizer.model` file."""
+        """Reads the `tokenizer.model` of a data or run folder; `UserError` if it cannot be used."""
         try:
-            return cls(path.read_bytes())
+            model = path.read_bytes()
         except OSError as error:
-            raise UserError(f"Cannot read the tokenizer {path}: {error.strerror}.") from error
+            raise UserError(f"Cannot read the tokenizer {path}: {error.strerror}; {_REMEDY}.") from error
+        return cls(model, path)
 
     def encode_unit(self, unit: str) -> tuple[int, ...]:
         """The ids of one unit of `fedkey.text.split`."""

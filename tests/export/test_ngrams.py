@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import resource
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fedkey import Engine
 from fedkey.bundle import (
     CORRECTION,
     MANIFEST,
+    MIXTURE,
     NGRAM_ARRAYS,
     BundleError,
     FileEntry,
@@ -36,7 +38,7 @@ from fedkey.ngram import Vocabulary
 from fedkey.personal_rules import words_before
 from fedkey.pieces import Pieces
 from fedkey.prior import Prior
-from fedkey_export import calibrate
+from fedkey_export import calibrate, package
 from fedkey_export.ngrams import most_telling
 from fedkey_server import kneser_ney
 from fedkey_server.crowd import ORDER, Crowd, digest_of
@@ -112,6 +114,24 @@ def test_corrections_that_were_fitted_without_them_are_taken_out(
     assert not (bundle / CORRECTION).exists()
     calibrate.write(bundle, DEFAULT_CORRECTIONS)
     assert {CORRECTION, *map(ngram_file, NGRAM_ARRAYS)} <= open_bundle(bundle).manifest.files.keys()
+
+
+def test_a_full_disk_costs_a_bundle_nothing(fedkey_export: Command, counted: Path, tiny_data: Path) -> None:
+    """Neither the n-grams it has, nor what was fitted to them."""
+    package.replace_files(counted, open_bundle(counted).manifest, {MIXTURE: b"[1]", CORRECTION: b"[1]"})
+    before = contents(counted)
+    largest = max(open_bundle(counted).manifest.files[ngram_file(name)].bytes for name in NGRAM_ARRAYS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, hard))
+    try:
+        status, out, error = fedkey_export("ngrams", counted, "--data", tiny_data, "--max-bytes", MAX_BYTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (status, out) == (EXIT_MISTAKE, "")
+    assert error.startswith(f"fedkey-export: Cannot write into the bundle {counted}: ")
+    assert error.count("\n") == 1
+    assert contents(counted) == before
+    assert {MIXTURE, CORRECTION, ngram_file("pair_counts")} <= open_bundle(counted).manifest.files.keys()
 
 
 def test_a_bundle_with_some_of_the_arrays_is_refused(counted: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,16 @@ from safetensors.torch import load_file, save_file
 
 from fedkey import Engine
 from fedkey import bundle as contract
-from fedkey.bundle import CORRECTION, MANIFEST, MIXTURE, MODEL, TOKENIZER, BundleError, open_bundle
+from fedkey.bundle import (
+    CORRECTION,
+    MANIFEST,
+    MIXTURE,
+    MODEL,
+    TOKENIZER,
+    BundleError,
+    ngram_file,
+    open_bundle,
+)
 from fedkey.errors import UserError
 from fedkey_export import package
 from fedkey_export.describe import describe
@@ -518,16 +528,15 @@ from dataclasses import replace
 from pathlib import Path
 from fedkey.bundle import open_bundle
 from fedkey_export import package
-left, rename = int(sys.argv[2]), os.replace
-def replaced(old, new):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    rename(old, new)
-os.replace = replaced
-bundle = Path(sys.argv[1])
+bundle, left = Path(sys.argv[1]), int(sys.argv[2])
 manifest = open_bundle(bundle).manifest
+def kill(event, arguments):
+    global left
+    if event in ("os.rename", "os.remove") or event == "open" and "w" in str(arguments[1]):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
 fitted = ("mixture.json", "correction.json")
 named = {name: entry for name, entry in manifest.files.items() if name not in fitted}
 package.replace_files(bundle, replace(manifest, files=named), {"mixture.json": b"[2]"})
@@ -558,17 +567,32 @@ def test_files_that_find_no_room_change_nothing(fitted: Path, monkeypatch: pytes
     assert contents(fitted) == before
 
 
-@pytest.mark.parametrize("renamed", range(4))
-def test_a_kill_while_files_are_replaced_leaves_a_whole_bundle(
-    fitted: Path, fork: Callable[..., Forked], renamed: int
+def test_a_full_disk_leaves_no_trace_in_a_bundle_that_had_none_of_the_files(
+    tiny_bundle: Path, shelf: Path
 ) -> None:
-    process = fork(REPLACING, [fitted, renamed], ["fedkey_export.package"])
+    bundle = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
+    before, manifest = contents(bundle), open_bundle(bundle).manifest
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(UserError, match=r"Cannot write into the bundle .*; make room, or"):
+            package.replace_files(bundle, manifest, {ngram_file("pair_counts"): bytes(2048)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(bundle) == before
+    assert not (bundle / "ngrams").exists()
+
+
+@pytest.mark.parametrize("done", range(8))
+def test_a_kill_while_files_are_replaced_leaves_a_whole_bundle(
+    fitted: Path, fork: Callable[..., Forked], done: int
+) -> None:
+    """Three files are written beside, three renamed, and what no manifest names any more is deleted."""
+    process = fork(REPLACING, [fitted, done], ["fedkey_export.package"])
     _, errors = process.communicate(timeout=100)
-    assert process.returncode == (-signal.SIGKILL if renamed < 3 else 0), errors
+    assert process.returncode == -signal.SIGKILL, errors
     named = open_bundle(fitted).manifest.files.keys()
-    assert {MIXTURE, CORRECTION} & named == ({MIXTURE, CORRECTION}, set(), set(), {MIXTURE})[renamed]
+    expected = {MIXTURE, CORRECTION} if done <= 3 else {MIXTURE} if done >= 6 else set()
+    assert {MIXTURE, CORRECTION} & named == expected
     package.replace_files(fitted, open_bundle(fitted).manifest, {})
-    assert {path.name for path in fitted.iterdir() if path.suffix == ".json"} == {
-        MANIFEST,
-        *({MIXTURE, CORRECTION} & named),
-    }
+    assert contents(fitted).keys() == {MANIFEST, *named}, "the next change tidies up"

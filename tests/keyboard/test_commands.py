@@ -203,6 +203,21 @@ def test_whoever_stops_reading_is_not_shown_a_traceback() -> None:
     assert (done.returncode, done.stderr) == (EXIT_UNREAD, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["complete", "--help"]])
+def test_output_that_finds_no_room_is_one_sentence(arguments: list[str], unbuffered: str) -> None:
+    program = [sys.executable, "-c", "import sys; from fedkey.cli import main; sys.exit(main())", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    sentence = "fedkey: Cannot use a file: No space left on device; make room or name another place.\n"
+    if unbuffered and "complete" in arguments:  # argparse keeps to itself what it could not print
+        assert done.stderr == ""
+    else:
+        assert (done.returncode, done.stderr) == (EXIT_MISTAKE, sentence)
+
+
 def test_a_user_error_is_what_others_catch() -> None:
     from fedkey import BundleError
 

@@ -134,6 +134,19 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         Pieces.open(tmp_path / "nothing.model")
 
 
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    remedy = "copy it from where it is whole, or prepare the data again."
+    for content, what in [
+        (b"hello", "is not a SentencePiece model"),
+        (foreign(pad_id=-1, unk_id=0), "was not trained by fedkey-server: its special ids differ"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(UserError) as refused:
+            Pieces.open(path)
+        assert str(refused.value) == f"The tokenizer {path} {what}; {remedy}"
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(1000)])
 def test_bytes_that_are_no_tokenizer_are_refused(content: bytes) -> None:
     with pytest.raises(UserError, match="is not a SentencePiece model"):

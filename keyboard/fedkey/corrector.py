@@ -139,8 +139,10 @@ class Corrector:
         contracted = self._contracted(letters, place)
         if contracted is not None:
             return contracted
-        if _HELD_SHIFT.fullmatch(letters) and letters.lower() in self._lexicon.forms:
-            return letters.capitalize() if self._own_spelling(letters) != letters else None
+        form = self._lexicon.forms.get(letters.lower())
+        if _HELD_SHIFT.fullmatch(letters) and form is not None:
+            meant = letters.capitalize() if form.islower() else form
+            return None if letters in (meant, self._own_spelling(letters)) else meant
         if letters != letters.lower():
             return None
         own = self._own_spelling(letters)

@@ -153,6 +153,7 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
         # Shift that was held for too long; slips that are no stretching.
         ("", "THe", "The"),
         ("i ", "THink", "Think"),
+        ("my new ", "IPhone", "iPhone"),
         ("two ", "TVs", None),
         ("i'm out of ", "offfice", "office"),
         ("oh ", "yesss", None),

@@ -168,8 +168,9 @@ class Corrector:
         whole, apart = letters.lower(), CONTRACTIONS.get(letters.lower())
         if apart is None or letters not in (whole, whole.capitalize()) or self._is_pinned(whole):
             return None
-        found = [self._lexicon.find(self._lexicon.forms.get(each, "")) for each in (whole, apart.lower())]
-        plain, meant = found
+        plain, meant = (
+            self._lexicon.find(self._lexicon.forms.get(each, "")) for each in (whole, apart.lower())
+        )
         if plain is None or meant is None:
             return None
         numbers = np.array(sorted((plain, meant)), dtype=np.int64)

@@ -327,7 +327,7 @@ class Personal:
             raise ValueError("model_log_prob must be a number or None, not NaN.")
         if lexicon_form is not None and lexicon_form.lower() != surface.lower():
             raise ValueError("lexicon_form must be the word itself, apart from capitals.")
-        if self._is_paused or not (is_learnable(surface) or self._is_pinned(surface)):
+        if self._is_paused or not (is_learnable(surface) or self._is_taught(surface)):
             return False
         with self._store.writing() as before:
             state = self._store.state()
@@ -360,10 +360,9 @@ class Personal:
         self._last, self._last_version = before, version
         return True
 
-    def _is_pinned(self, surface: str) -> bool:
+    def _is_taught(self, surface: str) -> bool:
         """Whether a word that typing alone would not teach was learned explicitly."""
-        found = self._store.find(surface.lower()) if is_teachable(surface) else None
-        return found is not None and found[1].is_pinned
+        return is_teachable(surface) and self.is_pinned(surface)
 
     def _counted(
         self,

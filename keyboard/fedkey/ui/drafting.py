@@ -124,10 +124,11 @@ class DraftingScreen(WatchedScreen):
         """Shows an answer, unless something was asked since or the writer wants to see none."""
         if answer.question.revision == self._revision:
             self.shown = answer
-            asked = answer.question
-            self._passed_over = self._passed_over.noted(
-                asked.context, asked.after, asked.typed, answer.suggestions.words
-            )
+            if not self.settings.show_again:
+                asked = answer.question
+                self._passed_over = self._passed_over.noted(
+                    asked.context, asked.after, asked.typed, answer.suggestions.words
+                )
             self._note_drawing()
 
     def action_dismiss_suggestions(self) -> None:
@@ -141,7 +142,6 @@ class DraftingScreen(WatchedScreen):
         self._revision += 1
         self._pulse.asked()
         context, draft = self._context_here, self.draft
-        left_out = self._passed_over.words(context, draft.after, draft.word)
         question = Question(
             self._revision,
             context,
@@ -151,7 +151,7 @@ class DraftingScreen(WatchedScreen):
             is_explained=self.shows_glass_box,
             after=draft.after,
             is_replacing=draft.picked is not None,
-            left_out=frozenset() if self.settings.show_again else left_out,
+            left_out=self._passed_over.words(context, draft.after, draft.word),
         )
         self.post_message(Asked(question))
 

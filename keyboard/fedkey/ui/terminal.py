@@ -37,8 +37,8 @@ def read_alt_keys() -> None:
 
 
 def forgiving(kind: type[Driver]) -> type[Driver]:
-    """A driver for which a byte that is no UTF-8 is U+FFFD: a terminal of another encoding, or a paste, would end the
-    program, and the draft with it. Drivers that read no terminal are returned as they are."""
+    """A driver for which a byte that is no UTF-8 is U+FFFD: a terminal of another encoding, or a paste, would
+    end the program, and the draft with it. Drivers that read no terminal are returned as they are."""
     if not hasattr(kind, "run_input_thread"):
         return kind
     base: Any = kind

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Protocol, cast
 
 from fedkey.errors import UserError
@@ -114,6 +115,9 @@ def _run(
     if name in ("-h", "--help"):
         print(_help(program, description, subcommands, default))
         return 0
+    if name == "--version":
+        print(f"{program} {version('fedkey')}")
+        return 0
     if name in subcommands:
         typed = typed[1:]
     elif default is not None:
@@ -137,6 +141,7 @@ def _run(
         if name == default:
             parser.epilog = _list(subcommands, skip=name)
             parser.formatter_class = argparse.RawDescriptionHelpFormatter
+            parser.add_argument("--version", action="store_true", help="say which version this is and exit")
         module.add_arguments(parser)
         return module.run(parser.parse_args(typed))
     except UserError as error:
@@ -163,4 +168,5 @@ def _list(subcommands: Mapping[str, Subcommand], skip: str | None = None) -> str
 
 def _help(program: str, description: str, subcommands: Mapping[str, Subcommand], default: str | None) -> str:
     usage = f"usage: {program} {'[' if default else ''}SUBCOMMAND{']' if default else ''} ..."
-    return f"{usage}\n\n{description}\n\n{_list(subcommands)}\n\n{program} SUBCOMMAND --help tells more."
+    more = f"{program} SUBCOMMAND --help tells more, {program} --version which version this is."
+    return f"{usage}\n\n{description}\n\n{_list(subcommands)}\n\n{more}"

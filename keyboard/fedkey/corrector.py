@@ -215,5 +215,5 @@ class Corrector:
 
 
 def is_name(letters: str, place: Place) -> bool:
-    """Whether a word begins with a capital inside a sentence."""
-    return letters[:1].isupper() and not place.context.starts_sentence
+    """Whether a word begins with a capital inside a sentence, or behind a title."""
+    return letters[:1].isupper() and (not place.context.starts_sentence or place.context.follows_title)

@@ -54,6 +54,38 @@ CURRENT_WORDS = frozenset(
 """As they are written: words, brands and first names that a person typed into the keyboard of 2026-11-28 and
 found missing."""
 
+CAPITALS = frozenset(
+    # Makers, shops, programs and what is watched and played.
+    "iCloud MacBook AirPods Airbnb AirPlay Adderall Alibaba Alienware Aldi Allianz Applebees AppStore "
+    "Arduino Asahi Atlassian Bandcamp Barclays BestBuy BitTorrent BlackRock Bloodborne Bloomberg Botox "
+    "Broadcom Bungie Cadbury Capcom Cheetos Chipotle Cineworld Coinbase Deloitte Digg Disneyworld Drupal "
+    "Dyson Fitbit GeForce GoFundMe GoPro Goodreads Hotmail HuffPost Imgur Invictus Joomla Kinect Kodi "
+    "Kotaku Legoland Lidl LimeWire Lionsgate Lloyds Lumia Mahindra Maruti Maserati McMuffin McNuggets "
+    "Mockingjay MongoDB MySQL MythBusters Netgear Nutella Nvidia OkCupid OnePlus OpenSSL Oreos Patreon "
+    "PowerShell PubMed Reddit Redbox Roblox Runescape Safeco Sainsbury Sephora Skynet Snapchats SpongeBob "
+    "Squarepants Squidward StubHub Swarovski Tekken Tesco Topshop Twinkies Ubisoft Valium Viagra "
+    "Walgreens Waymo Wacom Westeros Westgate WikiHow Wizkid Wolfenstein WrestleMania Xiaomi Xperia "
+    "Xfinity Ziploc Zamboni Cartman Gundam Muggle Pikachu Sasuke Sauron "
+    # Teams, leagues and people of whom news tell.
+    "Agassi Aguero Assange Balotelli Benzema Bundesliga Cersei Corbyn Coutinho Drogba Erdogan Falcao "
+    "Farage Feinstein Ferreira Franken Galatasaray Guardiola Ibrahimovic Iniesta Juventus Kavanaugh Klopp "
+    "Kohli Lampard Lesnar Lukaku Manafort Mayweather Messi Miliband Netanyahu Neymar Obamacare Pacquiao "
+    "Pelosi PewDiePie Pogba Pompeo Scalia Sociedad Spieth Sturridge Tyrion Vettel Wilshere Zidane Zlatan "
+    "Giuliani Clegg Giroud "
+    # Places, peoples and feasts.
+    "Abuja Andhra Armagh Baloch Balochistan Bengaluru Brexit Brixton Brockton Broward Cebu Cincy Chennai "
+    "Chengdu Clapham Coruscant Darfur Denali Diwali Filipina Glamorgan Guangdong Gurgaon Hamas Hongkong "
+    "Incheon Jeddah Kathmandu Kharkiv Kyiv Lothian Mesopotamia Middlesbrough Mughal Mykonos Nadu "
+    "Naperville Otago Phuket Pune Pyeongchang Qatari Rohingya Sedona Shenzhen Sindh Telangana Tiananmen "
+    "Yangon Zhejiang Zika "
+    # Said by their letters.
+    "UEFA UKIP NCIS PSN ISIL HMRC NYU NYPD UNHCR UBS YPG".split()
+)
+"""What the lists have in small letters, or not as it is written."""
+
+SMALL = frozenset("bros eco lil muppet muppets pitbull pitbulls uni".split())
+"""Words that the lists have as names alone."""
+
 CURRENT_SHARE = 2e-6
 """Of running words, what each of them has at least among wordfreq's, as the 20,000th word of these has."""
 
@@ -67,7 +99,8 @@ MISSPELT = frozenset(
     miniscule minium morrisette napolean neral nevers orginial pallette partioning partions pervious
     precess prevelant probly proffesional publically raggae rascall rasing reccomend reffering repartion
     rythem sargeant sargent sequals sherif skelton stroy surprize suspensful thant thess tieing tommorow
-    trolly tuscon univesity useability waring wendesday wether wheen whish wouldent zoen""".split()
+    trolly tuscon univesity useability waring wendesday wether wheen whish wouldent zoen unnessecary
+    quartback supervillian supervillians""".split()
 )
 """No words, though lists or the server's text have them: what codespell lists as misspelt, lexicon or
 dictionary of 2026-11-28 had, and is no word of its own, or one so rare that whoever types it means another

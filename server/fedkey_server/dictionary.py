@@ -10,6 +10,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from fedkey.errors import UserError
+from fedkey_server.names import names
 from fedkey_server.vocabulary import PUBLIC_FORMS, PublicLists
 
 DICTIONARY = "dictionary.txt"
@@ -23,7 +24,7 @@ MIN_SHARE = 1e-8
 
 
 def right_words(lexicon: Container[str], language: str) -> list[str]:
-    """Right words beyond a lexicon, in lower case and alphabetical order.
+    """Right words and names beyond a lexicon, in lower case and alphabetical order.
 
     Forms with 's are left out, since a keyboard knows them by their stem.
 
@@ -37,7 +38,7 @@ def right_words(lexicon: Container[str], language: str) -> list[str]:
     lists = PublicLists.open(language)
     return sorted(
         word
-        for word in lists.listed
+        for word in lists.listed | {name.lower() for name in names()}
         if word not in lexicon
         and (len(word) >= MIN_LETTERS or word in PUBLIC_FORMS)
         and not word.endswith("'s")

@@ -72,6 +72,7 @@ OTHER_LICENCE = "as given by whoever supplied the file"
 PUBLIC_LISTS = (
     {"name": "wordfreq", "licence": "data CC BY-SA 4.0, code Apache-2.0", "use": "lexicon frequencies"},
     {"name": "pyspellchecker", "licence": "MIT", "use": "second opinion on spellings, dictionary"},
+    {"name": "faker", "licence": "MIT", "use": "names of people"},
     {"name": "better-profanity", "licence": "MIT", "use": "offensive-word flags"},
 )
 
@@ -149,7 +150,10 @@ def _build(
     _refuse_missing_people(corpus, loaded[config.corpus.phones][1])
 
     with track("lexicon and tokenizer", 2, "steps") as advance:
-        public = [split(message.text) for conversation in corpus.public for message in conversation.messages]
+        public: dict[str, list[list[str]]] = {}
+        for conversation in corpus.public:
+            source = conversation.id.partition("/")[0]
+            public.setdefault(source, []).extend(split(message.text) for message in conversation.messages)
         donors: dict[str, list[list[str]]] = {}
         for conversation in corpus.donors:
             for message in conversation.messages:
@@ -163,7 +167,7 @@ def _build(
             dictionary.right_words(forms, config.vocabulary.language), folder / dictionary.DICTIONARY
         )
         if pieces is None:
-            units = (truecase_units(message, forms) for message in chain(public, *donors.values()))
+            units = (truecase_units(message, forms) for message in chain(*public.values(), *donors.values()))
             pieces = Pieces(tokenizer.train(tokenizer.count_units(units), config.tokenizer))
         (folder / TOKENIZER).write_bytes(pieces.serialised)
         advance(1, pieces=config.tokenizer.vocab_size)
@@ -204,6 +208,7 @@ def _relevant(config: Config) -> dict[str, Any]:
         "vocabulary": plain["vocabulary"],
         "tokenizer": plain["tokenizer"],
         "window": config.model.window,
+        "word_lists": vocabulary.lists_sha256(),
         "text_rules": TEXT_RULES_VERSION,
     }
 

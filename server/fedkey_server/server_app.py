@@ -188,6 +188,7 @@ def _go_on(
                 counters["private"] = private.counters()
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = measure()
+                _refuse_diverged(measured["validation_loss"], number)
                 row |= measured
                 advance(0, validation=measured["validation_loss"])
             # The line of metrics after the checkpoint that holds it: what a round released, nobody may see
@@ -229,6 +230,15 @@ def as_started(config: Config, init: Path) -> Config:
         log.info("phones fill gaps in %g of their text, as %s learned to", share, init)
         return replace(config, train=replace(train, objective=INFILL, infill_share=share))
     return config
+
+
+def _refuse_diverged(loss: float, num_rounds: int) -> None:
+    """`UserError` for a loss that is no number: of such weights nothing more will come."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The federation diverged: the validation loss is {loss} after {num_rounds} rounds; lower "
+            "server_optimizer.learning_rate or rounds.client_learning_rate and give another --run."
+        )
 
 
 @dataclass

@@ -12,18 +12,22 @@ comes from inside their sentences, where a capital means something.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from fedkey.errors import UserError
 from fedkey.text import capitalise, is_word, sentence_starts
-from fedkey_server.current_words import CURRENT_SHARE, CURRENT_WORDS, MISSPELT
+from fedkey_server.current_words import CAPITALS, CURRENT_SHARE, CURRENT_WORDS, MISSPELT, SMALL
+from fedkey_server.names import NO_NAMES, names
 
 HEADER = "word\tlog_prob\tflags"
 OFFENSIVE = "offensive"
@@ -42,7 +46,7 @@ RUN_TOGETHER = frozenset(
 
 # Written so wherever they stand, whatever the server's text does.
 PUBLIC_FORMS = {
-    **{word.lower(): word for word in CURRENT_WORDS},
+    **{word.lower(): word for word in CURRENT_WORDS | CAPITALS | SMALL},
     **{word: "I" + word[1:] for word in ("i", "i'm", "i'll", "i'd", "i've")},
     **{
         form.lower(): form
@@ -57,14 +61,29 @@ PUBLIC_FORMS = {
     },
 }
 
-# Of better-profanity's list, the words of faith, identity, medicine and everyday life that a keyboard must be
-# able to offer.
+# What better-profanity has, or has with an ending, though a keyboard must be able to offer it: words
+# of faith, identity, medicine, history and everyday life.
 ORDINARY = frozenset(
-    "god omg gay gays lesbians drunk vodka rum weed pot hemp opium kill murder slave oral orally "
-    "organ facial stroke strip thrust penetrate penetration hiv virgin womb urine uterus herpes vomit sniper "
-    "seaman seamen pawn slope snatch thug hump knob enlargement woody wang len maxi paddy pollock reich "
-    "steamy vulgar".split()
+    "god omg gay gays lesbians queer transsexual drunk stoned vodka rum weed pot hemp opium opiate heroin "
+    "meth peyote hookah junkie reefer valium viagra kill murder slave oral orally organ facial breasts "
+    "stroke strip thrust penetrate penetration hiv virgin womb urine urinal uterus ovary herpes pms "
+    "menstruation rectal rectum testicle sperm tampon nappy potty vomit pee poop fart sniper napalm uzi "
+    "seaman seamen pawn slope snatch snuff thug hump knob enlargement woody wang len maxi paddy pollock "
+    "reich steamy vulgar stupid dummy moron hell damn goddamn crap suck sucked sucking scum ugly fat jerk "
+    "jerked lmao lust naked nude sexual screw screwed screwing weirdo trashy tramp tawdry dopey racy prude "
+    "playboy sleazy scantily seduce vixen whiz nimrod weenie tinkle flange loin loins revue homey erect "
+    "crotch undies panty panties pasty willy xx hitler nazi nazism klan aryan sodom perversion sadism "
+    "masochist busty rump wad hooch cowgirl dink prick pricks turd phallic arian assess assessed assesses "
+    "assessing cocked cocking cummings spaced spaces spacing spiced spices spiked spikes".split()
 )
+
+# Coarse words that the list lacks, and beginnings that no other words have.
+COARSE = frozenset(
+    "apeshit arse arsed arses batshit dipshit horseshit libtard pornhub pornstar spastic tranny "
+    "trannies".split()
+)
+COARSE_STEMS = tuple("bitch bullshit faggot fuck motherfuck nigga nigger shit slut whore".split())
+ENDINGS = ("'s", "s", "es", "ed", "ing")
 
 SLIP_RATIO = 30.0
 """An unlisted word is taken for a slip when a listed word one slip away is so many times as frequent: "teh"
@@ -84,6 +103,17 @@ MIN_VOTES = 3.0
 """With less evidence a word is written small."""
 
 
+LISTS = ("wordfreq", "pyspellchecker", "better-profanity", "faker")
+"""Packages whose lists are asked."""
+
+
+def lists_sha256() -> str:
+    """A digest that changes whenever what is known of words does: our own lists, or others' versions."""
+    ours = (*PUBLIC_FORMS.values(), *CHAT_WORDS, *RUN_TOGETHER, *ORDINARY, *COARSE, *MISSPELT, *NO_NAMES)
+    known = [*sorted(ours), *(f"{package} {version(package)}" for package in LISTS)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class VocabularyConfig:
     """Size and making of the lexicon."""
@@ -99,6 +129,9 @@ class VocabularyConfig:
     """Share of the public text's counts; the rest is wordfreq's."""
     min_count: int = 3
     """A word that no public list knows must stand this often in the server's text."""
+    min_sources: int = 1
+    """And in so many of its sources, donors being one: the nicknames of a channel and the people of one story
+    stand there often, and nowhere else."""
     second_form_share: float = 0.2
     """A second spelling of the same letters (state, State) is kept from this share of its occurrences on."""
     sure_share: float = 0.98
@@ -109,8 +142,9 @@ class VocabularyConfig:
     (0 to 255) and flags, between tabs. Of words that it has it decides whether they are names."""
 
     def __post_init__(self) -> None:
-        if self.max_words < 1:
-            raise ValueError(f"vocabulary.max_words must be at least 1, not {self.max_words}")
+        for name in ("max_words", "min_sources"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"vocabulary.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("donor_weight", "public_weight", "second_form_share", "sure_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"vocabulary.{name} must be between 0 and 1, not {getattr(self, name)}")
@@ -197,7 +231,10 @@ def read_cased_words(path: Path) -> dict[str, dict[str, int]]:
 
 
 def build(
-    public: Units, donors: Mapping[str, Units], config: VocabularyConfig, cased: CasedWords | None = None
+    public: Mapping[str, Units],
+    donors: Mapping[str, Units],
+    config: VocabularyConfig,
+    cased: CasedWords | None = None,
 ) -> list[Entry]:
     """The lexicon, most probable words first.
 
@@ -206,31 +243,40 @@ def build(
     unless they look like a slip of a far more frequent listed word.
 
     Args:
-        public: the server's public text.
+        public: source -> the server's public text from it.
         donors: donor -> what they typed.
         config: sizes and weights.
-        cased: a list of words as they are written, see `read_cased_words`.
+        cased: a list of words as they are written, see `read_cased_words`. With it names of people that it
+            lacks have their capital too.
 
     Raises:
         UserError: there is no public list for the language.
     """
     lists = PublicLists.open(config.language)
-    in_public, in_chat = count_words(public, only_careful=True), count_shared_words(donors)
+    counted = [count_words(units, only_careful=True) for units in public.values()]
+    in_chat = count_shared_words(donors)
+    num_sources = Counter(word for counts in (*counted, in_chat) for word in counts.words)
+    in_public = Counts(Counter(), Counter())
+    for counts in counted:
+        in_public.words.update(counts.words)
+        in_public.inside.update(counts.inside)
     frequency = _mixed_frequencies(in_public.words, in_chat.words, lists.frequency, config)
     public_forms, chat_forms = _by_word(in_public.inside), _by_word(in_chat.inside)
-    offensive = _offensive_words()
 
     forms: dict[str, dict[str, float]] = {}
     for word in sorted(frequency, key=lambda word: (-frequency[word], word)):
         if len(forms) == config.max_words:
             break
-        if not is_word(word) or word in MISSPELT or (len(word) == 1 and word not in ("a", "i")):
+        is_letter = len(word) == 1 and word not in ("a", "i")
+        if not is_word(word) or word in MISSPELT or is_letter or "_" in word:
             continue
-        listed = {} if cased is None or word in PUBLIC_FORMS else cased.get(word, {})
+        listed = {} if cased is None or word in PUBLIC_FORMS else cased.get(word) or _as_name(word)
         # Of what a list knows as a name the text need not be sure.
         sure_share = 0.5 if listed and not _is_small(word, listed) else config.sure_share
         votes = _votes(word, public_forms.get(word, Counter()), chat_forms.get(word, Counter()), sure_share)
-        count = in_public.words[word] + in_chat.words[word]
+        is_known = word in lists.frequency or word in lists.listed or word in listed
+        is_heard = is_known or num_sources[word] >= config.min_sources
+        count = in_public.words[word] + in_chat.words[word] if is_heard else 0
         is_name = count >= config.min_count and max(votes, key=votes.__getitem__) != word
         is_used = count >= config.min_count or word in lists.frequency
         if is_name or (is_used and not lists.is_slip(word, frequency)):
@@ -239,7 +285,7 @@ def build(
 
     mass = sum(frequency[word] for word in forms)
     entries = [
-        Entry(form, math.log(frequency[word] * share / mass), word in offensive)
+        Entry(form, math.log(frequency[word] * share / mass), is_offensive(word))
         for word, shares in forms.items()
         for form, share in shares.items()
     ]
@@ -395,6 +441,11 @@ def _is_small(word: str, listed: Mapping[str, int]) -> bool:
     return word in listed and listed[word] > max(listed.values()) - NAME_MARGIN
 
 
+def _as_name(word: str) -> dict[str, int]:
+    """The spelling of a word as `CasedWords` has it, if it is a name of people."""
+    return {name: 1} if (name := word.capitalize()) in names() else {}
+
+
 def _as_listed(
     word: str,
     shares: Mapping[str, float],
@@ -423,11 +474,25 @@ def _as_listed(
     return dict(sorted(settled.items(), key=lambda item: -item[1]))
 
 
-def _offensive_words() -> frozenset[str]:
-    """better-profanity's list as it stands in the package, without the ordinary words on it; its own matcher
-    takes minutes for a whole lexicon."""
+@cache
+def is_offensive(word: str) -> bool:
+    """Whether a word, in lower case, is one that a keyboard never offers unasked.
+
+    better-profanity's own matcher takes minutes for a whole lexicon and knows only the forms on its list
+    (retard, but not retards).
+    """
+    if word in ORDINARY:
+        return False
+    listed = _coarse_words()
+    stems = [word.removesuffix(ending) for ending in ENDINGS if word.endswith(ending)]
+    stems += [stem[:-1] for stem in stems if stem[-2:-1] == stem[-1:]]  # shagged
+    return word.startswith(COARSE_STEMS) or any(each in listed for each in (word, *stems))
+
+
+@cache
+def _coarse_words() -> frozenset[str]:
     listed = (files("better_profanity") / "profanity_wordlist.txt").read_text(encoding="utf-8")
-    return frozenset(line.strip().lower() for line in listed.splitlines() if line.strip()) - ORDINARY
+    return COARSE | {line.strip().lower() for line in listed.splitlines() if line.strip()} - ORDINARY
 
 
 def write(entries: Sequence[Entry], path: Path) -> None:

@@ -326,7 +326,7 @@ def english() -> Lexicon:
     """The demo's lexicon as far as public lists alone make it."""
     from fedkey_server.vocabulary import VocabularyConfig, build
 
-    entries = build([], {}, VocabularyConfig(max_words=30_000))
+    entries = build({}, {}, VocabularyConfig(max_words=30_000))
     return Lexicon(build_arrays(entries, lambda word: [4]), 5)
 
 

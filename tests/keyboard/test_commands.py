@@ -7,6 +7,7 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,11 @@ def test_an_unknown_subcommand_is_named_below_the_help(capsys: pytest.CaptureFix
 def test_no_subcommand_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == EXIT_MISTAKE
     assert capsys.readouterr().err.startswith("usage: tool SUBCOMMAND ...")
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version", default="greet") == 0
+    assert capsys.readouterr().out == f"tool {version('fedkey')}\n"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

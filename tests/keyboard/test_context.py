@@ -52,6 +52,14 @@ def test_where_sentences_start(reader: ContextReader, context: str, starts: bool
     assert reader.read(context).starts_sentence is starts
 
 
+@pytest.mark.parametrize(
+    ("context", "follows"),
+    [("I met Dr. ", True), ("mrs. ", True), ("I met Dr ", False), ("the doctor. ", False), (". ", False)],
+)
+def test_what_follows_a_title(reader: ContextReader, context: str, follows: bool) -> None:
+    assert reader.read(context).follows_title is follows
+
+
 def test_an_unexpected_gap_is_marked(reader: ContextReader, pieces: Pieces) -> None:
     assert reader.read("so ( ").ids[-1] == pieces.flip_id
     assert reader.read("so (").ids[-1] != pieces.flip_id

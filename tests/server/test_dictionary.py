@@ -13,7 +13,7 @@ from fedkey.text import is_word
 from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import dictionary
 from fedkey_server.config import load
-from fedkey_server.current_words import CURRENT_WORDS, MISSPELT
+from fedkey_server.current_words import CAPITALS, CURRENT_WORDS, MISSPELT, SMALL
 from fedkey_server.dictionary import MIN_LETTERS, right_words
 from fedkey_server.prepare import prepare
 from fedkey_server.vocabulary import PUBLIC_FORMS, forms_of
@@ -25,7 +25,8 @@ def words() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "word", ["plausibly", "wristband", "obstetrician", "haemoglobin", "tiktok", "adhd", "siobhan", "bff"]
+    "word",
+    "plausibly wristband obstetrician haemoglobin tiktok adhd siobhan bff banerjee roxane clodagh".split(),
 )
 def test_right_words_are_in_it(words: set[str], word: str) -> None:
     assert word in words
@@ -45,7 +46,7 @@ def test_what_the_lexicon_has_what_ends_in_s_and_what_is_short_is_left_out(words
 
 
 def test_words_of_today_are_words_once_each_and_none_is_misspelt() -> None:
-    current = [word.lower() for word in CURRENT_WORDS]
+    current = [word.lower() for words in (CURRENT_WORDS, CAPITALS, SMALL) for word in words]
     assert all(is_word(word) and word.isascii() for word in current)
     assert len(set(current)) == len(current)
     assert not MISSPELT & set(current)

@@ -93,6 +93,17 @@ def test_another_configuration_or_another_text_builds_anew(
     assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
 
 
+def test_other_lists_of_words_build_anew(
+    tmp_path: Path, small_overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, data = load("tiny", [*small_overrides, "vocabulary.max_words=500"]), tmp_path / "data"
+    assert prepare(config, data)
+    assert not prepare(config, data)
+    monkeypatch.setattr(vocabulary, "MISSPELT", vocabulary.MISSPELT | {"the"})
+    assert prepare(config, data)
+    assert "the" not in {entry.word for entry in read_rows(data / "lexicon.tsv")}
+
+
 def test_data_for_who_goes_on_from_a_bundle_speak_in_its_pieces(
     tmp_path: Path, chat_file: Path, small_overrides: list[str], tiny_bundle: Path
 ) -> None:
@@ -295,7 +306,7 @@ def test_sources_and_licences_are_recorded(tiny_data: Path, chat_file: Path) -> 
     ]
     licences = {row["name"]: row["licence"] for row in sources["lists"]}
     assert "CC BY-SA 4.0" in licences["wordfreq"]
-    assert licences.keys() == {"wordfreq", "pyspellchecker", "better-profanity"}
+    assert licences.keys() == {"wordfreq", "pyspellchecker", "better-profanity", "faker"}
 
 
 def test_every_source_that_a_preset_names_has_a_licence() -> None:

@@ -804,6 +804,17 @@ def test_a_federation_in_which_all_fail_ends_in_one_sentence_and_status_2(
     assert not (tmp_path / "run" / "done.json").exists()
 
 
+def test_a_federation_whose_model_is_lost_ends_in_one_sentence(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    # Adam's step times the rate is more than a float32 holds in a second round.
+    config = load("tiny", [*small_overrides, *ROUNDS, "server_optimizer.name=adam"])
+    lost = replace(config, server_optimizer=replace(config.server_optimizer, learning_rate=3e38))
+    with pytest.raises(UserError, match=r"^The federation diverged: .* lower server_optimizer.learning_rate"):
+        federate(grid_over(tiny_data), lost, tiny_data, tmp_path / "run", tiny_run)
+    assert not (tmp_path / "run" / "done.json").exists()
+
+
 @pytest.mark.parametrize("rule", ["mean", "median", "trimmed_mean", "krum"])
 def test_one_boosted_attacker_is_held_by_a_bound_and_by_robust_rules(
     rule: str, tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path

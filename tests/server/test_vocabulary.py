@@ -21,6 +21,7 @@ from fedkey_server.vocabulary import (
     build,
     count_shared_words,
     forms_of,
+    is_offensive,
     read_cased_words,
     write,
 )
@@ -53,13 +54,18 @@ def units(messages: list[str]) -> list[list[str]]:
     return [split(normalise(message)) for message in messages]
 
 
+def source(messages: list[str]) -> dict[str, list[list[str]]]:
+    """A source of the server's."""
+    return {"speeches": units(messages)}
+
+
 def donors() -> dict[str, list[list[str]]]:
     return {"ann": units([*CHAT, *CHAT, *ALONE]), "bob": units(CHAT * 2), "cyd": units(CHAT * 2)}
 
 
 @pytest.fixture(scope="module")
 def entries() -> list[Entry]:
-    return build(units(PUBLIC), donors(), CONFIG)
+    return build(source(PUBLIC), donors(), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +102,12 @@ def test_a_capital_that_public_text_sometimes_leaves_out_belongs_to_a_title(form
 
 
 def test_what_writers_without_capitals_write_small_says_nothing_of_them() -> None:
-    public = units(["They live in Quibbleton."] * 4 + ["i live in quibbleton"] * 40)
+    public = source(["They live in Quibbleton."] * 4 + ["i live in quibbleton"] * 40)
     assert forms_of(build(public, {}, CONFIG))["quibbleton"] == "Quibbleton"
 
 
 def test_how_sure_public_text_must_be_of_a_name_can_be_set() -> None:
-    public = units(["We saw Quibbleton."] * 9 + ["We saw quibbleton."])
+    public = source(["We saw Quibbleton."] * 9 + ["We saw quibbleton."])
     for sure_share, form in ((0.98, "quibbleton"), (0.8, "Quibbleton")):
         config = VocabularyConfig(max_words=9000, sure_share=sure_share)
         assert forms_of(build(public, {}, config))["quibbleton"] == form
@@ -121,7 +127,7 @@ def test_two_common_spellings_are_both_kept_with_the_main_one_first(entries: lis
 
 
 def test_names_and_holidays_have_their_capital_without_any_text() -> None:
-    forms = forms_of(build([], {}, CONFIG))
+    forms = forms_of(build({}, {}, CONFIG))
     assert [forms[word] for word in ("monday", "english", "tv", "america")] == [
         "Monday",
         "English",
@@ -147,7 +153,7 @@ LISTED = {
 def shares(public: list[str], word: str) -> dict[str, float]:
     """The spellings of a word and their shares, as `LISTED` and a text have it."""
     config = VocabularyConfig(max_words=40_000, sure_share=0.8)
-    entries = [each for each in build(units(public), {}, config, LISTED) if each.word.lower() == word]
+    entries = [each for each in build(source(public), {}, config, LISTED) if each.word.lower() == word]
     total = sum(math.exp(each.log_prob) for each in entries)
     return {each.word: math.exp(each.log_prob) / total for each in entries}
 
@@ -178,6 +184,18 @@ def test_a_list_with_capitals_tells_names_from_words(
     assert list(found) == list(expected)
 
 
+def test_names_of_people_that_a_list_with_capitals_lacks_have_their_capital_unless_nobody_writes_it() -> None:
+    config = VocabularyConfig(max_words=40_000, sure_share=0.8)
+    public = source(["So colleen and rahul it is."] * 9)
+    forms = forms_of(build(public, {}, config, LISTED))
+    assert [forms[word] for word in ("priya", "hassan", "colleen", "rahul")] == [
+        "Priya",
+        "Hassan",
+        "colleen",
+        "rahul",
+    ]
+
+
 def test_a_list_with_capitals_is_read_packed_or_not_and_refused_by_name(tmp_path: Path) -> None:
     text = "word\tfreq\tflags\nTurkey\t115\t\nturkey\t95\t\nlol\t3\tabbreviation\n"
     plain, packed = tmp_path / "list.tsv", tmp_path / "list.tsv.xz"
@@ -205,14 +223,14 @@ def test_slips_are_kept_out_though_public_lists_and_donors_have_them(
 
 
 def test_words_of_today_are_known_as_they_are_written_and_misspelt_ones_are_not() -> None:
-    forms = forms_of(build([], {}, VocabularyConfig(max_words=60_000)))
+    forms = forms_of(build({}, {}, VocabularyConfig(max_words=60_000)))
     for word in ("TikTok", "gif", "DVD", "PhDs", "Siobhan", "vlogs", "ChatGPT"):
         assert forms[word.lower()] == word
     assert not MISSPELT & forms.keys()
 
 
 def test_a_misspelling_is_no_name_either() -> None:
-    public = units(["We went to the Univesity of Wherever."] * 9)
+    public = source(["We went to the Univesity of Wherever."] * 9)
     forms = forms_of(build(public, {}, CONFIG))
     assert "wherever" in forms
     assert "univesity" not in forms
@@ -233,15 +251,41 @@ def test_what_one_donor_alone_says_counts_for_nothing(forms: dict[str, str]) -> 
 def test_a_word_that_no_list_knows_must_stand_often_enough_with_others() -> None:
     often, seldom = units(["a wuggletoast"] * 3), units(["a quabbermint"] * 2)
     text = {"ann": units(["a wuggletoast, a quabbermint"] * 50), "bob": [*often, *seldom]}
-    words = forms_of(build([], text, VocabularyConfig(max_words=300)))
+    words = forms_of(build({}, text, VocabularyConfig(max_words=300)))
     assert ("wuggletoast" in words, "quabbermint" in words) == (True, False)
+
+
+def test_what_no_list_knows_must_stand_in_as_many_sources_as_are_asked_for() -> None:
+    story = units(["So Quibbleth met uzzlebax and wuggletoast."] * 9)
+    channel = units(["Ask uzzlebax. No wuggle_toast."] * 9)
+    for min_sources, known in ((1, {"quibbleth", "uzzlebax", "wuggletoast"}), (2, {"uzzlebax"})):
+        config = VocabularyConfig(max_words=40_000, min_sources=min_sources)
+        words = forms_of(build({"story": story, "channel": channel}, {}, config))
+        assert {"quibbleth", "uzzlebax", "wuggletoast", "wuggle_toast"} & words.keys() == known
+        assert "met" in words
 
 
 def test_coarse_words_are_flagged_and_words_of_everyday_life_are_not(entries: list[Entry]) -> None:
     flagged = {entry.word.lower() for entry in entries if entry.is_offensive}
     assert {"shit", "fuck"} <= flagged
-    ordinary = {"god", "gay", "kill", "hello", "the", "drunk"}
+    ordinary = {"god", "gay", "kill", "hello", "the", "drunk", "stupid", "damn", "hell", "ugly"}
     assert ordinary <= {entry.word.lower() for entry in entries} - flagged
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["asshole", "assholes", "retards", "bitchy", "shitload", "fuckkkk", "dick's", "shagged", "dipshit"],
+)
+def test_coarse_words_are_known_by_their_stems(word: str) -> None:
+    assert is_offensive(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["assess", "assessed", "spaces", "spiced", "class", "asset", "panties", "farted", "screws", "sexy"],
+)
+def test_a_stem_within_another_word_makes_it_no_coarse_one(word: str) -> None:
+    assert not is_offensive(word)
 
 
 def test_every_entry_is_a_word_once_and_probabilities_fall_to_a_sum_of_one(entries: list[Entry]) -> None:
@@ -253,12 +297,12 @@ def test_every_entry_is_a_word_once_and_probabilities_fall_to_a_sum_of_one(entri
 
 
 def test_the_same_text_gives_the_same_lexicon_in_whatever_order_donors_come(entries: list[Entry]) -> None:
-    assert build(units(PUBLIC), dict(reversed(donors().items())), CONFIG) == entries
+    assert build(source(PUBLIC), dict(reversed(donors().items())), CONFIG) == entries
 
 
 def test_a_language_without_public_lists_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"vocabulary\.language 'xx' is not a language"):
-        build([], {}, VocabularyConfig(language="xx"))
+        build({}, {}, VocabularyConfig(language="xx"))
 
 
 WORDS = st.sampled_from(["one", "One", "two", "three"])

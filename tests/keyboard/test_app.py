@@ -320,6 +320,63 @@ async def test_ctrl_z_takes_back_a_suggestion(app: KeyboardApp, engine: GatedEng
         assert len(engine.taken_back) == 1
 
 
+async def test_ctrl_z_brings_back_what_was_deleted_since_the_last_writing(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"one two three", "ctrl+w", "left", "right", *["backspace"] * 3, "ctrl+u")
+        assert text(app) == "|"
+        for brought_back in ("one t|", "one two |", "one two three|", "one two three|"):
+            await pilot.press("ctrl+z")
+            assert text(app) == brought_back
+        await pilot.press("ctrl+w", *"for", "ctrl+z")
+        assert text(app) == "one two for|"
+        await pilot.press("enter", "ctrl+z")
+        await settled(pilot)
+        assert text(app) == "|"
+        # What came back was told of once, when it was written.
+        assert [word for _, _, word in engine.told] == ["one", "two", "for"]
+        assert engine.taken_back == []
+
+
+async def test_ctrl_z_after_a_deletion_still_knows_the_correction_before_it(
+    app: KeyboardApp, wrld: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press(*" so", "ctrl+w", "ctrl+z")
+        assert text(app) == "world so|"
+        await pilot.press("ctrl+z")
+        assert text(app) == "wrld so|"
+        await settled(pilot)
+        assert wrld.taken_back == [Accepted("", "wrld", "world")]
+
+
+async def test_ctrl_z_takes_back_a_paste(app: KeyboardApp) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press(*"so ")
+        app.post_message(events.Paste("many words"))
+        await settled(pilot)
+        assert text(app) == "so many words|"
+        await pilot.press("ctrl+z")
+        assert text(app) == "so |"
+
+
+async def test_what_was_typed_privately_is_so_when_it_comes_back(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+r", *"zyzzy ", "ctrl+r", "ctrl+u", "ctrl+z")
+        assert text(app) == "zyzzy |"
+        await pilot.press(*"flumm ", "enter")
+        await settled(pilot)
+        assert not engine.words_learned()
+        await pilot.press(*"zyzzy ")
+        await settled(pilot)
+        assert [each.word for each in engine.words_learned()] == ["zyzzy"]
+
+
 async def test_the_strip_says_what_a_space_will_do_and_offers_the_letters(
     app: KeyboardApp, wrld: GatedEngine
 ) -> None:

@@ -14,7 +14,8 @@ shown, and otherwise when it comes, if the word still stands where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -61,6 +62,21 @@ EDITS: dict[str, Callable[[Draft], Draft]] = {
     "top": writing.top,
     "bottom": writing.bottom,
 }
+
+
+LETTER_DELETIONS = ("backspace", "delete")
+"""Those in a row come back together."""
+
+DELETIONS = (*LETTER_DELETIONS, "delete_word", "clear")
+
+
+class Edit(NamedTuple):
+    """A deletion or paste that can be taken back: the draft before, whether that had a private part, which
+    edit it was."""
+
+    before: Draft
+    has_private_part: bool
+    name: str
 
 
 class DraftingScreen(WatchedScreen):
@@ -110,6 +126,8 @@ class DraftingScreen(WatchedScreen):
         self._swaps = 0
         self._last_swap = 0
         self._picked_emoji: tuple[str, ...] = ()
+        # Deletions, or the paste, since which nothing was written; the last one last.
+        self._edits: tuple[Edit, ...] = ()
         # Words whose correction may still come, by the number it would have.
         self._finished: dict[int, Place] = {}
 
@@ -236,16 +254,30 @@ class DraftingScreen(WatchedScreen):
             self._put(corrected, told=(Place(place.start, message.word), finished.context))
 
     def action_undo(self) -> None:
-        """Takes back the last correction, or what was taken last."""
-        self._take_back(writing.undo(self.draft))
+        """Takes back the last deletion or paste, if nothing was written since; otherwise the last correction,
+        or what was taken last."""
+        if not self._edits:
+            self._take_back(writing.undo(self.draft))
+            return
+        *earlier, last = self._edits
+        self.has_private_part = self.has_private_part or last.has_private_part
+        self._put(replace(last.before, swap=self.draft.swap, is_just_corrected=False))
+        self._edits = tuple(earlier)
 
     def action_edit(self, name: str) -> None:
         """Deletes or moves; the names are those of `EDITS`."""
         draft = EDITS[name](self.draft)
         if name == "backspace" and self.draft.is_just_corrected:
             self._take_back(draft)
-        else:
-            self._put(draft)
+            return
+        edits, edit = self._edits, self._edit(name)
+        self._put(draft)
+        is_run = edits and edits[-1].name == name and name in LETTER_DELETIONS
+        is_new = name in DELETIONS and draft.text != edit.before.text and not is_run
+        self._edits = (*edits, edit) if is_new else edits
+
+    def _edit(self, name: str) -> Edit:
+        return Edit(self.draft, self.has_private_part, name)
 
     def _take_back(self, draft: Draft) -> None:
         swap = self.draft.swap
@@ -312,6 +344,8 @@ class DraftingScreen(WatchedScreen):
         self._told = telling.follow(self._told, draft)
         if told is not None:
             self._told = telling.tell(self._told, *told)
+        if draft.text != self.draft.text:
+            self._edits = ()
         was_unremembered = self.is_unremembered
         is_typed_privately = self.is_private and draft.text != self.draft.text
         self.has_private_part = draft.text != "" and (self.has_private_part or is_typed_privately)
@@ -370,11 +404,17 @@ class DraftingScreen(WatchedScreen):
     def on_paste(self, event: events.Paste) -> None:
         """Puts in what was pasted."""
         event.stop()
-        self._write(writing.paste(self.draft, event.text))
+        self._paste(event.text)
 
     def action_paste_copied(self) -> None:
         """Puts in what was copied here, for terminals that leave Ctrl+V to the keyboard."""
-        self._write(writing.paste(self.draft, self.app.clipboard))
+        self._paste(self.app.clipboard)
+
+    def _paste(self, text: str) -> None:
+        edit = self._edit("paste")
+        self._write(writing.paste(self.draft, text))
+        if self.draft.text != edit.before.text:
+            self._edits = (edit,)
 
     def action_copy_text(self) -> None:
         """Copies what is selected in the conversation, otherwise the draft."""

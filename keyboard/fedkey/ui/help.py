@@ -22,7 +22,7 @@ KEYS = (
     ("F2 … F7", "the same where Alt is taken"),
     ("Space . , !", "put in the word that is marked ␣"),
     ("Backspace", "right after that: bring back the letters"),
-    ("Ctrl+Z", "take back a correction or suggestion"),
+    ("Ctrl+Z", "take back a correction, a word, a deletion"),
     ("Esc", "hide them, and leave the word as it is"),
     ("Enter", "send"),
     ("Ctrl+J", "new line; so do Alt+Enter and Shift+Enter"),

@@ -38,18 +38,21 @@ CURRENT_WORDS = frozenset(
     "deadlifts burpee burpees tshirt tshirts onesie onesies microblading balayage pedi kindergartner fiance "
     "fiances grandkid grandbaby pupper puppers labradoodle townhome townhomes flatmate flatmates rideshare "
     "rideshares Aleve Claritin Lexapro Ozempic doula "
+    "aubergine aubergines baptised chickpea chickpeas colander courgette courgettes dumbbell dumbbells easel "
+    "grouting headteacher letterbox pushchair rucksack spanner stethoscope wellies Eid Holi Fanta Marmite "
+    "Pringles Vegemite Woolworths Morrisons Nandos Bunnings Xhosa Athlone Ikeja Indore "
     # Said among friends.
     "yeet yeeted bae baes fam famo simp simps simping sus litty deadass periodt thicc mansplain "
     "mansplaining boujee bougie finsta finstas adulting hangry glamping humblebrag mocktail mocktails "
     "bromance frenemy frenemies sexting catfished catfishing fangirl fangirling clapback tbt adorbs "
     "amazeballs hella yass yas welp oopsie whoopsie hafta oughta shoulda coulda woulda musta mighta hunny "
-    "ily hehe lolz rofl rotfl omw "
+    "ily yaar wahala abeg hehe lolz rofl rotfl omw "
     # Names that other names or words are one letter away from.
     "Ayden Brayden Kayden Luca Matteo Jaxon Jaxson Eamon Niamh Siobhan Aoife Saoirse Caoimhe Kaylee Skyler "
     "Jen Kimmy Kev Steph Zack Nico Joelle Ximena Daniela Khadija Zainab Bilal Kavya Neha Shreya Sneha Amit "
     "Xin Hao Ying Yan Guo Minh Linh Anh Hoang Pham Yoon Haruto Naoko Kwame Chidi Ngozi Chioma Emeka Tunde "
     "Femi Oksana Piotr Marek Jakub Katarzyna Agnieszka Malgorzata Bjorn Anneliese Alessandra Chiara Giulia "
-    "Gianna Rana Hana Deshawn Shaniqua Dre Weeknd Eilish Lizzo Timothee Chalamet".split()
+    "Gianna Rana Hana Deshawn Shaniqua Sunita Dre Weeknd Eilish Lizzo Timothee Chalamet".split()
 )
 """As they are written: words, brands and first names that a person typed into the keyboard of 2026-11-28 and
 found missing."""
@@ -78,8 +81,11 @@ CAPITALS = frozenset(
     "Incheon Jeddah Kathmandu Kharkiv Kyiv Lothian Mesopotamia Middlesbrough Mughal Mykonos Nadu "
     "Naperville Otago Phuket Pune Pyeongchang Qatari Rohingya Sedona Shenzhen Sindh Telangana Tiananmen "
     "Yangon Zhejiang Zika "
-    # Said by their letters.
-    "UEFA UKIP NCIS PSN ISIL HMRC NYU NYPD UNHCR UBS YPG".split()
+    # People, faiths and peoples.
+    "Abhijit Amin Amir Anant Barca DeNiro Dvorak Kimi Luiz Narendra Presbyterian Rajesh Ramya Thorne "
+    # Said by their letters, and what else.
+    "UEFA UKIP NCIS PSN ISIL HMRC NYU NYPD UNHCR UBS YPG BJP POTUS Gmail Xerox Greggs Cairns Kano "
+    "Kochi".split()
 )
 """What the lists have in small letters, or not as it is written."""
 
@@ -90,18 +96,29 @@ CURRENT_SHARE = 2e-6
 """Of running words, what each of them has at least among wordfreq's, as the 20,000th word of these has."""
 
 MISSPELT = frozenset(
-    """absorbant accelleration accidently afterall alladin ballance becoz beggining billon bizzare brach
-    calender carreers carribean casette cheeper cincinatti clammer colum commiters conquerer consol corse
-    cotten definatly definently definetly delate dependance dependancies dependancy diaster dissapoint
-    dissapointed dissapointing doesent dosent eduction equipments eventhough exactally favirote finnaly
-    glamourous goodmorning guiness havnt heathy heder heros hight idealogy inbetween indepth infact
-    intension issus jurrasic knowledgable lacker longe metalica metics millenial millenials millenium
-    miniscule minium morrisette napolean neral nevers orginial pallette partioning partions pervious
-    precess prevelant probly proffesional publically raggae rascall rasing reccomend reffering repartion
-    rythem sargeant sargent sequals sherif skelton stroy surprize suspensful thant thess tieing tommorow
-    trolly tuscon univesity useability waring wendesday wether wheen whish wouldent zoen unnessecary
-    quartback supervillian supervillians""".split()
+    """absorbant accelleration accidently afterall ais ait alladin annakin ans anu ara arg asum aust ballance
+    becoz beggining beiber belicheck belichek bellichick bes billon bizzare bk boals brach bradys brom buc
+    bute byee cakeday calender caribean carreers carribean casette cheeper chewbaca chim cincinatti clammer
+    colum comme commiters conquerer consol corse costed cotten crono cte cugat dalmations dankmemes daos
+    definatly definently definetly delate dependance dependancies dependancy diaster dissapoint dissapointed
+    dissapointing dit doesent dois dor dosent dy eduction ell eman enon equipments ermahgerd eventhough
+    exactally farve favirote ferrel finnaly firs fotos fou frei fromm frou fuckkkkk gat gdt ger gere get's
+    gid glamourous gnt goodmorning gr guiness haas hae hannukah harddisk harddrive hass hat's haves havnt
+    heathy heb heder hel hep hermoine heros herr hie hight hin hos hts icecream id's idealogy if's iit ina
+    inbetween indepth infact ing intension issus iwo jaba jame jas jia johny jor jurrasic jut ka kapernick
+    kayne knacks knowledgable kor kord kt lacker lande lefts leveon lire lis lockerroom loll longe losh
+    lot's lucked lus magics mani mes metalica metics micheal millenial millenials millenium mim miniscule
+    minium moff monstah moro morrisette mut nacc napolean nd nears neh neral nevers newyork noe now's noway
+    offtopic oke ope orginial orly pallette partioning partions patt payed pervious phl pis pittsburg
+    precess prevelant probly proffesional publically qi quartback raggae rascall rasing reccomend reffering
+    repartion rhianna runningback rythem sab sargeant sargent say's sequals sher shere sherif shib shitballs
+    shitbird shitlord sicked skelton sn snd som sou soze stroy sugan superheros supervillian supervillians
+    surprize suspensful tary te te's tej terk tet thant thar therm thess ti tieing tims tl tommorow trolly
+    tu tull tuscon tye uf univesity unnessecary useability ut uten vadar vas ven vert vord vy wann waring
+    wasent ween weill wendesday wether wheen whish wit's withe withing witt wonderwoman wouldent wrs xe xt
+    yare yeahs yev yow zepplin zoen""".split()
 )
 """No words, though lists or the server's text have them: what codespell lists as misspelt, lexicon or
-dictionary of 2026-11-28 had, and is no word of its own, or one so rare that whoever types it means another
-(colum, stroy)."""
+dictionary of 2026-11-28 had, and is no word of its own; misspelt names; and what is so rare that whoever
+types it means another (colum for column, tye for the): of words of few letters, a slip away from one that is
+a thousand times as frequent, those that are nobody's daily word."""

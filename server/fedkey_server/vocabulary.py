@@ -64,23 +64,23 @@ PUBLIC_FORMS = {
 # What better-profanity has, or has with an ending, though a keyboard must be able to offer it: words
 # of faith, identity, medicine, history and everyday life.
 ORDINARY = frozenset(
-    "god omg gay gays lesbians queer transsexual drunk stoned vodka rum weed pot hemp opium opiate heroin "
-    "meth peyote hookah junkie reefer valium viagra kill murder slave oral orally organ facial breasts "
-    "stroke strip thrust penetrate penetration hiv virgin womb urine urinal uterus ovary herpes pms "
-    "menstruation rectal rectum testicle sperm tampon nappy potty vomit pee poop fart sniper napalm uzi "
-    "seaman seamen pawn slope snatch snuff thug hump knob enlargement woody wang len maxi paddy pollock "
-    "reich steamy vulgar stupid dummy moron hell damn goddamn crap suck sucked sucking scum ugly fat jerk "
-    "jerked lmao lust naked nude sexual screw screwed screwing weirdo trashy tramp tawdry dopey racy prude "
-    "playboy sleazy scantily seduce vixen whiz nimrod weenie tinkle flange loin loins revue homey erect "
-    "crotch undies panty panties pasty willy xx hitler nazi nazism klan aryan sodom perversion sadism "
-    "masochist busty rump wad hooch cowgirl dink prick pricks turd phallic arian assess assessed assesses "
-    "assessing cocked cocking cummings spaced spaces spacing spiced spices spiked spikes".split()
+    "god omg gay gays lesbians queer transsexual drunk stoned vodka rum weed pot hemp opium opiate peyote "
+    "hookah junkie reefer valium viagra kill murder slave oral orally organ facial breasts stroke strip "
+    "thrust penetrate penetration hiv virgin womb urine urinal uterus ovary herpes pms menstruation rectal "
+    "rectum testicle sperm tampon nappy potty vomit pee poop fart sniper napalm uzi seaman seamen pawn slope "
+    "snatch snuff thug hump knob enlargement woody wang len maxi paddy pollock reich steamy vulgar stupid "
+    "dummy moron hell damn crap suck sucked sucking scum ugly fat jerk jerked lmao lust sexual screw screwed "
+    "screwing weirdo trashy tramp tawdry dopey racy prude playboy sleazy scantily seduce vixen whiz nimrod "
+    "weenie tinkle flange loin loins revue homey undies panty panties pasty willy xx klan aryan sodom "
+    "perversion sadism masochist busty rump wad hooch cowgirl dink erect phallic weiner leper inbred lusty "
+    "arian assess assessed assesses assessing cocked cocking cummings spaced spaces spacing spiced spices "
+    "spiked spikes sexes spiking heroines".split()
 )
 
 # Coarse words that the list lacks, and beginnings that no other words have.
 COARSE = frozenset(
-    "apeshit arse arsed arses batshit dipshit horseshit libtard pornhub pornstar spastic tranny "
-    "trannies".split()
+    "apeshit arse arsed arses asshat batshit bollocks dipshit horseshit libtard midget nazis pikey poof "
+    "pornhub pornstar slag sodomy spastic tranny trannies".split()
 )
 COARSE_STEMS = tuple("bitch bullshit faggot fuck motherfuck nigga nigger shit slut whore".split())
 ENDINGS = ("'s", "s", "es", "ed", "ing")
@@ -273,7 +273,10 @@ def build(
         listed = {} if cased is None or word in PUBLIC_FORMS else cased.get(word) or _as_name(word)
         # Of what a list knows as a name the text need not be sure.
         sure_share = 0.5 if listed and not _is_small(word, listed) else config.sure_share
-        votes = _votes(word, public_forms.get(word, Counter()), chat_forms.get(word, Counter()), sure_share)
+        seen = public_forms.get(word, Counter()), chat_forms.get(word, Counter())
+        if cased is not None and word.removesuffix("'s") in lists.listed:
+            seen = _without_odd_capitals(seen[0], listed), _without_odd_capitals(seen[1], listed)
+        votes = _votes(word, *seen, sure_share)
         is_known = word in lists.frequency or word in lists.listed or word in listed
         is_heard = is_known or num_sources[word] >= config.min_sources
         count = in_public.words[word] + in_chat.words[word] if is_heard else 0
@@ -424,6 +427,19 @@ def _without_shouting(seen: Counter[str], elsewhere: Counter[str]) -> Counter[st
     quiet = Counter({form: n for form, n in seen.items() if not (form.isupper() and len(form) >= 5)})
     is_acronym = not quiet and all(form in seen for form in elsewhere)
     return seen if is_acronym else quiet
+
+
+def _without_odd_capitals(seen: Counter[str], listed: Mapping[str, int]) -> Counter[str]:
+    """The spellings of a right word without those that have other capitals than a list knows, unless nobody
+    writes it otherwise: titles and jokes (SOciety's, CoAsTaL), and abbreviations that are words too (COB)."""
+    usual = Counter({form: n for form, n in seen.items() if form in listed or not _is_odd(form)})
+    return usual or seen
+
+
+def _is_odd(form: str) -> bool:
+    """Whether it has capitals behind its first letter, but for abbreviations of two letters."""
+    stem = form.removesuffix("'s")
+    return stem[1:] != stem[1:].lower() and not (len(stem) == 2 and stem.isupper())
 
 
 def _form_shares(word: str, votes: Mapping[str, float], second_form_share: float) -> dict[str, float]:

@@ -172,6 +172,10 @@ def shares(public: list[str], word: str) -> dict[str, float]:
         # So do words that text has in names alone, and mostly small.
         (["We saw Reservoir."] * 20, "reservoir", {"reservoir": 0.55, "Reservoir": 0.45}),
         (["We saw Curry."] * 20, "curry", {"curry": 0.55, "Curry": 0.45}),
+        # Other capitals than the list's are titles and jokes, and abbreviations that are words too.
+        (["The CoAsTaL path, a coastal one."] * 20, "coastal", {"coastal": 1.0}),
+        (["See COB, cob."] * 20, "cob", {"cob": 1.0}),
+        (["We saw DeShone."] * 20, "deshone", {"DeShone": 1.0}),
         # What is fixed stays so.
         ([], "monday", {"Monday": 1.0}),
     ],

@@ -6,7 +6,7 @@ goes by. Next stop: `fedkey_server.dictionary`, for what it has no room for.
 No phone's text is looked at here. The server's text is of two kinds: what donors typed, which is how phones
 are written, and public text, which is larger and of another kind (the speeches of the tiny preset write
 "Government" and "the State of the Union"). Frequencies mix both with `wordfreq` (data CC BY-SA 4.0); casing
-comes from inside their sentences, where a capital means something.
+comes from inside their sentences, where a capital means something, and from lists that tell names from words.
 """
 
 from __future__ import annotations

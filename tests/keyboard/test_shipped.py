@@ -116,12 +116,39 @@ def test_misspellings_that_lists_have_and_slips_in_words_of_today_are_seen_throu
 
 
 @pytest.mark.parametrize(
+    ("letters", "word"),
+    [
+        ("stupi", "stupid"),
+        ("ugl", "ugly"),
+        ("pant", "panties"),
+        ("stethosco", "stethoscope"),
+        ("tampo", "tampon"),
+    ],
+)
+def test_words_of_everyday_life_are_offered(engine: Engine, letters: str, word: str) -> None:
+    assert word in engine.suggest("that is ", letters, 6).words
+
+
+@pytest.mark.parametrize("letters", ["asshol", "retard", "faggo", "whor", "nigg", "shitloa"])
+def test_slurs_are_offered_to_nobody(engine: Engine, letters: str) -> None:
+    words = engine.suggest("you ", letters, 9).words
+    assert not [word for word in words if word.lower().startswith(letters)]
+
+
+@pytest.mark.parametrize(
     ("context", "typed", "put"),
     [
         ("see you in ", "london", "London"),
         ("do you like ", "chinese", "Chinese"),
         ("i watched a movie about ", "nasa", "NASA"),
         ("i'm going to the ", "reservoir", None),
+        # Names of people, makers and places the world over.
+        ("I met ", "priya", "Priya"),
+        ("talk to ", "declan", "Declan"),
+        ("i live in ", "chennai", "Chennai"),
+        ("get it at ", "tesco", "Tesco"),
+        ("I met Dr. ", "Banerjee", None),
+        ("we walked the ", "coastal", None),
         # What is a word and a name is told by what stands before it.
         ("I flew to ", "turkey", "Turkey"),
         ("we eat ", "turkey", None),

@@ -11,6 +11,12 @@ from collections.abc import Sequence
 
 from fedkey.text import capitalise
 
+SURE_OF_CAPITALS = 0.75
+"""The share of a spelling among those of a word that is sure enough to be put. Of 148 capitals of validation
+authors, with a bundle of 2026-11-29, 45 % are put at 0.7 and 40 % at 0.95, on 0.4 % of the small words either
+way. Corrections have a threshold of their own, which is fitted with their other numbers and says nothing of
+this."""
+
 
 def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
     """Gives `word` the capitals of the letters typed so far ("Hel" -> "Hello", "HEL" -> "HELLO", "lon" ->
@@ -40,9 +46,7 @@ def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
     return shown + word[len(typed) :]
 
 
-def surely_meant(
-    typed: str, spellings: Sequence[str], log_probs: Sequence[float], min_confidence: float
-) -> str | None:
+def surely_meant(typed: str, spellings: Sequence[str], log_probs: Sequence[float]) -> str | None:
     """The spelling that a word typed in small letters is meant to have, if that is sure and another one
     (turkey -> "Turkey" after "flew to", and None after "we eat").
 
@@ -50,9 +54,8 @@ def surely_meant(
         typed: the word in small letters.
         spellings: the ways to write it.
         log_probs: natural logs of the probability of each where it stands.
-        min_confidence: the share of their sum that is sure enough.
     """
     probs = [math.exp(each) for each in log_probs]
     likeliest = max(probs)
     best = spellings[probs.index(likeliest)]
-    return best if best != typed and likeliest > min_confidence * sum(probs) else None
+    return best if best != typed and likeliest > SURE_OF_CAPITALS * sum(probs) else None

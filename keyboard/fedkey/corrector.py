@@ -161,7 +161,7 @@ class Corrector:
         if len(surfaces) == 1:
             return None
         log_probs = place.scores.guesses(np.array(words, dtype=np.int64)).tolist()
-        return surely_meant(letters, surfaces, log_probs, self._model.min_confidence)
+        return surely_meant(letters, surfaces, log_probs)
 
     def _contracted(self, letters: str, place: Place) -> str | None:
         """The word with the apostrophe that was left out (it's for its), if that is likelier here."""

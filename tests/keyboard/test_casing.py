@@ -98,4 +98,4 @@ def test_of_two_spellings_the_one_that_is_surely_meant_is_put(
     probabilities: tuple[float, float], expected: str | None
 ) -> None:
     log_probs = [math.log(each) if each else -math.inf for each in probabilities]
-    assert surely_meant("turkey", ("Turkey", "turkey"), log_probs, 0.75) == expected
+    assert surely_meant("turkey", ("Turkey", "turkey"), log_probs) == expected

@@ -129,7 +129,7 @@ def test_words_of_everyday_life_are_offered(engine: Engine, letters: str, word: 
     assert word in engine.suggest("that is ", letters, 6).words
 
 
-@pytest.mark.parametrize("letters", ["asshol", "retard", "faggo", "whor", "nigg", "shitloa"])
+@pytest.mark.parametrize("letters", ["asshol", "retarde", "faggo", "whor", "nigg", "shitloa"])
 def test_slurs_are_offered_to_nobody(engine: Engine, letters: str) -> None:
     words = engine.suggest("you ", letters, 9).words
     assert not [word for word in words if word.lower().startswith(letters)]

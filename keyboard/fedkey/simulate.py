@@ -126,7 +126,7 @@ def read_conversations(path: Path) -> list[GradedConversation]:
     whose user is null, and all of a .txt file, count as written by one author named like the file.
 
     Raises:
-        UserError: missing or unreadable file, with the line at fault, or no message or word in it.
+        UserError: missing or unreadable file, with the line at fault, or no message in it.
     """
     name = path.name.removesuffix(".gz").removesuffix(".xz")
     if not name.endswith((".jsonl", ".txt")):
@@ -142,8 +142,6 @@ def read_conversations(path: Path) -> list[GradedConversation]:
     conversations = [conversation for conversation in conversations if any(conversation.graded)]
     if not conversations:
         raise UserError(f"{path} holds no message to grade.")
-    if not any(conversation.num_words for conversation in conversations):
-        raise UserError(f"{path} holds no word to grade, only numbers and signs.")
     return conversations
 
 

@@ -123,7 +123,7 @@ def test_every_word_is_found_by_its_own_line(finder: GestureFinder, lexicon: Lex
         found = finder.find(as_path(path))
         [place] = np.flatnonzero(found.words == index)
         # Of a long line the points that are compared lie far apart, and none just on a key.
-        assert found.costs[place] < 1.5
+        assert found.costs[place] < 2.0
         assert found.costs[place] < found.costs.min() + 0.5
 
 

@@ -135,7 +135,8 @@ def test_no_answer_depends_on_it(
         expected = fresh.suggest(context, typed, after=after)
         answer = engine.suggest(context, typed, after=after)
         assert said(answer) == said(expected)
-        assert answer.log_probs == pytest.approx(expected.log_probs, abs=1e-3)
+        # In int8 a sum that comes out in another order may round the other way: seldom, 0.005 nats were seen.
+        assert answer.log_probs == pytest.approx(expected.log_probs, abs=1e-2)
         for _ in range(num_steps):
             engine.look_ahead()
         if act == "explain":

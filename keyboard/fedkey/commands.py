@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Protocol, cast
 
 from fedkey.errors import UserError
@@ -116,6 +115,8 @@ def _run(
         print(_help(program, description, subcommands, default))
         return 0
     if name == "--version":
+        from importlib.metadata import version  # 10 ms that no keyboard waits for
+
         print(f"{program} {version('fedkey')}")
         return 0
     if name in subcommands:
@@ -139,9 +140,9 @@ def _run(
         prog = program if name == default else f"{program} {name}"
         parser = argparse.ArgumentParser(prog=prog, description=subcommands[name].summary)
         if name == default:
-            parser.epilog = _list(subcommands, skip=name)
+            told = f"{program} --version says which version this is."
+            parser.epilog = f"{_list(subcommands, skip=name)}\n\n{told}"
             parser.formatter_class = argparse.RawDescriptionHelpFormatter
-            parser.add_argument("--version", action="store_true", help="say which version this is and exit")
         module.add_arguments(parser)
         return module.run(parser.parse_args(typed))
     except UserError as error:

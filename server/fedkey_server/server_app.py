@@ -42,7 +42,7 @@ from fedkey_server.rounds import Weights
 from fedkey_server.selection import Cohort, Poisson, Selection, Simulated
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
 from fedkey_server.superlink import SuperLinkGrid
-from fedkey_server.train import initial_model, pick_device
+from fedkey_server.train import initial_model, pick_device, refuse_diverged
 from fedkey_server.validation import VALIDATION_TEXT, Examiner
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ def _go_on(
                 counters["private"] = private.counters()
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = measure()
-                _refuse_diverged(measured["validation_loss"], number)
+                rates = "server_optimizer.learning_rate or rounds.client_learning_rate"
+                loss = measured["validation_loss"]
+                refuse_diverged("federation", "validation", loss, f"{number} rounds", rates)
                 row |= measured
                 advance(0, validation=measured["validation_loss"])
             # The line of metrics after the checkpoint that holds it: what a round released, nobody may see
@@ -230,15 +232,6 @@ def as_started(config: Config, init: Path) -> Config:
         log.info("phones fill gaps in %g of their text, as %s learned to", share, init)
         return replace(config, train=replace(train, objective=INFILL, infill_share=share))
     return config
-
-
-def _refuse_diverged(loss: float, num_rounds: int) -> None:
-    """`UserError` for a loss that is no number: of such weights nothing more will come."""
-    if not math.isfinite(loss):
-        raise UserError(
-            f"The federation diverged: the validation loss is {loss} after {num_rounds} rounds; lower "
-            "server_optimizer.learning_rate or rounds.client_learning_rate and give another --run."
-        )
 
 
 @dataclass

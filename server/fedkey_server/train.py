@@ -411,13 +411,18 @@ def _profiled(run: Path, is_wanted: bool, processes: Processes) -> AbstractConte
     return nullcontext(lambda: None)
 
 
-def _refuse_diverged(name: str, loss: float, num_steps: int) -> None:
-    """`UserError` for a loss that is no number: of such weights nothing more will come."""
+def refuse_diverged(work: str, name: str, loss: float, done: str, rates: str) -> None:
+    """`UserError` for a loss that is no number: of such weights nothing more will come; `rates` are the
+    settings to lower."""
     if not math.isfinite(loss):
         raise UserError(
-            f"The training diverged: the {name} loss is {loss} after {num_steps} steps; lower "
-            "train.learning_rate and give another --run."
+            f"The {work} diverged: the {name} loss is {loss} after {done}; lower {rates} "
+            "and give another --run."
         )
+
+
+def _refuse_diverged(name: str, loss: float, num_steps: int) -> None:
+    refuse_diverged("training", name, loss, f"{num_steps} steps", "train.learning_rate")
 
 
 def _mean(total: Tensor, count: int) -> float:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from fedkey.candidates import CandidateBeam, Candidates
 from fedkey.casing import like_typed
-from fedkey.corrections import Choice, CorrectionModel
+from fedkey.corrections import CorrectionModel
 from fedkey.decoder import Habits, WordScores
+from fedkey.judge import Choice
 from fedkey.lexicon import Lexicon
 from fedkey.taps import Touch
 
@@ -30,7 +31,7 @@ NUM_ALIKE = 24
 """Words of the lexicon whose spelling is looked at closely to correct what was typed."""
 
 NUM_WHOLE = 5
-"""Of those, the words that compete for it."""
+"""Of those, the words that compete for it; pairs of words come on top."""
 
 NUM_SPLITS = 2
 """Pairs of words with a space missing that compete."""
@@ -40,8 +41,10 @@ LEFT_OUT_BY_HABIT = 3.0
 
 
 class Contest(NamedTuple):
-    """What competes to correct some touches, before the model is asked."""
+    """What competes to correct some touches, before the model is asked; `literal_path` are the pieces of the
+    text as it stands."""
 
+    literal_path: tuple[int, ...]
     alike: _Alike
     word_paths: list[tuple[int, ...]]
     pairs: list[_Pair]
@@ -49,7 +52,7 @@ class Contest(NamedTuple):
     @property
     def paths(self) -> list[tuple[int, ...]]:
         """All that the model has to score."""
-        return [*self.word_paths, *(pair.path for pair in self.pairs)]
+        return [*self.word_paths, *(pair.path for pair in self.pairs), self.literal_path]
 
 
 class ContestFinder:
@@ -64,20 +67,18 @@ class ContestFinder:
         self,
         touches: Sequence[Touch],
         letters: str,
+        literal_path: tuple[int, ...],
         candidates: Candidates,
         scores: WordScores,
         habits: Habits,
-        *,
-        num_words: int = NUM_WHOLE,
     ) -> Contest:
         """Who competes for the touches, chosen without the model.
 
         Args:
-            touches, letters: what was typed.
+            touches, letters, literal_path: what was typed, and the pieces by which the model reads it.
             candidates: of the touches.
             scores: of the context.
             habits: of the owner, in this context.
-            num_words: how many words of the lexicon may compete; pairs of words come on top.
         """
         lexicon, model, whole = self._lexicon, self._corrections, candidates.whole()
         alike = _Alike(whole.words, whole.costs, lexicon.log_prob[whole.words].astype(np.float32))
@@ -89,10 +90,11 @@ class ContestFinder:
             alike = alike.with_spelling(model.channel.costs(letters, keys))
         is_habit = np.array([key.replace("'", "") == letters.lower() != key for key in keys], dtype=np.bool_)
         alike = alike.with_habit(is_habit)
-        alike = alike.at(_best(alike.score(model, guesses), num_words))
+        alike = alike.at(_best(alike.score(model, guesses), NUM_WHOLE))
         splits = self._beam.find_splits(touches)
         found = zip(splits.first.tolist(), splits.second.tolist(), splits.costs.tolist(), strict=True)
         return Contest(
+            literal_path,
             alike,
             [lexicon.pieces(word) for word in alike.words.tolist()],
             [

@@ -10,10 +10,11 @@ mistyped; and two words whose space is missing. Each has a score,
 
 where the cost is minus the log of the probability that these touches are made for it, by clumsy thumbs or by
 somebody who cannot spell, whichever is likelier. The two opinions of how likely the word is are blended
-because the model knows the context and the lexicon rare words. The share of the best in the sum of all
-exp(score) is how sure the keyboard is. Writers hate a wrong correction far more than they like a right one,
-so it must be surer than a threshold. `CorrectionModel` holds the threshold and the few numbers that make the
-scores comparable; `fedkey-export calibrate` fits them and stores them in the bundle.
+because the model knows the context and the lexicon rare words. A bundle's `fedkey.judge` adds what such a
+sum cannot say. The share of the best in the sum of all exp(score) is how sure the keyboard is. Writers hate a
+wrong correction far more than they like a right one, so it must be surer than a threshold. `CorrectionModel`
+holds the threshold and the few numbers that make the scores comparable; `fedkey-export calibrate` learns the
+judge, fits the threshold and stores them in the bundle.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from fedkey.candidates import DEFAULT_ERRORS, ErrorModel
 from fedkey.channel import SpellingChannel
+from fedkey.judge import Choice, Judge, Literal, Network
 from fedkey.personal_rules import is_inside_address
 from fedkey.text import is_word
 
@@ -91,6 +93,8 @@ class CorrectionModel:
     """Nats more if it begins with a capital inside a sentence: names are written so."""
     min_confidence: float = 0.85
     """How sure a correction must be, from 0 to 1."""
+    judge: Judge | None = None
+    """What is added to the scores, if that was learned."""
 
     def __post_init__(self) -> None:
         for name in ("literal_bias", "name_bias", "slip_bias"):
@@ -107,19 +111,22 @@ class CorrectionModel:
         return min(choice.slip_cost + self.slip_bias, choice.spelling_cost)
 
     def score(self, choice: Choice) -> float:
-        """What the choices compete by, in nats."""
+        """What a choice competes by, in nats."""
         likely = self.model_weight * choice.log_prob + self.frequency_weight * choice.frequency
         return likely - self.cost(choice)
 
-    def literal_score(self, letters_log_prob: float, *, is_name: bool) -> float:
-        """What the text as it stands competes by.
+    def literal_score(self, literal: Literal) -> float:
+        """What the text as it stands competes by, in nats."""
+        likely = (self.model_weight + self.frequency_weight) * literal.by_letters
+        return likely + self.literal_bias + literal.is_name * self.name_bias
 
-        Args:
-            letters_log_prob: `fedkey.spelling.LetterModel` of it.
-            is_name: whether it begins with a capital inside a sentence.
-        """
-        likely = (self.model_weight + self.frequency_weight) * letters_log_prob
-        return likely + self.literal_bias + is_name * self.name_bias
+    def scores(self, literal: Literal, choices: Sequence[Choice]) -> tuple[float, list[float]]:
+        """What the text as it stands and what else it may be compete by, whatever the judge adds included."""
+        alone, scores = self.literal_score(literal), [self.score(choice) for choice in choices]
+        if self.judge is None or not choices:
+            return alone, scores
+        shift, shifts = self.judge.shifts(literal, choices)
+        return alone + shift, [score + more for score, more in zip(scores, shifts, strict=True)]
 
     def to_json(self) -> str:
         """The text of a bundle's correction.json."""
@@ -128,13 +135,23 @@ class CorrectionModel:
     @classmethod
     def from_json(cls, text: str) -> CorrectionModel:
         """Reads what `to_json` wrote; `ValueError` names what is unknown, missing or out of range."""
-        values = _checked(json.loads(text), cls)
-        channel = values["channel"]
+        read = json.loads(text)
+        # Bundles of before 2026-11-29 know of none.
+        values = _checked({"judge": None, **read} if isinstance(read, dict) else read, cls)
+        channel, judge = values["channel"], values["judge"]
         if channel is not None:
             try:
                 values["channel"] = SpellingChannel(**_checked(channel, SpellingChannel))
             except TypeError as error:
                 raise ValueError("the channel's tables are no rows of numbers") from error
+        if judge is not None:
+            try:
+                networks = {
+                    name: Network(**_checked(each, Network)) for name, each in _checked(judge, Judge).items()
+                }
+                values["judge"] = Judge(**networks)
+            except TypeError as error:
+                raise ValueError("the judge's tables are no rows of numbers") from error
         return cls(**values | {"errors": ErrorModel(**_checked(values["errors"], ErrorModel))})
 
 
@@ -163,24 +180,6 @@ def _is_number(value: object) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) < 1e300
     return isinstance(value, float)
-
-
-class Choice(NamedTuple):
-    """Something that the touches may have been meant to be.
-
-    Attributes:
-        text: as it would be inserted; two words with a space between them, if that was left out.
-        log_prob: natural log of its probability in this context.
-        frequency: natural log of its share of all words; of two words, the sum.
-        slip_cost: minus the natural log of the probability that thumbs make these touches for it.
-        spelling_cost: the same for somebody who cannot spell it; infinite where that is not known.
-    """
-
-    text: str
-    log_prob: float
-    frequency: float
-    slip_cost: float
-    spelling_cost: float
 
 
 def may_be_corrected(context: str, letters: str, behind: str = "") -> bool:
@@ -256,18 +255,18 @@ def _is_stretched(letters: str) -> bool:
     return _STRETCHED.search(letters) is not None or (len(letters) >= 4 and len(set(letters)) <= 2)
 
 
-def correction(model: CorrectionModel, literal_score: float, choices: Sequence[Choice]) -> str | None:
+def correction(model: CorrectionModel, literal: Literal, choices: Sequence[Choice]) -> str | None:
     """The text to put in place of what was typed, or None to leave it.
 
     Args:
-        model: how sure is sure enough.
-        literal_score: of the text as it stands, see `CorrectionModel.literal_score`.
+        model: what they compete by, and how sure is sure enough.
+        literal: the text as it stands.
         choices: what else it may be.
     """
     if not choices:
         return None
-    scores = [model.score(choice) for choice in choices]
-    if confidence(literal_score, scores) < model.min_confidence:
+    alone, scores = model.scores(literal, choices)
+    if confidence(alone, scores) < model.min_confidence:
         return None
     return choices[scores.index(max(scores))].text
 

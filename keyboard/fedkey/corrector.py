@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from fedkey.corrections import (
     CONTRACTION_MARGIN,
     CONTRACTIONS,
     SHORT_FORMS,
-    Choice,
     CorrectionModel,
     correction,
     is_part_of_something,
@@ -27,16 +27,35 @@ from fedkey.corrections import (
 )
 from fedkey.dictionary import Dictionary
 from fedkey.explanation import Rival, Verdict, rivals
+from fedkey.judge import Choice, Literal
 from fedkey.lexicon import OFFENSIVE, Lexicon
 from fedkey.owner import OwnHabits
 from fedkey.places import Place
 from fedkey.spelling import LetterModel
+from fedkey.taps import Tap, Touch
 
 _HELD_SHIFT = re.compile(r"[A-Z]{2}(?!s\Z)[a-z]+")
 """Shift was held for the second letter, too; not the plural of an abbreviation (TVs)."""
 
 STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
 """What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
+
+
+class Doubt(NamedTuple):
+    """What competes for a word that may be mistyped.
+
+    Attributes:
+        literal: the text as it stands.
+        choices: what else may be meant.
+    """
+
+    literal: Literal
+    choices: tuple[Choice, ...]
+
+    def place_of(self, word: str) -> int:
+        """Of a word among the choices, in whatever case; -1 if it is none of them."""
+        texts = [each.text.lower() for each in self.choices]
+        return texts.index(word.lower()) if word.lower() in texts else -1
 
 
 class Corrector:
@@ -104,14 +123,17 @@ class Corrector:
             and not was_written(context, letters, behind)
         )
 
-    def letters_log_prob(self, letters: str) -> float:
-        """Natural log of the probability of a text by its letters alone."""
-        return self._letters.log_prob(letters)
+    def literal_path(self, letters: str, place: Place) -> tuple[int, ...]:
+        """The pieces by which the model reads letters as they stand: at a sentence's start without their
+        capital, as it has learned words there."""
+        return self._path(letters.lower() if place.context.starts_sentence else letters)
 
     # --------------------------------------------------------------------------------- what is put instead
 
-    def choices(self, contest: Contest, place: Place, letters: str, habits: OwnHabits) -> list[Choice]:
-        """What else a space may make of the letters."""
+    def doubt(
+        self, contest: Contest, touches: Sequence[Touch], letters: str, place: Place, habits: OwnHabits
+    ) -> Doubt:
+        """What is known of the letters, and of what else a space may make of them; the worst first."""
         choices = self._contests.choices(
             contest,
             letters,
@@ -122,13 +144,25 @@ class Corrector:
         )
         paths = [tuple(i for word in each.text.split(" ") for i in self._path(word)) for each in choices]
         fits = place.scores.fits(paths, [each.log_prob for each in choices], place.tail)
-        return [each._replace(log_prob=each.log_prob + fit) for each, fit in zip(choices, fits, strict=True)]
+        literal = Literal(
+            letters,
+            self._letters.log_prob(letters),
+            place.scores.spelled([contest.literal_path])[0],
+            is_name(letters, place),
+            any(isinstance(touch, Tap) for touch in touches),
+        )
+        return Doubt(
+            literal,
+            tuple(
+                each._replace(log_prob=each.log_prob + fit) for each, fit in zip(choices, fits, strict=True)
+            ),
+        )
 
-    def correction(self, context: str, letters: str, place: Place, choices: Sequence[Choice]) -> str | None:
+    def correction(self, context: str, doubt: Doubt) -> str | None:
         """What a space puts in place of doubtful letters, if it is sure enough."""
-        if self.is_kept(context, letters):
+        if self.is_kept(context, doubt.literal.text):
             return None
-        return correction(self._model, self._literal_score(letters, place), choices)
+        return correction(self._model, *doubt)
 
     def rightly_written(self, context: str, letters: str, place: Place, *, private: bool) -> str | None:
         """A word typed in small letters that is only ever written otherwise (i, i'm, london), or most likely
@@ -185,15 +219,15 @@ class Corrector:
         letters: str,
         behind: str,
         place: Place,
-        choices: Sequence[Choice] | None,
+        doubt: Doubt | None,
         *,
         private: bool,
     ) -> tuple[Verdict, str | None, tuple[Rival, ...]]:
-        """What a space does with the letters, why, and what competed; `choices` are what else it may make of
-        them, None if it may not; `private` as for `rightly_written`."""
+        """What a space does with the letters, why, and what competed; `doubt` is None if it may put nothing
+        in their place; `private` as for `rightly_written`."""
         if not letters:
             return Verdict.NOTHING_TYPED, None, ()
-        if choices is None:
+        if doubt is None:
             corrected = self.rightly_written(context, letters, place, private=private)
             if corrected is not None:
                 return Verdict.RECASED, corrected, ()
@@ -201,17 +235,15 @@ class Corrector:
                 return Verdict.KNOWN, None, ()
             is_written = was_written(context, letters, behind)
             return Verdict.WRITTEN if is_written else Verdict.EXEMPT, None, ()
-        scores = [(each.text, self._model.score(each)) for each in choices]
-        competing = rivals(letters, self._literal_score(letters, place), scores)
-        corrected = self.correction(context, letters, place, choices)
+        alone, scores = self._model.scores(*doubt)
+        texts = [each.text for each in doubt.choices]
+        competing = rivals(letters, alone, list(zip(texts, scores, strict=True)))
+        corrected = self.correction(context, doubt)
         if corrected is not None:
             return Verdict.SURE, corrected, competing
         if self.is_kept(context, letters):
             return Verdict.KEPT, None, competing
-        return Verdict.UNSURE if choices else Verdict.ALONE, None, competing
-
-    def _literal_score(self, letters: str, place: Place) -> float:
-        return self._model.literal_score(self._letters.log_prob(letters), is_name=is_name(letters, place))
+        return Verdict.UNSURE if doubt.choices else Verdict.ALONE, None, competing
 
 
 def is_name(letters: str, place: Place) -> bool:

@@ -33,11 +33,11 @@ import numpy.typing as npt
 from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
-from fedkey.contest import NUM_WHOLE, Contest, ContestFinder
+from fedkey.contest import Contest, ContestFinder
 from fedkey.context import ContextReader, newest_that_fit, rest_of_message
 from fedkey.conversation import Conversation
-from fedkey.corrections import DEFAULT_CORRECTIONS, Choice, CorrectionModel
-from fedkey.corrector import Corrector, is_name
+from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel
+from fedkey.corrector import Corrector, Doubt
 from fedkey.decoder import PRIOR_WEIGHT, Contenders, Decoder, RankedWord, WordScores
 from fedkey.dictionary import Dictionary
 from fedkey.emoji import EmojiFinder
@@ -129,20 +129,6 @@ class Accepted:
     context: str
     typed: str
     word: str
-
-
-class Doubt(NamedTuple):
-    """What competes for a word that may be mistyped.
-
-    Attributes:
-        letters_log_prob: natural log of the probability of the text as it stands, by its letters alone.
-        is_name: whether it begins with a capital inside a sentence.
-        choices: what else may be meant, best first.
-    """
-
-    letters_log_prob: float
-    is_name: bool
-    choices: tuple[Choice, ...]
 
 
 _DONE = object()
@@ -335,10 +321,10 @@ class Engine:
             entries += self._heard(context, letters).items()
             corrected = None
             if contest is not None:
-                choices = self._corrector.choices(contest, place, letters, habits)
-                corrected = self._corrector.correction(context, letters, place, choices)
+                doubt = self._doubt(asked, contest)
+                corrected = self._corrector.correction(context, doubt)
                 entries += [
-                    (each.text, each.log_prob - each.slip_cost) for each in choices if " " in each.text
+                    (each.text, each.log_prob - each.slip_cost) for each in doubt.choices if " " in each.text
                 ]
             elif touches:
                 corrected = self._corrector.rightly_written(context, letters, place, private=private)
@@ -459,40 +445,32 @@ class Engine:
             ranked = self._ranked(asked, k)
             heard = self._heard(context, letters)
             words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
-            choices = [] if contest is None else self._corrector.choices(contest, place, letters, habits)
+            doubt = None if contest is None else self._doubt(asked, contest)
             verdict, corrected, competing = self._corrector.verdict(
                 context,
                 letters,
                 rest_of_message(after),
                 place,
-                None if contest is None else choices,
+                doubt,
                 private=private,
             )
         return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
 
     def doubt(
-        self,
-        context: str,
-        typed: str | Sequence[Touch],
-        *,
-        num_words: int = NUM_WHOLE,
-        private: bool = False,
-        after: str = "",
+        self, context: str, typed: str | Sequence[Touch], *, private: bool = False, after: str = ""
     ) -> Doubt:
-        """What competes when a space ends the word. `is_doubtful` says whether anything does.
+        """What competes when a space ends the word, best first; of a known word, what would if it were none.
+        `is_doubtful` says whether anything does.
 
         Args:
             context, typed, private, after: as for `suggest`.
-            num_words: how many words of the lexicon may compete; pairs of words come on top.
         """
         with self._lock:
-            touches, letters, place, habits, candidates, _ = self._ask(context, typed, after, private=private)
-            contest = self._contests.find(
-                touches, letters, candidates, place.scores, habits.known, num_words=num_words
-            )
-            choices = self._corrector.choices(contest, place, letters, habits)
-            ranked = sorted(choices, key=self._corrections.score, reverse=True)
-            return Doubt(self._corrector.letters_log_prob(letters), is_name(letters, place), tuple(ranked))
+            asked = self._ask(context, typed, after, private=private)
+            doubt = self._doubt(asked, self._rivals_of(asked))
+            scores = self._corrections.scores(*doubt)[1]
+            ranked = sorted(range(len(scores)), key=lambda at: -scores[at])
+            return doubt._replace(choices=tuple(doubt.choices[at] for at in ranked))
 
     def contenders(self, context: str, letters: str, k: int) -> Contenders:
         """The k words likeliest by fixed shares of model and prior that letters begin, and what a bundle's
@@ -696,8 +674,16 @@ class Engine:
         """What competes for the word if a space ends it; None if a space leaves it as it is."""
         if not asked.touches or not self._corrector.is_doubtful(context, asked.letters, after):
             return None
+        return self._rivals_of(asked)
+
+    def _rivals_of(self, asked: _Asked) -> Contest:
+        """What competes for the word, known or not."""
         touches, letters, place, habits, candidates, _ = asked
-        return self._contests.find(touches, letters, candidates, place.scores, habits.known)
+        path = self._corrector.literal_path(letters, place)
+        return self._contests.find(touches, letters, path, candidates, place.scores, habits.known)
+
+    def _doubt(self, asked: _Asked, contest: Contest) -> Doubt:
+        return self._corrector.doubt(contest, asked.touches, asked.letters, asked.place, asked.habits)
 
     def _ranked(self, asked: _Asked, k: int, along: Sequence[tuple[int, ...]] = ()) -> list[RankedWord]:
         """The k best words of the lexicon. Letters that can become no word need no model: the next space is

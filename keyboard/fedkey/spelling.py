@@ -1,7 +1,7 @@
-"""How much a string of letters looks like a word.
+"""How much a string of letters looks like a word, and like another one.
 
-In: a lexicon. Out: the probability that a word nobody listed is spelled so. Next stop: `fedkey.corrections`,
-where it speaks for leaving alone what somebody typed.
+In: a lexicon, or two strings. Out: the probability that a word nobody listed is spelled so, or how many edits
+lie between the two. Next stop: `fedkey.corrections`, where it speaks for leaving alone what somebody typed.
 
 A trigram model of letters over the lexicon's words, every word counting once: new words are spelled as other
 words are, frequent or not. Counts are interpolated with those of shorter contexts (Witten and Bell 1991, as
@@ -62,3 +62,25 @@ def _interpolated(counts: Floats, shorter: Floats) -> Floats:
     unseen = np.maximum(kinds, 1)
     mixed: Floats = (counts + unseen * shorter) / (total + unseen)
     return mixed
+
+
+def num_edits(one: str, other: str, *, at_most: int) -> int:
+    """How many characters are substituted, left out, put in, or swapped with the next to make `other` of
+    `one`; `at_most` + 1 if it is more than `at_most`.
+
+    This is optimal string alignment: what was swapped is not edited again.
+    """
+    if abs(len(one) - len(other)) > at_most:
+        return at_most + 1
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, mine in enumerate(one, start=1):
+        before, above, row = row, before, [i]
+        for j, theirs in enumerate(other, start=1):
+            edits = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (mine != theirs))
+            if i > 1 and j > 1 and mine == other[j - 2] and one[i - 2] == theirs:
+                edits = min(edits, above[j - 2] + 1)
+            row.append(edits)
+        if min(row) > at_most:
+            return at_most + 1
+    return min(row[-1], at_most + 1)

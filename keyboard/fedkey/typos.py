@@ -21,6 +21,7 @@ import numpy as np
 
 from fedkey.errors import UserError
 from fedkey.layout import QWERTY, Layout
+from fedkey.spelling import num_edits
 from fedkey.taps import Thumbs, Touch, literal
 from fedkey.text import is_word, normalise
 
@@ -225,25 +226,3 @@ def part_of(meant: str) -> Part:
     half and half, so that no word is on both sides."""
     digest = hashlib.sha256(meant.lower().encode("utf-8")).digest()
     return "grading" if digest[0] % 2 else "fitting"
-
-
-def num_edits(one: str, other: str, *, at_most: int) -> int:
-    """How many characters are substituted, left out, put in, or swapped with the next to make `other` of
-    `one`; `at_most` + 1 if it is more than `at_most`.
-
-    This is optimal string alignment: what was swapped is not edited again.
-    """
-    if abs(len(one) - len(other)) > at_most:
-        return at_most + 1
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, mine in enumerate(one, start=1):
-        before, above, row = row, before, [i]
-        for j, theirs in enumerate(other, start=1):
-            edits = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (mine != theirs))
-            if i > 1 and j > 1 and mine == other[j - 2] and one[i - 2] == theirs:
-                edits = min(edits, above[j - 2] + 1)
-            row.append(edits)
-        if min(row) > at_most:
-            return at_most + 1
-    return min(row[-1], at_most + 1)

@@ -9,8 +9,8 @@ import pytest
 
 from fedkey import Engine
 from fedkey.contest import NUM_SPLITS, NUM_WHOLE, Contest
-from fedkey.corrections import Choice
-from fedkey.decoder import NO_HABITS, Habits
+from fedkey.decoder import NO_HABITS
+from fedkey.judge import Choice
 from fedkey.taps import as_touches
 
 
@@ -21,15 +21,14 @@ class Typist:
         self.engine = engine
         self.scores = engine._places.go_to(context, "").scores
 
-    def contest(self, letters: str, num_words: int = NUM_WHOLE, habits: Habits = NO_HABITS) -> Contest:
+    def contest(self, letters: str) -> Contest:
         touches = as_touches(letters)
         candidates = self.engine._find(touches, letters)
-        return self.engine._contests.find(
-            touches, letters, candidates, self.scores, habits, num_words=num_words
-        )
+        path = self.engine._path(letters)
+        return self.engine._contests.find(touches, letters, path, candidates, self.scores, NO_HABITS)
 
-    def choices(self, letters: str, *, starts_sentence: bool = False, **options: object) -> list[Choice]:
-        contest = self.contest(letters, **options)
+    def choices(self, letters: str, *, starts_sentence: bool = False) -> list[Choice]:
+        contest = self.contest(letters)
         return self.engine._contests.choices(
             contest, letters, self.scores, NO_HABITS, {}, starts_sentence=starts_sentence
         )
@@ -64,13 +63,12 @@ def test_what_was_meant_is_the_last_of_the_choices(typist: Typist, typed: str, m
     assert scores == sorted(scores)
 
 
-@pytest.mark.parametrize("num_words", [1, 2, 20])
-def test_few_compete_and_no_two_are_alike(typist: Typist, num_words: int) -> None:
-    contest = typist.contest("thew", num_words)
-    assert 1 <= len(contest.alike.words) == len(contest.word_paths) <= num_words
+def test_few_compete_and_no_two_are_alike(typist: Typist) -> None:
+    contest = typist.contest("thew")
+    assert 1 <= len(contest.alike.words) == len(contest.word_paths) <= NUM_WHOLE
     assert (np.diff(contest.alike.words) > 0).all()
     assert len(contest.pairs) <= NUM_SPLITS
-    texts = [choice.text.lower() for choice in typist.choices("thew", num_words=num_words)]
+    texts = [choice.text.lower() for choice in typist.choices("thew")]
     assert len(set(texts)) == len(texts)
     assert "thew" not in texts
 

@@ -19,20 +19,29 @@ from fedkey.corrections import (
     DEFAULT_CORRECTIONS,
     LONGEST_CORRECTED,
     READ_BACK,
-    Choice,
     CorrectionModel,
     confidence,
     correction,
     may_be_corrected,
     was_written,
 )
+from fedkey.judge import CHOICE_INPUTS, LITERAL_INPUTS, Choice, Judge, Literal, Network
 
 FLAT = SpellingChannel(*([[1.0] * SIZE] * SIZE for _ in range(4)))
 SCORES = st.floats(-60, 0)
+INDIFFERENT = Judge(
+    Network([[0.0] * len(CHOICE_INPUTS)], [0.0], [0.0], 0.0),
+    Network([[0.0] * len(LITERAL_INPUTS)], [0.0], [0.0], 0.0),
+)
+"""Adds nothing."""
 
 
 def choice(text: str, likely: float, cost: float = 0.0) -> Choice:
     return Choice(text, likely, likely, cost, math.inf)
+
+
+def literal(by_letters: float, *, is_name: bool = False) -> Literal:
+    return Literal("wrod", by_letters, by_letters, is_name, is_tapped=False)
 
 
 # ------------------------------------------------------------------------------ what may be corrected at all
@@ -123,52 +132,59 @@ def test_what_cannot_be_is_never_sure() -> None:
 
 
 @given(
-    literal=SCORES,
+    by_letters=SCORES,
     likely=st.lists(SCORES, max_size=5),
     threshold=st.floats(0, 1),
     model_weight=st.floats(0, 1),
     frequency_weight=st.floats(0, 1),
 )
 def test_the_best_choice_is_put_or_none(
-    literal: float, likely: list[float], threshold: float, model_weight: float, frequency_weight: float
+    by_letters: float, likely: list[float], threshold: float, model_weight: float, frequency_weight: float
 ) -> None:
     model = CorrectionModel(
         min_confidence=threshold, model_weight=model_weight, frequency_weight=frequency_weight
     )
     choices = [choice(f"word{number}", each) for number, each in enumerate(likely)]
-    put = correction(model, literal, choices)
-    scores = [model.score(each) for each in choices]
-    if not choices or confidence(literal, scores) < threshold:
+    stands = literal(by_letters)
+    put = correction(model, stands, choices)
+    alone, scores = model.scores(stands, choices)
+    assert (alone, scores) == (model.literal_score(stands), [model.score(each) for each in choices])
+    if not choices or confidence(alone, scores) < threshold:
         assert put is None
     else:
         assert put == choices[scores.index(max(scores))].text
 
 
 @given(
-    literal=SCORES, likely=st.lists(SCORES, min_size=1, max_size=4), low=st.floats(0, 1), high=st.floats(0, 1)
+    by_letters=SCORES,
+    likely=st.lists(SCORES, min_size=1, max_size=4),
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
 )
 def test_who_must_be_surer_corrects_less(
-    literal: float, likely: list[float], low: float, high: float
+    by_letters: float, likely: list[float], low: float, high: float
 ) -> None:
     low, high = sorted((low, high))
     choices = [choice(f"word{number}", each) for number, each in enumerate(likely)]
-    bold, timid = (correction(CorrectionModel(min_confidence=each), literal, choices) for each in (low, high))
+    bold, timid = (
+        correction(CorrectionModel(min_confidence=each), literal(by_letters), choices) for each in (low, high)
+    )
     assert timid is None or timid == bold
 
 
 def test_what_makes_a_choice_worse_makes_it_lose() -> None:
     model = CorrectionModel(min_confidence=0.5)
     likely, unlikely = choice("one", -8.0, 4.0), choice("two", -20.0, 4.0)
-    assert correction(model, -30.0, [likely, unlikely]) == "one"
-    assert correction(model, -30.0, [likely._replace(slip_cost=20.0), unlikely]) == "two"
-    assert correction(model, -2.0, [likely, unlikely]) is None
-    assert correction(model, -30.0, []) is None
+    assert correction(model, literal(-37.5), [likely, unlikely]) == "one"
+    assert correction(model, literal(-37.5), [likely._replace(slip_cost=20.0), unlikely]) == "two"
+    assert correction(model, literal(2.5), [likely, unlikely]) is None
+    assert correction(model, literal(-37.5), []) is None
 
 
 def test_new_words_and_names_are_spoken_for() -> None:
     model = CorrectionModel(literal_bias=-2.0, name_bias=3.0, model_weight=0.5, frequency_weight=0.25)
-    assert model.literal_score(-8.0, is_name=False) == pytest.approx(-8.0)
-    assert model.literal_score(-8.0, is_name=True) == pytest.approx(-5.0)
+    assert model.literal_score(literal(-8.0)) == pytest.approx(-8.0)
+    assert model.literal_score(literal(-8.0, is_name=True)) == pytest.approx(-5.0)
 
 
 def test_a_mistake_is_a_slip_or_a_misspelling_whichever_is_likelier() -> None:
@@ -185,7 +201,12 @@ def test_a_mistake_is_a_slip_or_a_misspelling_whichever_is_likelier() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [DEFAULT_CORRECTIONS, CorrectionModel(channel=FLAT), CorrectionModel(min_confidence=1, literal_bias=-14)],
+    [
+        DEFAULT_CORRECTIONS,
+        CorrectionModel(channel=FLAT),
+        CorrectionModel(min_confidence=1, literal_bias=-14),
+        CorrectionModel(judge=INDIFFERENT),
+    ],
 )
 def test_a_model_is_read_as_it_was_written(model: CorrectionModel) -> None:
     text = model.to_json()
@@ -196,7 +217,7 @@ def test_a_model_is_read_as_it_was_written(model: CorrectionModel) -> None:
 
 def changed(edit: Callable[[Any], object]) -> str:
     """The text of a model with something put wrong."""
-    values = json.loads(CorrectionModel(channel=FLAT).to_json())
+    values = json.loads(CorrectionModel(channel=FLAT, judge=INDIFFERENT).to_json())
     edit(values)
     return json.dumps(values)
 
@@ -229,11 +250,31 @@ def changed(edit: Callable[[Any], object]) -> str:
         (lambda m: m["channel"]["omitted"][0].__setitem__(0, -1.0), "omitted must hold"),
         (lambda m: m["channel"]["omitted"][0].__setitem__(0, math.nan), "omitted must hold"),
         (lambda m: m["channel"]["omitted"][0].__setitem__(0, None), "omitted must hold"),
+        (lambda m: m.update(judge=[]), "Judge is not an object"),
+        (lambda m: m["judge"].pop("literal"), "there is no value for 'literal'"),
+        (lambda m: m["judge"].update(word={}), "there is no 'word'"),
+        (lambda m: m["judge"].update(choice=[]), "Network is not an object"),
+        (lambda m: m["judge"]["choice"].update(wait=[]), "do you mean 'weight'"),
+        (lambda m: m["judge"]["choice"].update(bias=[]), "1 to 64 units, not 0"),
+        (lambda m: m["judge"]["choice"].update(bias=3), "1 to 64 units, not 0"),
+        (lambda m: m["judge"]["choice"].update(bias=[0.0] * 65), "1 to 64 units, not 65"),
+        (lambda m: m["judge"]["choice"]["out"].append(1.0), r"out has the shape \[2\], not \[1\]"),
+        (lambda m: m["judge"]["literal"]["weight"][0].pop(), r"weight has the shape \[1, 4\], not \[1, 5\]"),
+        (lambda m: m["judge"]["literal"]["weight"][0].__setitem__(0, math.nan), "weight must hold numbers"),
+        (lambda m: m["judge"]["literal"]["weight"][0].__setitem__(0, 1e7), "weight must hold numbers"),
+        (lambda m: m["judge"]["literal"]["weight"][0].__setitem__(0, {}), "the judge's tables are no rows"),
+        (lambda m: m["judge"]["literal"].update(out_bias="much"), "out_bias is not a number"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_is_refused_with_a_reason(edit: Callable[[Any], object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         CorrectionModel.from_json(changed(edit))
+
+
+def test_corrections_of_before_there_was_a_judge_are_read() -> None:
+    values = json.loads(CorrectionModel(channel=FLAT).to_json())
+    del values["judge"]
+    assert CorrectionModel.from_json(json.dumps(values)) == CorrectionModel(channel=FLAT)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +304,7 @@ def test_a_text_without_fields_is_refused_with_a_reason(text: str, reason: str) 
     st.none() | st.booleans() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
-), st.sampled_from(["errors", "channel", "model_weight", "min_confidence", "literal_bias"]))  # fmt: skip
+), st.sampled_from(["errors", "channel", "judge", "model_weight", "min_confidence"]))  # fmt: skip
 def test_no_value_raises_anything_else(value: object, name: str) -> None:
     text = changed(lambda m: m.update({name: value}))
     try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedkey.bundle import open_bundle
 from fedkey.channel import BORDER, LETTERS, MAX_COST, OTHER, SIZE, SpellingChannel, codes
 from fedkey.lexicon import Lexicon
-from fedkey.spelling import LetterModel
+from fedkey.spelling import LetterModel, num_edits
 from fedkey_export.lexicon_arrays import build_arrays
 
 
@@ -149,3 +149,38 @@ def test_costs_are_within_limits(number: int, wrong: float) -> None:
     four[number][3, 4] = wrong
     with pytest.raises(ValueError, match=f"must hold {SIZE} rows of {SIZE} numbers"):
         channel_of(four)
+
+
+# ----------------------------------------------------------------------------------------- how many edits
+
+
+def reference_edits(one: str, other: str) -> int:
+    """The recurrence as it is written in textbooks."""
+    if not one or not other:
+        return len(one) + len(other)
+    edits = min(
+        reference_edits(one[:-1], other) + 1,
+        reference_edits(one, other[:-1]) + 1,
+        reference_edits(one[:-1], other[:-1]) + (one[-1] != other[-1]),
+    )
+    if len(one) > 1 and len(other) > 1 and one[-1] == other[-2] and one[-2] == other[-1]:
+        edits = min(edits, reference_edits(one[:-2], other[:-2]) + 1)
+    return edits
+
+
+@given(st.text("abc", max_size=5), st.text("abc", max_size=5), st.integers(0, 5))
+@settings(max_examples=80, deadline=None)
+def test_edits_are_the_textbooks(one: str, other: str, at_most: int) -> None:
+    found = num_edits(one, other, at_most=at_most)
+    assert found == min(reference_edits(one, other), at_most + 1)
+    assert found == num_edits(other, one, at_most=at_most)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant", "edits"),
+    [("teh", "the", 1), ("recieve", "receive", 1), ("definately", "definitely", 1), ("wierd", "weird", 1),
+     ("untill", "until", 1), ("seperately", "separately", 1), ("acommodate", "accommodate", 1),
+     ("tommorow", "tomorrow", 2), ("the", "the", 0), ("", "ab", 2), ("abc", "cab", 2)],
+)  # fmt: skip
+def test_edits_by_hand(typed: str, meant: str, edits: int) -> None:
+    assert num_edits(typed, meant, at_most=9) == edits

@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to type: .jsonl conversations or .txt messages, such as a data folder's validation.jsonl",
     )
     parser.add_argument(
-        "--max-words", type=int, default=MAX_WORDS, metavar="N", help=f"words to type (default {MAX_WORDS})"
+        "--max-words",
+        type=int,
+        default=MAX_WORDS,
+        metavar="N",
+        help=f"words to mistype (default {MAX_WORDS})",
     )
     parser.add_argument("--seed", type=seed, default=0, help="of the words and the mistakes (default 0)")
     parser.add_argument("--json", action="store_true", help="print the fit as JSON")
@@ -59,12 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(calibration: Calibration) -> str:
-    sources = [name for name in calibration.outcomes if name != "right"]
-    head = "confidence   harmed" + "".join(f"{name + ' repaired':>24}{'wrong':>8}" for name in sources)
+    mistyped = [name for name in calibration.outcomes if name not in ("right", "new")]
+    head = "confidence   harmed     new" + "".join(
+        f"{name + ' repaired':>24}{'wrong':>8}" for name in mistyped
+    )
     lines = [head]
     for confidence, outcomes in calibration.curve:
         mark = " *" if confidence == calibration.model.min_confidence else ""
-        cells = "".join(f"{outcomes[name].repaired:>22.1%}  {outcomes[name].wrong:>6.1%}" for name in sources)
-        lines.append(f"{confidence:>10.3f}{outcomes['right'].wrong:>8.2%} {cells}{mark}")
-    lines.append(f"* fitted, with a bias of {calibration.model.literal_bias:+.1f} nats for new words")
+        cells = "".join(
+            f"{outcomes[name].repaired:>22.1%}  {outcomes[name].wrong:>6.1%}" for name in mistyped
+        )
+        harmed = f"{outcomes['right'].wrong:>8.2%}{outcomes['new'].wrong:>8.1%}"
+        lines.append(f"{confidence:>10.3f} {harmed} {cells}{mark}")
+    lines.append("* fitted; two halves of the authors and of the misspelt words have graded each other")
     return "\n".join(lines)

@@ -38,14 +38,16 @@ MIN_LETTERS = 2
 """A single letter that is no word is an abbreviation (k, u), or the beginning of anything."""
 
 SHORT_FORMS = frozenset(
-    """afk aka asap atm bb bbl bby bc bf bff brb btw cuz dm dms dw ecg fb finna fr ftw fwiw fyi g2g gcse
-    gcses gf gg gj gl glhf gm gn gonna gotta grl gtg hbd hbu hf hmu hr hrs hru hw ic icymi idc idek
-    idk ig ikr ily imho imma imo imy irl iykyk jk kinda kk kpi lemme lgtm lil lmao lmfao lmk lol
-    lowkey lul meh mhm mkay msg nah nbd ngl nm nope np npm nvm obv obvs ofc ok okie omds omfg omg
-    omw oof oomf otw outta owo pic pics pls plz ppl prob probs prolly qt rly rn rofl smh sms sorta
-    soz sry sup sus tbf tbh tbqh tbsp tbt tf tfw tgif tho thru thx til tis tldr tmi tmr tmrw tmw tsp
-    ttyl ttys twas tx ty tysm u ugh uni ur vid vids wanna wbu wdym wfh whatcha wip wk wknd wks wru
-    wtf wth wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
+    """afk agh aka asap atm ayy ayye bb bbl bby bc bf bff bot brb btw comin cuz dm dms doin dw ecg
+    esports ew fav favs fb feelin finna fr ftw fwiw fyi g2g gcse gcses gettin gf gg gj gl glhf gm gn
+    goin gonna gotta grl gtg hbd hbu heh heyo hf hmu hr hrs hru hw ic icymi idc idek idk ig ikr ily
+    imho imma imo improv imy irl iykyk jk kinda kk kpi lemme lgtm lil livin lmao lmfao lmk lol
+    lookin lowkey lul makin meh mhm mkay msg nah nbd ngl nm nope nothin np npm nvm obv obvs ofc ok
+    okie omds omfg omg omw oof oomf otw outta owo pic pics pls plz ppl pre prob probs prolly psh
+    pshh qt rad rly rn rofl sayin smh sms somethin sorta soz sry sup sus talkin tbf tbh tbqh tbsp
+    tbt tf tfw tgif thinkin tho thru thx til tis tldr tmi tmr tmrw tmw tryin tsp ttyl ttys twas tx
+    ty tysm u ugh uni ur vid vids wanna wbu wdym wfh whatcha wip wk wknd wks workin wpm wru wtf wth
+    wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
 )
 """What people write on purpose and no lexicon of books holds: never a mistake, nor without its capitals."""
 

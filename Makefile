@@ -182,7 +182,7 @@ $(FROM_TRUNK)/bundle/manifest.json: $(SHIPS)/done.json
 	$(EXPORT) mixture $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl
 
 $(FROM_TRUNK)/bundle/correction.json: $(FROM_TRUNK)/bundle/manifest.json
-	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 3000
+	$(EXPORT) calibrate $(FROM_TRUNK)/bundle --text $(MODEL)/data/validation.jsonl --max-words 12000
 	@touch $@
 
 .SECONDARY:

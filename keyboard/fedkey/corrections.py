@@ -42,12 +42,12 @@ SHORT_FORMS = frozenset(
     esports ew fav favs fb feelin finna fr ftw fwiw fyi g2g gcse gcses gettin gf gg gj gl glhf gm gn
     goin gonna gotta grl gtg hbd hbu heh heyo hf hmu hr hrs hru hw ic icymi idc idek idk ig ikr ily
     imho imma imo improv imy irl iykyk jk kinda kk kpi lemme lgtm lil livin lmao lmfao lmk lol
-    lookin lowkey lul makin meh mhm mkay msg nah nbd ngl nm nope nothin np npm nvm obv obvs ofc ok
-    okie omds omfg omg omw oof oomf otw outta owo pic pics pls plz ppl pre prob probs prolly psh
-    pshh qt rad rly rn rofl sayin smh sms somethin sorta soz sry sup sus talkin tbf tbh tbqh tbsp
-    tbt tf tfw tgif thinkin tho thru thx til tis tldr tmi tmr tmrw tmw tryin tsp ttyl ttys twas tx
-    ty tysm u ugh uni ur vid vids wanna wbu wdym wfh whatcha wip wk wknd wks workin wpm wru wtf wth
-    wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
+    lookin lotsa lowkey lul makin meh mhm mkay mm msg nah nbd ngl nm nope nothin np npm nvm obv obvs
+    ofc ok okie omds omfg omg omw oof oomf otw outta owo pic pics pls plz ppl pre prob probs prolly
+    psh pshh qt rad rly rn rofl sayin smh sms somethin soo sorta soz sry sup sus talkin tbf tbh tbqh
+    tbsp tbt tf tfw tgif thinkin tho thru thx til tis tldr tmi tmr tmrw tmw tryin tsp ttyl ttys twas
+    tx ty tysm u ugh uhh umm uni ur uuh vid vids wanna wbu wdym wfh whatcha wip wk wknd wks workin
+    wpm wru wtf wth wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
 )
 """What people write on purpose and no lexicon of books holds: never a mistake, nor without its capitals."""
 

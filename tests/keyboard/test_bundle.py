@@ -49,6 +49,7 @@ from fedkey.candidates import MAX_COST, ErrorModel
 from fedkey.channel import LETTERS, SIZE, SpellingChannel
 from fedkey.corrections import CorrectionModel
 from fedkey.dictionary import BITS_PER_WORD, NUM_BITS_SET
+from fedkey.judge import CHOICE_INPUTS, LITERAL_INPUTS, Network
 from fedkey.mixture import FLOORS, LEAST, MAX_UNITS, PLACE_INPUTS, WORD_INPUTS, Mixture
 from fedkey.model import LanguageModel, expected_signature
 from fedkey.pieces import START_ID
@@ -447,8 +448,13 @@ def names_in_table(title: str) -> list[str]:
 
 
 def test_every_field_is_described_once_and_in_order() -> None:
-    kinds = (Manifest, FileEntry, ModelEntry, CorrectionModel, ErrorModel, SpellingChannel)
+    kinds = (Manifest, FileEntry, ModelEntry, CorrectionModel, ErrorModel, SpellingChannel, Network)
     assert names_in_table("field") == [field.name for kind in kinds for field in dataclasses.fields(kind)]
+
+
+def test_every_input_of_the_judge_is_described_in_order() -> None:
+    assert tuple(names_in_table("input of a choice")) == CHOICE_INPUTS
+    assert tuple(names_in_table("input of the letters")) == LITERAL_INPUTS
 
 
 def test_every_limit_is_told() -> None:

@@ -213,7 +213,8 @@ class WordScores:
         guess += evidence.prior * decoder.prior_part
         with np.errstate(divide="ignore"):
             self._guess: Floats = np.log(guess, out=guess)
-        self._scored: dict[tuple[int, ...], float] = {}
+        # Nothing follows for certain.
+        self._scored: dict[tuple[int, ...], float] = {(): 0.0}
 
     def best(
         self,

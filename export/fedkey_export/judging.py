@@ -81,7 +81,8 @@ class _Shift(nn.Module):
         rows = inputs.double().reshape(-1, inputs.shape[-1])
         spread = rows.std(dim=0, unbiased=False)
         self.mean = rows.mean(dim=0).float()
-        self.spread = torch.where(spread < 1e-6, 1.0, spread).float()
+        self.varies = spread >= 1e-6
+        self.spread = torch.where(self.varies, spread, 1.0).float()
         self.hidden = nn.Linear(inputs.shape[-1], NUM_UNITS)
         self.out = nn.Linear(NUM_UNITS, 1)
         nn.init.zeros_(self.out.weight)
@@ -96,7 +97,8 @@ class _Shift(nn.Module):
     def network(self) -> Network:
         """The same for inputs as they are, as the bundle will hold it."""
         with torch.no_grad():
-            weight = self.hidden.weight.double() / self.spread.double()
+            # What never varied taught nothing, and its weights are still as they were drawn.
+            weight = self.hidden.weight.double() * self.varies / self.spread.double()
             bias = self.hidden.bias.double() - weight @ self.mean.double()
         return Network(
             [[_rounded(each) for each in row] for row in weight.tolist()],

@@ -60,7 +60,9 @@ class SpellingChannel:
 
     @cached_property
     def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        substituted, omitted, inserted, transposed = (np.array(getattr(self, name)) for name in TABLES)
+        substituted, omitted, inserted, transposed = (
+            np.array(getattr(self, name), dtype=np.float64) for name in TABLES
+        )
         return substituted, omitted, inserted, transposed
 
     def costs(self, typed: str, meant: Sequence[str]) -> Floats:

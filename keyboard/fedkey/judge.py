@@ -49,7 +49,7 @@ CHOICE_INPUTS = (
 )
 """Of what else may be meant: the numbers of `Choice`, and the lesser of its costs; how many letters were
 typed, how many more it has, and how many edits apart they are; whether the first letter is the same, and the
-last; and whether it is two words, only lacks its apostrophe, is the text with an *s* or without its last
+last; and whether it is two words, only lacks its apostrophe, is the text with *s* or *'s* or without its last
 letter, begins with a capital, and as in `Literal`."""
 
 LITERAL_INPUTS = ("by_letters", "by_model", "num_letters", "is_name", "is_tapped")
@@ -138,7 +138,8 @@ class Network:
 
     @cached_property
     def _arrays(self) -> tuple[Floats, Floats, Floats]:
-        return np.array(self.weight), np.array(self.bias), np.array(self.out)
+        weight, bias, out = (np.array(each, dtype=np.float64) for each in (self.weight, self.bias, self.out))
+        return weight, bias, out
 
     def __call__(self, inputs: Floats) -> Floats:
         """[C] of inputs [C, inputs]."""

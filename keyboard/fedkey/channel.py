@@ -20,6 +20,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.number_tables import number_table
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -54,14 +56,14 @@ class SpellingChannel:
 
     def __post_init__(self) -> None:
         for name in TABLES:
-            table = np.array(getattr(self, name), dtype=np.float64)
+            table = number_table(name, getattr(self, name))
             if table.shape != (SIZE, SIZE) or not np.all((table >= 0) & (table <= MAX_COST)):
                 raise ValueError(f"{name} must hold {SIZE} rows of {SIZE} numbers from 0 to {MAX_COST:g}")
 
     @cached_property
     def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
         substituted, omitted, inserted, transposed = (
-            np.array(getattr(self, name), dtype=np.float64) for name in TABLES
+            number_table(name, getattr(self, name)) for name in TABLES
         )
         return substituted, omitted, inserted, transposed
 

@@ -142,18 +142,10 @@ class CorrectionModel:
         values = _checked({"judge": None, **read} if isinstance(read, dict) else read, cls)
         channel, judge = values["channel"], values["judge"]
         if channel is not None:
-            try:
-                values["channel"] = SpellingChannel(**_checked(channel, SpellingChannel))
-            except TypeError as error:
-                raise ValueError("the channel's tables are no rows of numbers") from error
+            values["channel"] = SpellingChannel(**_checked(channel, SpellingChannel))
         if judge is not None:
-            try:
-                networks = {
-                    name: Network(**_checked(each, Network)) for name, each in _checked(judge, Judge).items()
-                }
-                values["judge"] = Judge(**networks)
-            except TypeError as error:
-                raise ValueError("the judge's tables are no rows of numbers") from error
+            networks = _checked(judge, Judge).items()
+            values["judge"] = Judge(**{name: Network(**_checked(each, Network)) for name, each in networks})
         return cls(**values | {"errors": ErrorModel(**_checked(values["errors"], ErrorModel))})
 
 

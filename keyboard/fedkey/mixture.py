@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.number_tables import number_table
+
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
@@ -218,9 +220,5 @@ def _rounded(value: Any) -> float:
 
 
 def _numbers(name: str, values: object) -> Floats:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} is no table of numbers") from error
     with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+        return number_table(name, values).astype(np.float32)

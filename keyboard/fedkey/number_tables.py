@@ -1,0 +1,23 @@
+"""Tables of numbers as JSON has them.
+
+In: lists in lists, or what should be such. Out: an array, or what is wrong. Next stop: `fedkey.channel`,
+`fedkey.judge` and `fedkey.mixture`, which know what shape they want.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def number_table(name: str, values: object) -> npt.NDArray[np.float64]:
+    """The values as they are nested; `ValueError` with the name if some are text, truth values, missing or
+    too large, or rows differ in length."""
+    try:
+        table = np.array(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name} is no table of numbers") from error
+    # A row of text would become numbers only where somebody asks for numbers, and be text later on.
+    if table.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is no table of numbers")
+    return table.astype(np.float64)

@@ -18,11 +18,11 @@ nobody knew them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -48,9 +48,17 @@ from fedkey_export.judging import Case, learn
 from fedkey_export.misspellings import fit_channel
 from fedkey_export.package import replace_files
 
+if TYPE_CHECKING:
+    from fedkey.cli.tables import Follow
+
+Item = TypeVar("Item")
+
 RIGHT, NEW = "right", "new"
 THUMBS, TAPS, SLIPS, JOINED, UNMARKED = "thumbs", "taps", "slips", "joined", "unmarked"
 MISSPELLINGS, ALONE = "misspellings", "alone"
+
+GRADED = (THUMBS, TAPS, SLIPS, JOINED, UNMARKED, MISSPELLINGS)
+"""By which it is chosen how sure is sure enough."""
 
 SHARES: Mapping[str, float] = {
     NEW: 0.2,
@@ -90,6 +98,9 @@ LEARNED = 4.0
 JOINED_SHARE = 0.1
 """Of the words with another one behind them, those that lose their space."""
 
+NUM_LEARNED = 3
+"""Judges: one of each half, and the one that is kept."""
+
 TIMES_RIGHT = 10
 """So many times as many words are typed right as wrong: few of them are asked about."""
 
@@ -112,7 +123,7 @@ class Outcome(NamedTuple):
 
     repaired: float
     wrong: float
-    """Changed, but not into what was meant; of words typed right, all changes but an apostrophe."""
+    """Changed, but not into what was meant; of words typed right, but by an apostrophe that was left out."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ def calibrate(
     *,
     max_words: int,
     seed: int = 0,
-    on_progress: Callable[[int], None] | None = None,
+    follow: Follow = lambda description, total, unit: lambda done: None,
 ) -> Calibration:
     """Fits a bundle's corrections and writes them into it.
 
@@ -142,7 +153,8 @@ def calibrate(
         max_words: words of it to mistype; as many misspellings, and `TIMES_RIGHT` as many words to type
             right.
         seed: of the words and the mistakes.
-        on_progress: called with the number of stretches just mistyped.
+        follow: called with the name of each step, how much there is to do, and the unit; what it returns is
+            called with how much was just done.
 
     Raises:
         UserError: something is not readable, or the bundle cannot be written.
@@ -153,16 +165,27 @@ def calibrate(
     misspellings = _for_fitting(Lexicon(uncalibrated.lexicon_arrays(), num_pieces))
     channel = fit_channel(misspellings) if misspellings else None
     engine = Engine(uncalibrated, corrections=replace(DEFAULT_CORRECTIONS, channel=channel))
+    right = sample(everything, TIMES_RIGHT * max_words, seed)
+    chosen = sample(everything, max_words, seed)
+    placed = place(misspellings, everything, at_most=max_words, seed=seed)
     sources = {
-        **collect_right(engine, sample(everything, TIMES_RIGHT * max_words, seed)),
-        **collect_mistyped(engine, sample(everything, max_words, seed), seed=seed, on_progress=on_progress),
-        **collect_joined(engine, sample(everything, max_words, seed), seed=seed),
-        **collect_misspelt(engine, place(misspellings, everything, at_most=max_words, seed=seed)),
+        **collect_right(engine, _followed(follow, "type right", right, "stretches")),
+        **collect_mistyped(engine, _followed(follow, "mistype", chosen, "stretches"), seed=seed),
+        **collect_joined(engine, _followed(follow, "leave out marks", chosen, "stretches"), seed=seed),
+        **collect_misspelt(engine, _followed(follow, "misspell", placed, "words")),
     }
-    calibration = fit(sources, engine.corrections, seed)
+    calibration = fit(sources, engine.corrections, seed, on_learned=follow("learn", NUM_LEARNED, "judges"))
     engine.close()
     write(bundle, calibration.model)
     return calibration
+
+
+def _followed(follow: Follow, description: str, items: Sequence[Item], unit: str) -> Iterator[Item]:
+    """The items, each of them reported when it is done."""
+    report = follow(description, len(items), unit)
+    for item in items:
+        yield item
+        report(1)
 
 
 def _uncalibrated(bundle: Bundle) -> Bundle:
@@ -182,7 +205,7 @@ def _for_fitting(lexicon: Lexicon) -> list[Misspelling]:
 # -------------------------------------------------------------------------------------------- collecting
 
 
-def collect_right(engine: Engine, conversations: Sequence[GradedConversation]) -> dict[str, Source]:
+def collect_right(engine: Engine, conversations: Iterable[GradedConversation]) -> dict[str, Source]:
     """Types a text right, and writes down what competes for the words that no list knows; and for the rare
     ones as if none did, where they stand and alone."""
     floor = _frequency_of_rare(engine.lexicon)
@@ -199,7 +222,7 @@ def collect_right(engine: Engine, conversations: Sequence[GradedConversation]) -
                 right = missing.index(True) if any(missing) else -1
                 unknown.append(Case(*doubt, right, conversation.author))
             elif may_be_corrected(context, word) and _is_rare(engine, word, floor):
-                doubts = (engine.doubt(place, word) for place in (context, ""))
+                doubts = (engine.doubt(before, word) for before in (context, ""))
                 new += [Case(*doubt, -1, conversation.author) for doubt in doubts if not _is_learned(doubt)]
     return {RIGHT: Source(num_words, tuple(unknown)), NEW: Source(len(new), tuple(new))}
 
@@ -228,14 +251,9 @@ def _is_rare(engine: Engine, word: str, floor: float) -> bool:
 
 
 def collect_mistyped(
-    engine: Engine,
-    conversations: Sequence[GradedConversation],
-    *,
-    seed: int,
-    on_progress: Callable[[int], None] | None = None,
+    engine: Engine, conversations: Iterable[GradedConversation], *, seed: int
 ) -> dict[str, Source]:
     """Types a text with every kind of slip and writes down what competes."""
-    report = on_progress or (lambda done: None)
     ways: Mapping[str, Slips] = {
         THUMBS: NoisyThumbs(),
         TAPS: NoisyThumbs(gives_taps=True),
@@ -257,12 +275,11 @@ def collect_mistyped(
                 if engine.is_doubtful(context, typed.input):
                     doubt = engine.doubt(context, typed.input)
                     cases[name].append(Case(*doubt, doubt.place_of(word), conversation.author))
-        report(1)
     return {name: Source(counts[name], tuple(cases[name])) for name in ways}
 
 
 def collect_joined(
-    engine: Engine, conversations: Sequence[GradedConversation], *, seed: int
+    engine: Engine, conversations: Iterable[GradedConversation], *, seed: int
 ) -> dict[str, Source]:
     """Types some words without the space between them, and all that have an apostrophe without it, and
     writes down what competes."""
@@ -301,20 +318,20 @@ def _unmarked(conversation: GradedConversation) -> Iterator[tuple[str, str, str]
             yield context, word, word.replace("'", "")
 
 
-def collect_misspelt(engine: Engine, misspellings: Sequence[Placed]) -> dict[str, Source]:
+def collect_misspelt(engine: Engine, misspellings: Iterable[Placed]) -> dict[str, Source]:
     """Types misspellings where such a word stood, and alone, and writes down what competes; nothing if there
     are none."""
-    nonwords = [each for each in misspellings if each.typed.lower() not in engine.lexicon.forms]
-    sources = {}
-    for name in (MISSPELLINGS, ALONE):
-        cases = []
-        for typed, meant, context in nonwords:
-            before = "" if name == ALONE else context
+    num_words = 0
+    cases: dict[str, list[Case]] = {MISSPELLINGS: [], ALONE: []}
+    for typed, meant, context in misspellings:
+        if typed.lower() in engine.lexicon.forms:
+            continue
+        num_words += 1
+        for name, before in ((MISSPELLINGS, context), (ALONE, "")):
             if engine.is_doubtful(before, typed):
                 doubt = engine.doubt(before, typed)
-                cases.append(Case(*doubt, doubt.place_of(meant), meant.lower()))
-        sources[name] = Source(len(nonwords), tuple(cases))
-    return sources if nonwords else {}
+                cases[name].append(Case(*doubt, doubt.place_of(meant), meant.lower()))
+    return {name: Source(num_words, tuple(found)) for name, found in cases.items()} if num_words else {}
 
 
 def _words(conversation: GradedConversation, slips: Slips, seed: int) -> Iterator[tuple[str, str, Typed]]:
@@ -335,11 +352,20 @@ def _words(conversation: GradedConversation, slips: Slips, seed: int) -> Iterato
 # --------------------------------------------------------------------------------------------- fitting
 
 
-def fit(sources: Mapping[str, Source], start: CorrectionModel, seed: int) -> Calibration:
+def fit(
+    sources: Mapping[str, Source],
+    start: CorrectionModel,
+    seed: int,
+    on_learned: Callable[[int], None] = lambda done: None,
+) -> Calibration:
     """A judge learned from all cases; and the confidence that repairs most, less `PRICE_OF_WRONG` of what is
     made wrong, in sum over the ways to mistype, of all that harm and change no more than they may, as halves
-    of the cases grade each other; misspellings that are typed alone are not. If none is harmless enough, the
-    one that harms least."""
+    of the cases grade each other; of as good ones, the surest. If none is harmless enough, the one that harms
+    least; if nothing was mistyped, the one nearest to `start`'s.
+
+    Misspellings typed alone have no part in that choice, nor have new words: the judge learns of both, and
+    how often people write new words is not known from words that stand for them. `on_learned` is called after
+    each of `NUM_LEARNED` judges."""
     cases = {name: source.cases for name, source in sources.items()}
     groups = sorted({case.group for each in cases.values() for case in each})
     halves = dict(zip(groups, np.random.default_rng(seed).permutation(len(groups)) % 2, strict=True))
@@ -347,6 +373,7 @@ def fit(sources: Mapping[str, Source], start: CorrectionModel, seed: int) -> Cal
     for half in (0, 1):
         others = {name: [case for case in each if halves[case.group] != half] for name, each in cases.items()}
         model = replace(start, judge=learn(others, SHARES, start, seed))
+        on_learned(1)
         for name, each in cases.items():
             grades[name] += [judged(model, case) for case in each if halves[case.group] == half]
     curve = {
@@ -355,9 +382,12 @@ def fit(sources: Mapping[str, Source], start: CorrectionModel, seed: int) -> Cal
         }
         for confidence in CONFIDENCES
     }
-    # Of those as good, the surest: it leaves alone more of what nobody knows.
     best = max(CONFIDENCES, key=lambda confidence: (*_rank(curve[confidence]), confidence))
-    model = replace(start, judge=learn(cases, SHARES, start, seed), min_confidence=best)
+    judge = learn(cases, SHARES, start, seed)
+    on_learned(1)
+    if not any(source.num_words for name, source in sources.items() if name in GRADED):
+        best = min(CONFIDENCES, key=lambda confidence: abs(confidence - start.min_confidence))
+    model = replace(start, judge=judge, min_confidence=best)
     return Calibration(model, curve[best], tuple(curve.items()))
 
 
@@ -383,7 +413,7 @@ def outcome(grades: Sequence[Judged], num_words: int, min_confidence: float) -> 
 
 
 def _rank(outcomes: Mapping[str, Outcome]) -> tuple[bool, float]:
-    mistyped = [outcome for name, outcome in outcomes.items() if name not in (RIGHT, NEW, ALONE)]
+    mistyped = [outcome for name, outcome in outcomes.items() if name in GRADED]
     wrong = max((outcome.wrong for outcome in mistyped), default=0.0)
     if outcomes[RIGHT].wrong > MAX_HARM or wrong > MAX_WRONG:
         return False, -outcomes[RIGHT].wrong - wrong

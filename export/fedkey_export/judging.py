@@ -9,6 +9,7 @@ the text as it stands and all choices, every source of cases with its weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -109,7 +110,7 @@ class _Shift(nn.Module):
 
 
 def _rounded(value: float) -> float:
-    """Five digits: what they change is less than a thousandth of a nat."""
+    """Five digits: what that changes is less than a hundredth of a nat."""
     return float(f"{value:.5g}")
 
 
@@ -125,7 +126,7 @@ def learn(
         seed: of what is drawn.
     """
     kept = {
-        name: [case for case in cases if case.choices]
+        name: [case for case in cases if case.choices and _is_possible(case)]
         for name, cases in sources.items()
         if weights.get(name, 0.0) > 0
     }
@@ -159,6 +160,11 @@ def learn(
                 optimizer.step()
                 schedule.step()
     return Judge(of_choice.network(), of_literal.network())
+
+
+def _is_possible(case: Case) -> bool:
+    """Whether what was meant can be scored at all: words of too many pieces cannot."""
+    return case.right < 0 or math.isfinite(case.choices[case.right].log_prob)
 
 
 def _table(cases: Sequence[Case], weights: Sequence[float], start: CorrectionModel) -> _Table:

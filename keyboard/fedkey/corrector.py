@@ -133,7 +133,7 @@ class Corrector:
     def doubt(
         self, contest: Contest, touches: Sequence[Touch], letters: str, place: Place, habits: OwnHabits
     ) -> Doubt:
-        """What is known of the letters, and of what else a space may make of them; the worst first."""
+        """What is known of the letters, and of what else a space may make of them, in no order."""
         choices = self._contests.choices(
             contest,
             letters,

@@ -1,7 +1,8 @@
 """How much a string of letters looks like a word, and like another one.
 
 In: a lexicon, or two strings. Out: the probability that a word nobody listed is spelled so, or how many edits
-lie between the two. Next stop: `fedkey.corrections`, where it speaks for leaving alone what somebody typed.
+lie between the two. Next stop: `fedkey.corrections`, where the former speaks for leaving alone what somebody
+typed, and `fedkey.judge`.
 
 A trigram model of letters over the lexicon's words, every word counting once: new words are spelled as other
 words are, frequent or not. Counts are interpolated with those of shorter contexts (Witten and Bell 1991, as

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +21,8 @@ from fedkey.channel import LETTERS
 from fedkey.commands import EXIT_MISTAKE
 from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel, confidence, correction
 from fedkey.judge import Choice, Judge, Literal
+from fedkey.mistyping import Placed
+from fedkey.simulate import GradedConversation
 from fedkey.typos import Misspelling, part_of
 from fedkey_export import calibrate as calibration
 from fedkey_export.calibrate import ALONE, MAX_HARM, NEW, RIGHT, SLIPS, Source, fit, judged, outcome
@@ -102,11 +107,9 @@ def test_what_is_fitted_was_found_with_the_spelling_that_was_counted(
     """Words that spelling mistakes lead to must compete while the numbers are fitted, as they will after."""
     kept: dict[str, Source] = {}
 
-    def fit_and_keep(
-        sources: Mapping[str, Source], start: CorrectionModel, seed: int
-    ) -> calibration.Calibration:
+    def fit_and_keep(sources: Mapping[str, Source], *rest: Any, **named: Any) -> calibration.Calibration:
         kept.update(sources)
-        return fit(sources, start, seed)
+        return fit(sources, *rest, **named)
 
     monkeypatch.setattr(calibration, "fit", fit_and_keep)
     calibrated(fedkey_export, bundle, tiny_data)
@@ -164,6 +167,76 @@ def test_misspellings_for_grading_are_not_looked_at(
     short_list.write_text("tomorrow tomorow\nstation stayshun\n", encoding="utf-8")
     calibrated(fedkey_export, bundle, tiny_data)
     assert contents(bundle) != with_them
+
+
+# ------------------------------------------------------------------------------------------- what it looks at
+
+
+def typed(engine: Engine, *messages: str) -> dict[str, Source]:
+    """What all ways of typing a conversation's words find."""
+    conversation = GradedConversation("somebody", messages, (True,) * len(messages))
+    return {
+        **calibration.collect_right(engine, [conversation]),
+        **calibration.collect_mistyped(engine, [conversation], seed=0),
+        **calibration.collect_joined(engine, [conversation], seed=0),
+        **calibration.collect_misspelt(engine, [Placed("tomorow", "tomorrow", "see you ")]),
+    }
+
+
+def found(source: Source) -> list[tuple[str, str | None]]:
+    """What was typed, and what was meant by it, if that competes."""
+    return [
+        (each.literal.text, each.choices[each.right].text if each.right >= 0 else None)
+        for each in source.cases
+    ]
+
+
+def test_every_way_of_typing_finds_what_competes(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "JOINED_SHARE", 1.0)
+    with contextlib.closing(Engine.open(tiny_bundle)) as engine:
+        sources = typed(engine, "i don't think that dont zqrblx was in the morning yesterday ")
+        assert sources[RIGHT].num_words == 11
+        assert found(sources[RIGHT]) == [("dont", "don't"), ("zqrblx", None)]
+        assert found(sources["unmarked"]) == [("dont", "don't")]
+        assert ("inthe", "in the") in found(sources["joined"])
+        assert "zqrblx" not in "".join(text for text, _ in found(sources["joined"]))
+        assert found(sources[MISSPELT]) == found(sources[ALONE]) == [("tomorow", "tomorrow")]
+        for name in ("thumbs", "taps", "slips"):
+            assert sources[name].cases, name
+            assert all(text.lower() not in engine.lexicon.forms for text, _ in found(sources[name]))
+            assert {each.literal.is_tapped for each in sources[name].cases} == {name == "taps"}
+
+
+def test_rare_words_that_the_model_hardly_knows_stand_for_new_ones(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(Engine.open(tiny_bundle)) as engine:
+        shares = zip(engine.lexicon.log_prob.tolist(), range(len(engine.lexicon)), strict=True)
+        words = [engine.lexicon.word(number) for _, number in sorted(shares)]
+        usual = words[-1]
+        rare = next(word for word in words if word.isascii() and word.islower() and len(word) > 6)
+        for nats, new in ((100.0, [(rare, None)] * 2), (-100.0, [])):
+            monkeypatch.setattr(calibration, "LEARNED", nats)
+            assert found(typed(engine, f"{usual} {usual} {rare} {usual} ")[NEW]) == new
+        assert rare not in [each.text for each in engine.doubt("", rare).choices]
+
+
+def test_steps_are_told_and_done(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    totals: dict[str, int] = {}
+    done: dict[str, int] = {}
+
+    def follow(description: str, total: int, unit: str) -> Callable[[int], None]:
+        totals[description], done[description] = total, 0
+
+        def report(count: int) -> None:
+            done[description] += count
+
+        return report
+
+    calibration.calibrate(bundle, tiny_data / "validation.jsonl", max_words=60, follow=follow)
+    assert done == totals
+    assert len(done) == 5
 
 
 # ------------------------------------------------------------------------------------------- what it refuses
@@ -298,6 +371,24 @@ def test_harm_is_avoided_before_anything_is_repaired() -> None:
     alone = fit({RIGHT: Source(100, ()), NEW: nothing, SLIPS: mistyped}, DEFAULT_CORRECTIONS, 0)
     assert alone.outcomes[SLIPS].repaired == pytest.approx(0.2)
     assert fitted.outcomes[RIGHT].wrong == fitted.outcomes[SLIPS].repaired == 0
+
+
+def test_with_nothing_mistyped_it_is_as_sure_as_before() -> None:
+    nothing = fit({RIGHT: Source(9, ()), NEW: Source(0, ()), SLIPS: Source(0, ())}, DEFAULT_CORRECTIONS, 0)
+    assert nothing.model.judge is None
+    assert nothing.model.min_confidence == pytest.approx(DEFAULT_CORRECTIONS.min_confidence, abs=0.011)
+
+
+def test_of_as_good_thresholds_the_surest_is_taken() -> None:
+    fitted = fit(
+        {RIGHT: Source(100, ()), NEW: Source(1, ()), SLIPS: Source(100, of_authors(0))},
+        DEFAULT_CORRECTIONS,
+        0,
+    )
+    best = max(outcomes[SLIPS].repaired for _, outcomes in fitted.curve)
+    as_good = [threshold for threshold, outcomes in fitted.curve if outcomes[SLIPS].repaired == best]
+    assert len(as_good) > 1
+    assert fitted.model.min_confidence == max(as_good)
 
 
 def test_what_tells_new_words_from_mistakes_is_learned() -> None:

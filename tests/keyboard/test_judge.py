@@ -102,10 +102,13 @@ def test_what_is_looked_at_by_hand() -> None:
         ("alot", "a lot", "is_pair"),
         ("kayaker", "kayakers", "is_inflected"),
         ("kayakers", "kayaker", "is_inflected"),
+        ("kayaker", "kayaker's", "is_inflected"),
         ("paris", "Paris", "is_capital"),
         ("Teh", "The", "same_first"),
     ):
         assert inputs_of(typed, text)[name] == 1, name
+    assert inputs_of("do'nt", "don't")["lacks_mark"] == 0
+    assert inputs_of("a lot", "alot")["is_pair"] == 0
     for name in ("is_name", "is_tapped"):
         assert inputs_of("teh", "the", **{name: True})[name] == 1
     assert inputs_of("teh", "the")["num_edits"] == 1
@@ -120,23 +123,26 @@ def test_what_the_model_has_read_often_speaks_for_nobodys_spelling() -> None:
     assert np.array_equal(usual, known)
 
 
+def adding(inputs: tuple[str, ...], name: str, nats: float) -> Network:
+    """Nats for every one of an input that is not negative."""
+    return Network([[float(each == name) for each in inputs]], [0.0], [nats], 0.0)
+
+
 def test_a_judge_decides() -> None:
-    """The same scores, and three opinions of a choice that is one edit away."""
+    """The scores alone put the word that has the cheapest mistake; what else is known of it, or of the text,
+    may speak for or against it."""
     choices = [Choice("granite", -12.0, -12.0, 3.5, 3.0), Choice("grant", -10.0, -10.0, 6.5, 6.0)]
-    stands = Literal("granit", -16.0, -25.0, is_name=False, is_tapped=False)
-    nothing = Network([[0.0] * len(LITERAL_INPUTS)], [0.0], [0.0], 0.0)
-
-    def of_edits(nats: float) -> Judge:
-        weight = [0.0] * len(CHOICE_INPUTS)
-        weight[CHOICE_INPUTS.index("letters_more")] = 1.0
-        return Judge(Network([weight], [0.0], [nats], 0.0), nothing)
-
-    model = CorrectionModel(min_confidence=0.6)
-    assert correction(replace(model, judge=of_edits(9.0)), stands, choices) == "granite"
-    assert correction(replace(model, judge=of_edits(-9.0)), stands, choices) != "granite"
-    assert correction(replace(model, judge=of_edits(0.0)), stands, choices) == correction(
-        model, stands, choices
-    )
+    stands = Literal("granit", -16.0, -25.0, is_name=True, is_tapped=False)
+    model = CorrectionModel(min_confidence=0.6, name_bias=0.0)
+    assert correction(model, stands, choices) == "granite"
+    for name, nats, put in (("letters_more", 1.0, "granite"), ("letters_more", -9.0, "grant")):
+        networks = Judge(adding(CHOICE_INPUTS, name, nats), adding(LITERAL_INPUTS, "is_name", 0.0))
+        assert correction(replace(model, judge=networks), stands, choices) == put
+    for nats, put in ((9.0, None), (-9.0, "granite")):
+        networks = Judge(adding(CHOICE_INPUTS, "is_pair", 0.0), adding(LITERAL_INPUTS, "is_name", nats))
+        assert correction(replace(model, judge=networks), stands, choices) == put
+        ordinary = stands._replace(is_name=False)
+        assert correction(replace(model, judge=networks), ordinary, choices) == "granite"
 
 
 @pytest.mark.parametrize("which", ["choice", "literal"])

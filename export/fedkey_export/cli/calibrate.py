@@ -44,19 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fits, writes, and prints the curve."""
     from fedkey.cli.tables import progress
-    from fedkey.simulate import read_conversations, sample
     from fedkey_export.calibrate import calibrate, summary
 
     if arguments.max_words < 1:
         raise UserError(f"--max-words must be at least 1, not {arguments.max_words}.")
-    num_stretches = len(sample(read_conversations(arguments.text), arguments.max_words, arguments.seed))
     with progress() as follow:
         calibration = calibrate(
             arguments.bundle,
             arguments.text,
             max_words=arguments.max_words,
             seed=arguments.seed,
-            on_progress=follow("calibrate", num_stretches, "stretches"),
+            follow=follow,
         )
     print(json.dumps(summary(calibration)) if arguments.json else _table(calibration))
     return 0

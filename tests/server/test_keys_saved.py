@@ -1,15 +1,17 @@
-"""Keys counted in four ways, by hand."""
+"""Keys counted in six ways, by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import keys_saved
-from keys_saved import Ways, count, table
+import pytest
+from keys_saved import Typed, Ways, count, pressed, table
 
 from fedkey.baseline import PeerSuggestions
 from fedkey.metrics import Keystrokes
 from fedkey.simulate import GradedConversation
+from fedkey.text import units_with_places
 
 
 class Fixed:
@@ -39,9 +41,29 @@ def test_what_is_counted_and_whether_words_are_shown_again() -> None:
     # 12 characters: "we" is never among three, "going" after "goi" (4 keys), comma and space, "hm" typed.
     assert ways.all_again == Keystrokes(3 + 4 + 2 + 2, 12)
     assert ways.words_again == Keystrokes(3 + 4 + 3, 3 + 6 + 3)
+    # The space that came with "going" comes back behind the comma.
+    assert ways.pressed_again == Keystrokes(3 + 4 + 1 + 2, 12)
     # Shown once, good, gone and get make room for going after "go".
     assert ways.all_once == Keystrokes(3 + 3 + 2 + 2, 12)
+    assert ways.pressed_once == Keystrokes(3 + 3 + 1 + 2, 12)
     assert ways.words_once == Keystrokes(3 + 3 + 3, 12)
+
+
+@pytest.mark.parametrize(
+    ("message", "taken", "keys"),
+    [
+        ("so, hm", {}, 6),
+        ("so, hm", {"so": 0}, 4),  # so, comma, h, m
+        ("so hm", {"so": 1, "hm": 1}, 4),
+        ("so (hm)", {"so": 0, "hm": 0}, 4),
+        ("so, (hm)", {"so": 0, "hm": 0}, 6),  # a bracket may be an emoticon's mouth: its space is pressed
+        ("A.I", {"A": 0, "I": 0}, 1 + 1 + 1 + 3),  # a space too many
+        ("so \ue000 hm", {"so": 0}, 1 + 2),  # nobody presses a link
+    ],
+)
+def test_keys_are_pressed_on_the_keyboard(message: str, taken: Mapping[str, int], keys: int) -> None:
+    typed = [Typed(start, unit, taken.get(unit)) for unit, start in units_with_places(message)]
+    assert pressed(message, typed) == keys
 
 
 def test_messages_of_other_lengths_are_read_and_not_counted() -> None:
@@ -52,7 +74,7 @@ def test_messages_of_other_lengths_are_read_and_not_counted() -> None:
 
 def test_the_table_has_a_row_for_each_system_and_intervals_over_authors() -> None:
     half, none = Keystrokes(5, 10), Keystrokes(10, 10)
-    by_author = {"ann": Ways(half, half, half, half), "ben": Ways(none, none, none, half)}
+    by_author = {"ann": Ways(*[half] * 6), "ben": Ways(*[none] * 5, half)}
     row = table({"fedkey": by_author}).splitlines()[-1]
     assert row.startswith("| fedkey | 25.0 [0.0, 50.0] |")
     assert row.endswith("| 50.0 [50.0, 50.0] |")

@@ -10,7 +10,6 @@ two numbers per node say all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.errors import UserError
-from fedkey.lexicon import OFFENSIVE
+from fedkey.lexicon import LEAST_LOG_PROB, OFFENSIVE
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -52,7 +51,7 @@ def read_rows(path: Path) -> list[Row]:
         try:
             word, text, flags = line.split("\t")
             log_prob = float(text)
-            if not word or word in rows or not math.isfinite(log_prob):
+            if not word or word in rows or not LEAST_LOG_PROB <= log_prob <= 0:
                 raise ValueError(word)
         except ValueError as error:
             raise UserError(

@@ -24,6 +24,12 @@ OFFENSIVE = 1
 ROOT = 0
 """The trie node of the empty prefix."""
 
+LEAST_LOG_PROB = -100.0
+"""No word's is less: rarer than one word of all that was ever written is some -40."""
+
+LAST_CODE_POINT = 0x10FFFF
+"""Of Unicode."""
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -95,8 +101,18 @@ class Lexicon:
             return "its trie is not in breadth-first order"
         if bool(np.any(self._word_end < self._word_start)) or int(self._word_end.max()) > words:
             return "its trie points past the last word"
-        if not bool(np.isfinite(self.log_prob).all()):
+        if not bool(((self.log_prob >= LEAST_LOG_PROB) & (self.log_prob <= 0)).all()):
             return "a word has no probability"
+        # What follows a beginning of a word is shown as well, and tables are made as long as the largest.
+        letters = self._char[1:]
+        if int(self._char.max()) > LAST_CODE_POINT or bool(
+            np.any(
+                (letters <= 0x20)
+                | ((letters >= 0x7F) & (letters <= 0xA0))
+                | ((letters >= 0xD800) & (letters <= 0xDFFF))
+            )
+        ):
+            return "its trie holds what is no letter"
         return None
 
     def __len__(self) -> int:

@@ -58,6 +58,8 @@ LEAST = np.float32(-25.0)
 """No log counts as less."""
 
 MAX_UNITS = 256
+MAX_WEIGHT = 1e6
+"""Of either sign; with larger ones a sum might overflow."""
 
 
 class Shares(NamedTuple):
@@ -124,10 +126,10 @@ class Mixture:
         ):
             if array.shape != shape:
                 raise ValueError(f"{name} has the shape {list(array.shape)}, not {list(shape)}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} holds what is no finite number")
-        if not math.isfinite(out_bias):
-            raise ValueError("out_bias is no finite number")
+            if not np.all(np.abs(array) <= MAX_WEIGHT):
+                raise ValueError(f"{name} must hold numbers of at most {MAX_WEIGHT:g}")
+        if not abs(out_bias) <= MAX_WEIGHT:
+            raise ValueError(f"out_bias must be a number of at most {MAX_WEIGHT:g}")
         self.by_word, self.by_place, self.bias, self.out = by_word, by_place, bias, out
         self.out_bias = out_bias
 

@@ -128,6 +128,8 @@ HEADER = "word\tlog_prob\tflags\n"
         (f"{HEADER}hello\t-1\t\nhelp\t-2\n", "Line 3 of"),
         (f"{HEADER}hello\tminus one\t\n", "Line 2 of"),
         (f"{HEADER}hello\tnan\t\n", "Line 2 of"),
+        (f"{HEADER}hello\t0.1\t\n", "Line 2 of"),
+        (f"{HEADER}hello\t-101\t\n", "Line 2 of"),
         (f"{HEADER}\t-1\t\n", "Line 2 of"),
         (f"{HEADER}hello\t-1\t\n\nhelp\t-2\t\n", "Line 3 of"),
         (f"{HEADER}hello\t-1\t\nhelp\t-2\t\nhello\t-3\t\n", "Line 4 of"),

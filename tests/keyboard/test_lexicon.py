@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey.bundle import BundleError
-from fedkey.lexicon import ROOT, Lexicon
+from fedkey.lexicon import LAST_CODE_POINT, LEAST_LOG_PROB, ROOT, Lexicon
 from fedkey_export.lexicon_arrays import build_arrays
 
 VOCAB = 300
@@ -113,6 +113,16 @@ def with_last(value: float):
         ("trie_word_end", lambda array: array + 1),
         ("trie_word_start", lambda array: array[:-1]),
         ("log_prob", with_last(np.nan)),
+        ("log_prob", with_last(-np.inf)),
+        ("log_prob", with_last(1e30)),
+        ("log_prob", with_last(0.01)),
+        ("log_prob", with_last(LEAST_LOG_PROB - 0.01)),
+        ("trie_char", with_last(0)),
+        ("trie_char", with_last(0x1B)),
+        ("trie_char", with_last(0x9B)),
+        ("trie_char", with_last(0xD800)),
+        ("trie_char", lambda array: with_last(LAST_CODE_POINT + 1)(array.astype(np.uint32))),
+        ("trie_char", lambda array: with_last(0xFFFFFFFF)(array.astype(np.uint32))),
         ("text_offsets", lambda array: array * np.array([1, 0, 1], dtype=array.dtype)),
         ("text", with_last(ord("\x1b"))),
         ("text", with_last(ord("\n"))),

@@ -14,6 +14,7 @@ from fedkey.mixture import (
     FLOORS,
     LEAST,
     MAX_UNITS,
+    MAX_WEIGHT,
     NO_SHARES,
     PLACE_INPUTS,
     WORD_INPUTS,
@@ -142,12 +143,30 @@ def damaged(**changes: object) -> str:
         (damaged(out=[1.0, 2.0]), r"out has the shape \[2\], not \[3\]"),
         (damaged(out=[1.0, 2.0, "a"]), "out is no table of numbers"),
         (damaged(out=[1.0, [2.0], 3.0]), "out is no table of numbers"),
-        (damaged(out=[1.0, 2.0, 1e300]), "out holds what is no finite number"),
+        (damaged(out=[1.0, 2.0, 1e300]), "out must hold numbers of at most 1e"),
+        (damaged(out=[1.0, 2.0, -3e38]), "out must hold numbers of at most 1e"),
+        (damaged(out=[1.0, 2.0, math.nan]), "out must hold numbers of at most 1e"),
         (damaged(out_bias=[1.0]), "out_bias no number"),
-        (damaged(out_bias=1e300), "out_bias is no finite number"),
+        (damaged(out_bias=1e300), "out_bias must be a number of at most 1e"),
+        (damaged(out_bias=math.nan), "out_bias must be a number of at most 1e"),
         ("{", "Expecting"),
     ],
 )
 def test_what_is_no_mixture_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Mixture.from_json(text)
+
+
+def test_the_largest_numbers_overflow_no_sum() -> None:
+    def most(*shape: int) -> np.ndarray:
+        return np.full(shape, MAX_WEIGHT, dtype=np.float32)
+
+    mixture = Mixture(
+        most(MAX_UNITS, len(WORD_INPUTS)),
+        most(MAX_UNITS, len(PLACE_INPUTS)),
+        most(MAX_UNITS),
+        most(MAX_UNITS),
+        MAX_WEIGHT,
+    )
+    by_word = np.full((2, len(WORD_INPUTS)), -LEAST, dtype=np.float32)
+    assert np.isfinite(mixture.shift(by_word, np.full(len(PLACE_INPUTS), 100, dtype=np.float32))).all()

@@ -80,8 +80,9 @@ _SKIPPED, _FOREIGN, _BORDER = 253, 254, 255
 def as_path(points: object) -> Floats:
     """Points as a path, float32 [P, 2]; `ValueError` if they are no such thing."""
     try:
-        path = np.array(points, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what is too far away is refused below
+            path = np.array(points, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("A path is a list of points, x and y of each in key widths.") from error
     if path.ndim != 2 or path.shape[1] != 2 or not 1 <= len(path) <= MAX_POINTS:
         raise ValueError(

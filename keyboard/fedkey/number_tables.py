@@ -17,7 +17,14 @@ def number_table(name: str, values: object) -> npt.NDArray[np.float64]:
         table = np.array(values)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{name} is no table of numbers") from error
-    # A row of text would become numbers only where somebody asks for numbers, and be text later on.
-    if table.dtype.kind not in "iuf":
+    # A row of text would become numbers only where somebody asks for numbers, and be text later on. A truth
+    # value among numbers becomes one at once.
+    if table.dtype.kind not in "iuf" or _holds_truth(values):
         raise ValueError(f"{name} is no table of numbers")
     return table.astype(np.float64)
+
+
+def _holds_truth(values: object) -> bool:
+    if isinstance(values, list | tuple):
+        return any(map(_holds_truth, values))
+    return isinstance(values, bool)

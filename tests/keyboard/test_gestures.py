@@ -76,6 +76,8 @@ def drawn(word: str, layout=QWERTY):  # type: ignore[no-untyped-def]
         [[float("nan"), 0.0], [1.0, 1.0]],
         [[float("inf"), 0.0], [1.0, 1.0]],
         [[FARTHEST, 0.0], [1.0, 1.0]],
+        [[10**400, 0.0], [1.0, 1.0]],
+        [[1e300, 0.0], [1.0, 1.0]],
         np.zeros((MAX_POINTS + 1, 2)),
         [[1j, 2.0], [0.0, 0.0]],
     ],

@@ -81,5 +81,5 @@ def _departure(line: bytes) -> Departure | None:
             int(row["round_number"]),
             None if epsilon is None else float(epsilon),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -100,7 +100,7 @@ def heard(state: Joined, line: str) -> Joined:
                 return _after_sending(state, event)
             case "failed":
                 return replace(state, phase=Phase.FAILED, reason=str(event["reason"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
     return state
 

@@ -72,7 +72,7 @@ def promoted_versions(registry: Path) -> list[int]:
     try:
         rows = json.loads((registry / HISTORY).read_text(encoding="utf-8"))
         return sorted(int(row["version"]) for row in rows if row["state"] == PROMOTED)
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return []
 
 

@@ -30,3 +30,12 @@ def test_a_torn_line_is_left_out_and_swallows_no_other(tmp_path: Path) -> None:
     append_departure(path, UPDATE)
     assert read_departures(path) == [SHARES, UPDATE]
     assert path.read_bytes().startswith(whole)
+
+
+def test_a_line_of_numbers_that_cannot_be_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "departures.jsonl"
+    append_departure(path, SHARES)
+    whole = path.read_text()
+    for wrong in ("Infinity", "-Infinity", "NaN", '"many"', "null"):
+        path.write_text(whole.replace("1234", wrong) + whole)
+        assert read_departures(path) == [SHARES]

@@ -71,7 +71,19 @@ def test_why_a_phone_has_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "junk", "[]", "3", '{"event": "sent"}', '{"event": "round", "round": "x"}', "[" * 9999]
+    "line",
+    [
+        "",
+        "junk",
+        "[]",
+        "3",
+        '{"event": "sent"}',
+        '{"event": "round", "round": "x"}',
+        '{"event": "round", "round": Infinity}',
+        '{"event": "training", "round": NaN}',
+        '{"event": "sent", "round": 1, "kind": "update", "bytes": Infinity, "epsilon": null}',
+        "[" * 9999,
+    ],
 )
 def test_lines_that_make_no_sense_change_nothing(line: str) -> None:
     assert heard(after(CONNECTED, ROUND), line) == after(CONNECTED, ROUND)

@@ -166,7 +166,8 @@ def test_only_what_was_used_and_is_thought_well_of_can_be_gone_back_to(
     registry.promote(3, BETTER)
     assert promoted_versions(registry.folder) == [1, 3]
     assert InUse(registry.folder, 3).before == 1  # 2 was refused
-    for garbage in ("[1, 2", "{}", "[3]", '[{"version": "x", "state": "promoted"}]', "[" * 100_000):
+    numbered = '[{{"version": {}, "state": "promoted"}}]'
+    for garbage in ("[1, 2", "{}", "[3]", numbered.format('"x"'), numbered.format("Infinity"), "[" * 100_000):
         (registry.folder / "releases.json").write_text(garbage)
         assert InUse(registry.folder, 3).before is None
 

@@ -150,6 +150,8 @@ def changed(settings: Settings, name: str, value: object, where: str = "Settings
         raise UserError(f"{where}: {name} must be between 0 and {WIDEST_SPREAD:g}, not {value:g}.")
     if name == "join" and value and not _is_address(str(value)):
         raise UserError(f"{where}: {name} must be HOST:PORT, such as 192.0.2.7:9092, not {value!r}.")
+    if name == "memory":
+        _check_file(name, str(value), where)
     return replace(settings, **{name: typing.cast(typing.Any, value)})
 
 
@@ -279,6 +281,18 @@ def _check_encodable(name: str, value: str, where: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: {name} holds what is no text: {value!r}.") from error
+
+
+def _check_file(name: str, value: str, where: str) -> None:
+    if "\0" in value:
+        raise UserError(f"{where}: {name} must be a file's name, which holds no U+0000, not {value!r}.")
+    try:
+        Path(value).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{where}: {name} begins with the home of somebody whom this machine does not know: {value!r}; "
+            "write the whole path."
+        ) from error
 
 
 def _is_address(text: str) -> bool:

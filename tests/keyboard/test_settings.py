@@ -120,6 +120,11 @@ def test_any_number_comes_back_as_it_was(number: float) -> None:
         ("join = 'example.org'", "join must be HOST:PORT, such as 192.0.2.7:9092, not 'example.org'."),
         ("join = 'example.org:70000'", "join must be HOST:PORT, such as 192.0.2.7:9092, not"),
         ("join = 'http://a/:80'", "join must be HOST:PORT, such as 192.0.2.7:9092, not"),
+        (r'memory = "a\u0000b"', r"memory must be a file's name, which holds no U+0000, not 'a\x00b'."),
+        (
+            "memory = '~nosuchuser/x'",
+            "memory begins with the home of somebody whom this machine does not know: '~nosuchuser/x'; write",
+        ),
     ],
 )
 def test_what_a_setting_cannot_be_is_one_sentence_with_file_and_key(

@@ -236,6 +236,13 @@ def accountant_of(
         found *= get_sigma_gaussian(config.epsilon, config.delta)
         # Its root finder may stop this side of the root.
         config = replace(config, noise_multiplier=found * (1 + 1e-6))
+    least = config.noise_multiplier / (2 * cohort)  # see `clipping.sum_multiplier`
+    if config.clip_quantile and config.vote_noise <= least:
+        raise ValueError(
+            f"privacy.vote_noise {config.vote_noise:g} hides too little of {cohort:g} votes at a noise "
+            f"multiplier of {config.noise_multiplier:.3g}; set it above {least:.3g}, ask more phones, or set "
+            "privacy.clip_quantile to 0"
+        )
     return Accountant(config, population, cohort, separation)
 
 

@@ -65,6 +65,12 @@ class Config:
                 f"train.objective {self.train.objective} looks to both sides, which model.attention "
                 f"{self.model.attention!r} cannot; set it to full"
             )
+        if (least := self.aggregation.least_reports) > self.rounds.phones_per_round:
+            raise ValueError(
+                f"aggregation.name {self.aggregation.name!r} needs {least} reports, and "
+                f"rounds.phones_per_round is {self.rounds.phones_per_round}; raise it, or lower "
+                "aggregation.num_bad or num_kept"
+            )
         if self.rounds.secure and self.aggregation.name != "mean":
             raise ValueError(
                 f"aggregation.name {self.aggregation.name!r} looks at single updates, which rounds.secure "

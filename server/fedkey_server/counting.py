@@ -29,7 +29,6 @@ from fedkey_server.accountant import poisson_epsilon
 from fedkey_server.client_app import CONFIG, COUNT, SKETCH, TASK, flatten
 from fedkey_server.crowd import CountConfig, Crowd, popular
 from fedkey_server.identities import simulated_registry
-from fedkey_server.masking import MASK
 from fedkey_server.own_text import own_words
 from fedkey_server.progress import track
 from fedkey_server.quantisation import Quantiser
@@ -158,12 +157,10 @@ def _cohorts(num_phones: int, config: CountConfig) -> list[list[int]]:
 
 def _failures(found: SecureSum) -> Counter[str]:
     """Reason -> phones that are not in the sum, or failed after they were."""
-    failures = Counter[str]()
+    failures = Counter({"silent": found.silent})
     for stage, exchange in found.exchanges.items():
         failures += Counter({f"{reason} ({stage})": times for reason, times in exchange.refused.items()})
-        if stage == MASK:
-            failures += Counter({"silent": exchange.silent})
     if found.abandoned:
-        *_, last = found.exchanges.values()
-        failures[f"for nothing: {found.abandoned}"] += last.answered
+        first, *_ = found.exchanges.values()
+        failures[f"for nothing: {found.abandoned}"] = first.asked - failures.total()
     return +failures

@@ -11,7 +11,8 @@ answered for with an error message, as Flower's own engines do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -27,6 +28,18 @@ SERVER_NODE = 0
 
 CLIENT_RAISED = 2
 """Flower's error code for an exception inside a ClientApp."""
+
+
+def replies_to(
+    grid: Grid, messages: Iterable[Message], timeout: float | None
+) -> closing[Generator[Message]]:
+    """The replies that a Grid gives, for a `with` block: whoever leaves it early stops listening there and
+    then, not whenever Python clears away."""
+
+    def each() -> Generator[Message]:
+        yield from grid.send_and_receive(messages, timeout=timeout)
+
+    return closing(each())
 
 
 class InProcessGrid(Grid):

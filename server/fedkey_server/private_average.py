@@ -123,4 +123,7 @@ def accountant_for(config: Any, num_phones: int, separation: int = 1) -> Account
             rounds.num_rounds,
         )
     except ValueError as error:
-        raise UserError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+        sentence = str(error)
+        if not sentence.startswith("privacy."):  # a setting keeps its spelling
+            sentence = sentence[0].upper() + sentence[1:]
+        raise UserError(f"{sentence}.") from error

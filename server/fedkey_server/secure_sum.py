@@ -18,6 +18,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedkey_server.grid import replies_to
 from fedkey_server.masking import (
     ADVERTISE,
     AGREE,
@@ -58,13 +59,15 @@ class Exchange:
     """Reason -> phones that refused, failed, or said what could not be used."""
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> what the first such phone said."""
+    unasked: int = 0
+    """Replies of phones that were not asked, or had answered."""
     num_bytes_sent: int = 0
     num_bytes_received: int = 0
 
     @property
     def silent(self) -> int:
         """Phones that did not answer in time."""
-        return max(0, self.asked - self.answered - self.refused.total())
+        return self.asked - self.answered - self.refused.total()
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,15 @@ class SecureSum:
     """Why there are no sums; empty when there are."""
     exchanges: dict[str, Exchange]
     """By stage, in order, as far as the round went."""
+
+    def leaves_out(self, stage: str) -> bool:
+        """Whether phones that failed at this stage are not in the sums; if there are none, nobody is."""
+        return bool(self.abandoned) or stage in (ADVERTISE, SHARE, MASK)
+
+    @property
+    def silent(self) -> int:
+        """Phones that are not in the sums, since they did not answer in time."""
+        return sum(each.silent for stage, each in self.exchanges.items() if self.leaves_out(stage))
 
 
 def secure_sum(
@@ -185,18 +197,24 @@ class _Post:
         """Sends each phone what is said to it, and takes the answers one by one as they come, until
         the goal is reached."""
         found = self.exchanges[stage] = Exchange(asked=len(said))
-        for reply in self._grid.send_and_receive(self._messages(stage, said, configure), timeout=timeout):
-            try:
-                self._take(reply, take)
-                found.answered += 1
-            except Refused as refusal:
-                found.refused[refusal.reason] += 1
-                if refusal.detail:
-                    found.examples.setdefault(refusal.reason, refusal.detail)
-            if reply.has_content():
-                found.num_bytes_received += num_bytes(reply.content)
-            if found.answered >= goal and found.silent:
-                return
+        waiting = {self._nodes[phone] for phone in said}
+        with replies_to(self._grid, self._messages(stage, said, configure), timeout) as replies:
+            for reply in replies:
+                if reply.has_content():
+                    found.num_bytes_received += num_bytes(reply.content)
+                if reply.metadata.src_node_id not in waiting:  # each phone counts once
+                    found.unasked += 1
+                    continue
+                waiting.remove(reply.metadata.src_node_id)
+                try:
+                    self._take(reply, take)
+                    found.answered += 1
+                except Refused as refusal:
+                    found.refused[refusal.reason] += 1
+                    if refusal.detail:
+                        found.examples.setdefault(refusal.reason, refusal.detail)
+                if found.answered >= goal and waiting:
+                    return
 
     def _messages(
         self, stage: str, said: Mapping[int, Mapping[str, Any]], configure: Callable[[int], RecordDict]

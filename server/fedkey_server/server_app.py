@@ -27,6 +27,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
+from fedkey_server.accountant import Accountant
 from fedkey_server.client_app import flatten
 from fedkey_server.counting import count
 from fedkey_server.fleet import make_fleet
@@ -40,7 +41,7 @@ from fedkey_server.records import from_record, to_record
 from fedkey_server.roster import Registry
 from fedkey_server.rounds import Weights
 from fedkey_server.selection import Cohort, Poisson, Selection, Simulated
-from fedkey_server.strategy import RoundResult, SeededFedAvg, in_words
+from fedkey_server.strategy import RoundResult, SeededFedAvg, in_brackets, in_words
 from fedkey_server.superlink import SuperLinkGrid
 from fedkey_server.train import initial_model, pick_device, refuse_diverged
 from fedkey_server.validation import VALIDATION_TEXT, Examiner
@@ -85,10 +86,20 @@ def federate(
     config = as_started(config, init)
     rounds = config.rounds
     num_nodes = len(list(grid.get_node_ids()))
-    if num_nodes < rounds.min_reports:
+    for name, needed in (
+        ("rounds.min_reports", rounds.min_reports),
+        (f"aggregation.name {config.aggregation.name!r}", config.aggregation.least_reports),
+    ):
+        if num_nodes < needed:
+            raise UserError(
+                f"There are {num_nodes} phones, and {name} asks for {needed} reports; lower it or bring more "
+                "phones."
+            )
+    accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
+    if accountant is not None and not accountant.fits(1):
         raise UserError(
-            f"There are {num_nodes} phones, and rounds.min_reports asks for {rounds.min_reports} reports; "
-            "lower it or bring more phones."
+            f"privacy.epsilon {config.privacy.epsilon:g} does not pay for a single round; raise it, or "
+            "privacy.noise_multiplier."
         )
     described = to_dict(config) | {"init": init.name}
     if simulation or config.privacy.mode != "none":  # otherwise phones may come and go while a run is down
@@ -100,7 +111,7 @@ def federate(
         return done
     # Before it is read how far the run is, and its last lines are taken back.
     with checkpoint.hold(run):
-        return _go_on(grid, config, data, run, init, registry, num_nodes, simulation=simulation)
+        return _go_on(grid, config, data, run, init, registry, num_nodes, accountant, simulation=simulation)
 
 
 def _go_on(
@@ -111,18 +122,13 @@ def _go_on(
     init: Path,
     registry: Callable[[int], Registry],
     num_nodes: int,
+    accountant: Accountant | None,
     *,
     simulation: bool,
 ) -> dict[str, Any]:
     """The rounds that are left of a run that no other process works on."""
     rounds = config.rounds
-    accountant = accountant_for(config, num_nodes, config.fleet.min_separation)
     device = pick_device()
-    if accountant is not None and not accountant.fits(1):
-        raise UserError(
-            f"privacy.epsilon {config.privacy.epsilon:g} does not pay for a single round; raise it, or "
-            "privacy.noise_multiplier."
-        )
     resumed = _resume(config, data, run, init)
     model, tally = resumed.model.to(device), resumed.tally
     is_after_phones = checkpoint.knows_phones(init)
@@ -164,6 +170,7 @@ def _go_on(
                     config.privacy.epsilon,
                 )
                 break
+            measured = {}  # of another round, which may be the last one
             arrays = to_record(model.state_dict())
             told = partial(advance, round=number)
             new_arrays = strategy.run_round(number, arrays, told_phones, grid, told)
@@ -202,8 +209,8 @@ def _go_on(
             last = number
     if tally.totals["changed_rounds"] == 0:
         raise UserError(
-            f"No round of {run} changed the model, because too few phones reported "
-            f"({in_words(tally.failures)}); mend that, delete the run and start again."
+            f"No round of {run} changed the model, because too few phones reported"
+            f"{in_brackets(in_words(tally.failures))}; mend that, delete the run and start again."
         )
     final = {"step": last, **tally.counters()}
     final |= measured or measure()

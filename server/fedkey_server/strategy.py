@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +26,9 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
 from fedkey_server.clipping import ROUGHNESS, norm_before_rounding, rough_norm_of
+from fedkey_server.grid import replies_to
 from fedkey_server.identities import simulated_registry
-from fedkey_server.masking import ADVERTISE, MASK, SHARE
+from fedkey_server.masking import MASK
 from fedkey_server.private_average import PrivateAverage
 from fedkey_server.quantisation import Quantiser, Sum
 from fedkey_server.records import from_record, lend, record_in, twin_of
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from fedkey_server.config import Config
 
 
+UNASKED = "replayed or not asked for"
+"""Reason for which a reply counts for nothing."""
+
+
 @dataclass
 class RoundResult:
     """What came back in one round."""
@@ -52,8 +58,9 @@ class RoundResult:
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> what the first such phone said."""
     lost: Counter[str] = field(default_factory=Counter)
-    """Reason -> phones that were asked and did not get to report: of a simulated fleet, or real ones that
-    were still at work when the round had reached its goal."""
+    """Reason -> phones that were asked and did not get to report: of a simulated fleet, real ones that were
+    still at work when the round had reached its goal, or those that did their part of a secure round that was
+    given up."""
     costs: dict[str, float | int] = field(default_factory=dict)
     """What the round took in a simulated fleet."""
     bytes: dict[str, int] = field(default_factory=dict)
@@ -104,7 +111,7 @@ class RoundResult:
         """Why the round changed nothing, in a sentence."""
         return (
             f"round {round_number} changed nothing: {self.reports} of {self.asked} phones reported, "
-            f"{least_reports} are needed ({self.reasons()})"
+            f"{least_reports} are needed{in_brackets(self.reasons())}"
         )
 
     def reasons(self) -> str:
@@ -116,6 +123,11 @@ class RoundResult:
 def in_words(failures: Counter[str]) -> str:
     """ "3 silent, 1 not finite"."""
     return ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
+
+
+def in_brackets(reasons: str) -> str:
+    """ " (3 silent)"; nothing if there are none."""
+    return f" ({reasons})" if reasons else ""
 
 
 class Unusable(Exception):
@@ -193,16 +205,18 @@ class SeededFedAvg(FedAvg):
         self._in_order = getattr(grid, "answers_in_order", False)
         messages = self.configure_train(server_round, arrays, config, grid)
 
-        def watched() -> Iterator[Message]:
-            for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
-                yield reply
-                del reply  # see aggregate_train
-                on_reply(1)
-                if self.result.reports >= self.goal and self._waited_for:
-                    self.result.lost["late"] += len(self._waited_for)
-                    return
+        def watched() -> Generator[Message]:
+            with replies_to(grid, messages, self.config.timeout) as replies:
+                for reply in replies:
+                    yield reply
+                    del reply  # see aggregate_train
+                    on_reply(1)
+                    if self.result.reports >= self.goal and self._waited_for:
+                        self.result.lost["late"] += len(self._waited_for)
+                        return
 
-        return self.aggregate_train(server_round, watched())[0]
+        with closing(watched()) as replies:
+            return self.aggregate_train(server_round, replies)[0]
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -265,6 +279,7 @@ class SeededFedAvg(FedAvg):
     ) -> ArrayRecord | None:
         nodes, settings = self._begin(server_round, arrays, config, grid)
         if len(nodes) < self.least_reports:
+            self.result.lost += Counter({"for nothing: too few phones were asked": len(nodes)})
             return self._conclude(server_round, None)
         terms = self._terms(server_round, len(nodes))
         # Rounding to the ring lengthens an update; what leaves the phone must still be within the bound.
@@ -281,10 +296,10 @@ class SeededFedAvg(FedAvg):
             goal=self.goal,
             known=self.simulation,
         )
-        on_reply(len(nodes))
         result = self.result
         for stage, exchange in found.exchanges.items():
-            failed = result.refused if stage in (ADVERTISE, SHARE, MASK) else result.besides
+            result.besides += Counter({UNASKED: exchange.unasked})
+            failed = result.refused if found.leaves_out(stage) else result.besides
             for reason, count in exchange.refused.items():
                 failed[f"{reason} ({stage})"] += count
                 result.examples.setdefault(f"{reason} ({stage})", exchange.examples.get(reason, ""))
@@ -294,10 +309,14 @@ class SeededFedAvg(FedAvg):
         }
         if found.abandoned:
             result.examples.setdefault("secure aggregation", found.abandoned)
+            in_vain = len(nodes) - result.refused.total() - found.silent
+            result.lost += Counter({f"for nothing: {found.abandoned}": in_vain})
+            on_reply(in_vain + result.refused.total())
             return self._conclude(server_round, None)
         result.reports = len(found.reporters)
-        if result.reports >= self.goal and result.silent:
-            result.lost["late"] += found.exchanges[MASK].silent
+        on_reply(result.reports + result.refused.total())
+        if result.reports >= self.goal:
+            result.lost += Counter({"late": found.exchanges[MASK].silent})
         result.nll = found.sums.get("nll", 0.0)
         result.num_targets = round(found.sums.get("num-examples", 0))
         result.num_steps = round(found.sums.get("num-steps", 0))
@@ -335,7 +354,7 @@ class SeededFedAvg(FedAvg):
         """Adds a reply to the round's, or counts why not."""
         result, node = self.result, reply.metadata.src_node_id
         if node not in self._waited_for:  # a phone speaks once a round, and only when it is asked
-            result.besides["replayed or not asked for"] += 1
+            result.besides[UNASKED] += 1
             return
         self._waited_for.remove(node)
         try:

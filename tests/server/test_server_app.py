@@ -326,6 +326,16 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     assert stopped["step"] == 4
     assert stopped["privacy"] == rows[3]["privacy"]
 
+    # A stop between two validations is measured, not told of the one before.
+    odd, folder = [*overrides, f"privacy.epsilon={spent[2]}"], tmp_path / "odd"
+    stopped = federate(grid_over(tiny_data), load("tiny", odd), tiny_data, folder, tiny_run)
+    _, _, second, third = rounds_of(folder)
+    assert stopped["step"] == 3
+    assert "validation_loss" not in third
+    assert stopped["validation_loss"] != second["validation_loss"]
+    (folder / "done.json").unlink()
+    assert federate(grid_over(tiny_data), load("tiny", odd), tiny_data, folder, tiny_run) == stopped
+
     # What starts from it pays on top of that, which no ledger adds up.
     assert "after_phones" not in final["privacy"]
     assert "has learned from phones" not in caplog.text
@@ -416,6 +426,15 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
         ((*PRIVATE, "privacy.mode=ftrl"), "set fleet.enabled or choose poisson"),
         ((*PRIVATE, "rounds.weighed_rows=9"), "asks some phones more often than others"),
         (("fleet.enabled=true", "rounds.weighed_rows=9"), "asks some phones more often than others"),
+        (
+            (*PRIVATE, "privacy.clip_quantile=0.5"),
+            r"privacy.vote_noise 0.05 hides too little of 5 votes at a noise multiplier of 0.5; set it above "
+            r"0.05, ask more phones, or set privacy.clip_quantile to 0\.$",
+        ),
+        (
+            ("aggregation.name=krum", "aggregation.num_bad=2"),
+            r"aggregation.name 'krum' needs 7 reports, and rounds.phones_per_round is 5; raise it, or lower",
+        ),
     ],
 )
 def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
@@ -432,6 +451,7 @@ def test_promises_that_cannot_be_kept_are_refused_in_a_sentence(
 
     with pytest.raises(UserError, match=message):
         start()
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_secure_sum_is_the_plain_one_and_the_server_never_sees_an_update(
@@ -503,6 +523,57 @@ def test_a_secure_round_goes_on_without_phones_that_fail_and_is_given_up_when_to
     assert (second["reports"], second["changed"]) == (0, False)
     assert "round 2 changed nothing: 0 of 5 phones reported, 3 are needed" in caplog.text
     assert "secure aggregation: " in caplog.text
+
+
+@pytest.mark.parametrize("stage", ["advertise", "share", "mask", "agree", "reveal"])
+def test_each_phone_of_a_secure_round_is_booked_once(
+    stage: str, tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    class Troubled(InProcessGrid):
+        """At one stage two phones raise in either round, and in the second one two more stay silent; all that
+        answer say it twice."""
+
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            sent = list(messages)
+            if sent[0].metadata.group_id == "2" and stage_of(sent[0]) == stage:
+                sent = sent[2:]
+            for reply in super().send_and_receive(sent, timeout=timeout):
+                yield from (reply, reply)
+
+    def stage_of(message: Message) -> str:
+        return str(message.content.config_records["secure-sum"]["stage"])
+
+    raised: dict[str, set[int]] = {"1": set(), "2": set()}
+
+    def train(message: Message, context: Context) -> Message:
+        failing = raised[message.metadata.group_id]
+        if stage_of(message) == stage and (len(failing) < 2 or context.node_id in failing):
+            failing.add(context.node_id)
+            raise ConnectionError("the phone went into a tunnel")
+        return app(message, context)
+
+    more = ("rounds.num_rounds=2", "rounds.phones_per_round=7", "rounds.min_reports=4")
+    config = load("tiny", [*small_overrides, *ROUNDS, *SECURE, *more])
+    phones = Phones.load(tiny_data / "phones.npz")
+    grid = Troubled(train, len(phones), {"data": str(tiny_data), "simulation": True})
+    final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    first, second = rounds_of(tmp_path / "run")[1:]
+    asked = "replayed or not asked for"
+    first["refused"].pop(asked)
+    second["refused"].pop(asked)
+    raised_there = {f"client app raised exception ({stage})": 2}
+    is_left_out = stage in ("advertise", "share", "mask")
+    assert (first["asked"], first["reports"], first["silent"]) == (7, 5 if is_left_out else 7, 0)
+    assert first["refused"] == raised_there
+    assert (second["reports"], second["silent"], second["changed"]) == (0, 2, False)
+    assert second["refused"] == raised_there
+    ((reason, in_vain),) = second["lost"].items()
+    assert reason.startswith("for nothing: ")
+    assert second["asked"] == 7 == 2 + 2 + in_vain
+    told = final["failures"]
+    assert sum(told.values()) - told[asked] == 7 + 2
 
 
 def test_secure_and_private_go_together_and_phones_say_nothing_of_their_training(
@@ -860,6 +931,12 @@ def test_fewer_phones_than_reports_needed_is_refused_at_once(
     grid = InProcessGrid(app, 2, {"data": str(tiny_data), "simulation": True})
     with pytest.raises(UserError, match=r"There are 2 phones, and rounds.min_reports asks for 3 reports"):
         federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    one = replace(config.rounds, min_reports=1)
+    krum = replace(config, rounds=one, aggregation=replace(config.aggregation, name="krum"))
+    with pytest.raises(
+        UserError, match=r"There are 2 phones, and aggregation.name 'krum' asks for 5 reports"
+    ):
+        federate(grid, krum, tiny_data, tmp_path / "run", tiny_run)
     assert not (tmp_path / "run").exists()
 
 

@@ -6,9 +6,9 @@ import json
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -165,6 +165,27 @@ def test_a_round_closes_at_its_goal_and_what_comes_late_is_fetched_and_thrown_aw
         tiny_data, tiny_run, tmp_path / "without", 4, [*base, "rounds.phones_per_round=4"], without=2
     )
     assert_close_weights(run, tmp_path / "without", atol=1e-6)
+
+
+def test_a_round_that_closes_stops_listening_at_once(
+    impatient: None, tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> None:
+    class Held(superlink.SuperLinkGrid):
+        """As under a debugger, or another Python: nothing is cleared away when it falls out of use."""
+
+        held: ClassVar[list[Iterator[Message]]] = []
+
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            self.held.append(super().send_and_receive(messages, timeout=timeout))
+            return self.held[-1]
+
+    base = [*small_overrides, *ROUNDS, "rounds.phones_per_round=3", "rounds.min_reports=2"]
+    config = load("tiny", [*base, "fleet.over_selection=1.3"])
+    grid = Held(Letterbox(tiny_data, 4, {2: 10**9}))
+    federate(grid, config, tiny_data, tmp_path / "run", tiny_run, simulation=False)
+    assert [row["asked"] for row in rounds_of(tmp_path / "run")] == [4, 3]  # one is still at work
 
 
 def test_who_went_away_is_counted_by_that_name_and_who_is_silent_is_not_asked_again(

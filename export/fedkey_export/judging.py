@@ -29,6 +29,7 @@ from fedkey.judge import (
     choice_inputs,
     literal_inputs,
 )
+from fedkey_export.scaling import Scaling
 
 Floats = npt.NDArray[np.float32]
 
@@ -79,11 +80,7 @@ class _Shift(nn.Module):
     def __init__(self, inputs: Tensor) -> None:
         """`inputs` [.., inputs] are those that it will learn from."""
         super().__init__()
-        rows = inputs.double().reshape(-1, inputs.shape[-1])
-        spread = rows.std(dim=0, unbiased=False)
-        self.mean = rows.mean(dim=0).float()
-        self.varies = spread >= 1e-6
-        self.spread = torch.where(self.varies, spread, 1.0).float()
+        self.scaling = Scaling.of(inputs)
         self.hidden = nn.Linear(inputs.shape[-1], NUM_UNITS)
         self.out = nn.Linear(NUM_UNITS, 1)
         nn.init.zeros_(self.out.weight)
@@ -91,16 +88,14 @@ class _Shift(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..] of inputs [.., inputs]."""
-        hidden = torch.relu(self.hidden((inputs - self.mean) / self.spread))
+        hidden = torch.relu(self.hidden(self.scaling.scaled(inputs)))
         shift: Tensor = self.out(hidden)[..., 0]
         return shift
 
     def network(self) -> Network:
         """The same for inputs as they are, as the bundle will hold it."""
         with torch.no_grad():
-            # What never varied taught nothing, and its weights are still as they were drawn.
-            weight = self.hidden.weight.double() * self.varies / self.spread.double()
-            bias = self.hidden.bias.double() - weight @ self.mean.double()
+            weight, bias = self.scaling.folded(self.hidden.weight, self.hidden.bias)
         return Network(
             [[_rounded(each) for each in row] for row in weight.tolist()],
             [_rounded(each) for each in bias.tolist()],

@@ -35,6 +35,7 @@ from fedkey.simulate import (
 )
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
 from fedkey_export.package import replace_files
+from fedkey_export.scaling import Scaling
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -237,9 +238,8 @@ class _Network(nn.Module):
     def __init__(self, questions: Questions) -> None:
         super().__init__()
         is_there = np.isfinite(questions.log_probs)
-        by_word = questions.by_word[is_there]
-        self.word_mean, self.word_spread = _mean_and_spread(by_word)
-        self.place_mean, self.place_spread = _mean_and_spread(questions.by_place)
+        self.words = Scaling.of(torch.from_numpy(questions.by_word[is_there]))
+        self.places = Scaling.of(torch.from_numpy(questions.by_place))
         self.hidden = nn.Linear(len(WORD_INPUTS) + len(PLACE_INPUTS), NUM_UNITS)
         self.out = nn.Linear(NUM_UNITS, 1)
         nn.init.zeros_(self.out.weight)
@@ -247,8 +247,8 @@ class _Network(nn.Module):
 
     def forward(self, by_word: Tensor, by_place: Tensor) -> Tensor:
         """[N, C] of `by_word` [N, C, words' inputs] and `by_place` [N, places' inputs]."""
-        words = (by_word - self.word_mean) / self.word_spread
-        places = ((by_place - self.place_mean) / self.place_spread)[:, None].expand(-1, words.shape[1], -1)
+        words = self.words.scaled(by_word)
+        places = self.places.scaled(by_place)[:, None].expand(-1, words.shape[1], -1)
         hidden = torch.relu(self.hidden(torch.cat([words, places], dim=2)))
         shift: Tensor = self.out(hidden)[:, :, 0]
         return shift
@@ -256,11 +256,9 @@ class _Network(nn.Module):
     def mixture(self) -> Mixture:
         """The same for inputs as they are."""
         with torch.no_grad():
-            weight = self.hidden.weight.double()
-            by_word = weight[:, : len(WORD_INPUTS)] / self.word_spread.double()
-            by_place = weight[:, len(WORD_INPUTS) :] / self.place_spread.double()
-            bias = self.hidden.bias.double() - by_word @ self.word_mean.double()
-            bias -= by_place @ self.place_mean.double()
+            weight = self.hidden.weight
+            by_word, bias = self.words.folded(weight[:, : len(WORD_INPUTS)], self.hidden.bias)
+            by_place, bias = self.places.folded(weight[:, len(WORD_INPUTS) :], bias)
             mixture = Mixture(
                 by_word.float().numpy(),
                 by_place.float().numpy(),
@@ -270,13 +268,6 @@ class _Network(nn.Module):
             )
         # As the bundle will hold it.
         return Mixture.from_json(mixture.to_json())
-
-
-def _mean_and_spread(inputs: Floats) -> tuple[Tensor, Tensor]:
-    spread = inputs.std(axis=0, dtype=np.float64)
-    spread[spread < 1e-6] = 1.0
-    mean = inputs.mean(axis=0, dtype=np.float64)
-    return torch.tensor(mean, dtype=torch.float32), torch.tensor(spread, dtype=torch.float32)
 
 
 def fit(questions: Questions, seed: int) -> Mixture:

@@ -177,6 +177,23 @@ def test_what_is_not_there_teaches_nothing() -> None:
     assert share_of_first(fit(padded, seed=0), new) == pytest.approx(share_of_first(mixture, new), abs=0.02)
 
 
+def test_what_never_varied_has_no_say() -> None:
+    """Whoever taught it was never told twice of a word, and typed without n-grams."""
+    rng = np.random.default_rng(4)
+    taught = made_up(rng, 300)
+    words, places = [WORD_INPUTS.index("followed"), WORD_INPUTS.index("pairs")], [3, 4]
+    taught.by_word[:, :, words] = np.log(1e-3)
+    taught.by_place[:, places] = 0
+    mixture = fit(taught, seed=0)
+    assert not mixture.by_word[:, words].any()
+    assert not mixture.by_place[:, places].any()
+    assert mixture.by_word[:, WORD_INPUTS.index("mixed")].all()
+    by_word, by_place = taught.by_word[0], taught.by_place[0]
+    before = mixture.shift(by_word, by_place)
+    by_word[:, words], by_place[places] = np.log(0.5), 0.15
+    assert np.array_equal(mixture.shift(by_word, by_place), before)
+
+
 # ------------------------------------------------------------------------------------------- what it refuses
 
 

@@ -120,7 +120,7 @@ def read_finished(run: Path) -> Finished:
         raise UserError(f"{run} ended with weights that are no numbers; leave it out.")
     model.model()  # or its weights are not those of the shape that it names
     file_sha256 = checkpoint.sha256(checkpoint.weights_file(run))
-    init = None if model.kind == "bundle" else checkpoint.read_json(run / "config.json").get("init")
+    init = None if model.kind == "bundle" else checkpoint.read_object(run / "config.json").get("init")
     return Finished(run, model, init, file_sha256)
 
 

@@ -31,6 +31,8 @@ from torch import Tensor
 from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
 
+COMPLETE = "complete.json"
+"""File of a data folder: the settings that it was prepared with."""
 CARRIED = ("tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json")
 UNITS = {"train": "steps", "federate": "rounds"}
 """Kind of a run -> what it counts."""
@@ -111,6 +113,14 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON; delete its folder and start again.") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The same for a file that holds one JSON object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is no JSON object; delete its folder and start again.")
+    return value
+
+
 def read_done(run: Path) -> dict[str, Any] | None:
     """The final figures of a run, "step" among them; None if it is not finished, `UserError` if they are
     damaged."""
@@ -155,8 +165,9 @@ def start_run(
     config_path = run / "config.json"
     if config_path.exists():
         # It follows from `init`, and older runs do not tell.
-        older = read_json(config_path) | {"after_phones": described["after_phones"]}
-        older["config"] = _with_defaults(older.get("config", {}), config)
+        older = read_object(config_path) | {"after_phones": described["after_phones"]}
+        told = older.get("config")
+        older["config"] = _as_of_now(told if isinstance(told, dict) else {}, config)
         difference = _difference(older, json.loads(json.dumps(described)))
         if difference is not None:
             raise UserError(
@@ -174,6 +185,18 @@ def start_run(
         raise UserError(
             f"Cannot make the run folder {run}: {error.strerror}; make room or give another --run."
         ) from error
+
+
+def refuse_shorter_window(data: Path, window: int) -> None:
+    """`UserError` for a model whose window documents of a data folder do not fit. A folder that is not
+    complete, such as one made by hand, does not tell."""
+    path = data / COMPLETE
+    prepared = read_object(path).get("window") if path.exists() else None
+    if isinstance(prepared, int) and window < prepared:
+        raise UserError(
+            f"{data} was prepared for a window of {prepared}, and model.window is {window}; prepare the data "
+            f"for it in another folder, or set model.window={prepared}."
+        )
 
 
 LOCK = "lock"
@@ -209,15 +232,19 @@ def hold(run: Path) -> IO[bytes]:
     return file
 
 
-def _with_defaults(older: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the defaults of what a run is too old to know, and this one names."""
+def _as_of_now(older: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of what a run is too old to know, and this one names; without what an
+    older run told, and this one does not name since it does not read it."""
     from fedkey_server.config import Config, to_dict
 
     filled = dict(older)
     for name, defaults in to_dict(Config()).items():
+        told = filled.pop(name, {})
         if name in config:
-            known = {key: value for key, value in defaults.items() if key in config[name]}
-            filled[name] = known | filled.get(name, {})
+            named = config[name]
+            known = {key: value for key, value in defaults.items() if key in named}
+            kept = {key: value for key, value in told.items() if key in named or key not in defaults}
+            filled[name] = known | kept
     return filled
 
 
@@ -353,7 +380,7 @@ def load(source: Path) -> Checkpoint:
     if (source / "manifest.json").exists():
         return _load_bundle(source)
     folder = weights_file(source).parent
-    described = read_json(source / "config.json")
+    described = read_object(source / "config.json")
     saved = read(folder)
     return Checkpoint(
         saved.model_config,
@@ -370,9 +397,10 @@ def load(source: Path) -> Checkpoint:
 def config_of(source: Path) -> dict[str, Any]:
     """The resolved configuration of a run or bundle, without reading its weights; empty if it tells none."""
     if (source / "manifest.json").exists():
-        config = read_json(source / "manifest.json").get("provenance", {}).get("config")
+        told = read_object(source / "manifest.json").get("provenance")
+        config = told.get("config") if isinstance(told, dict) else None
     elif (source / "config.json").exists():
-        config = read_json(source / "config.json").get("config")
+        config = read_object(source / "config.json").get("config")
     else:
         config = None
     return config if isinstance(config, dict) else {}
@@ -385,9 +413,9 @@ def knows_phones(source: Path) -> bool:
     only if the start told nothing.
     """
     if (source / "manifest.json").exists():
-        told = read_json(source / "manifest.json").get("provenance")
+        told = read_object(source / "manifest.json").get("provenance")
     else:
-        told = read_json(source / "config.json")
+        told = read_object(source / "config.json")
     return isinstance(told, dict) and (told.get("kind") == "federate" or _is_after_phones(told))
 
 
@@ -400,7 +428,7 @@ def weights_file(source: Path) -> Path:
     """The file in a run or bundle folder that holds its weights."""
     if (source / "manifest.json").exists():
         return source / "model.onnx"
-    if not (source / "config.json").exists() or "kind" not in read_json(source / "config.json"):
+    if not (source / "config.json").exists() or "kind" not in read_object(source / "config.json"):
         raise UserError(f"{source} is neither a run folder nor a bundle.")
     folder = latest(source)
     if folder is None:

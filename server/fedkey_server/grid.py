@@ -30,9 +30,7 @@ CLIENT_RAISED = 2
 """Flower's error code for an exception inside a ClientApp."""
 
 
-def replies_to(
-    grid: Grid, messages: Iterable[Message], timeout: float | None
-) -> closing[Generator[Message]]:
+def replies_to(grid: Grid, messages: Iterable[Message], timeout: float | None) -> closing[Generator[Message]]:
     """The replies that a Grid gives, for a `with` block: whoever leaves it early stops listening there and
     then, not whenever Python clears away."""
 

@@ -37,7 +37,7 @@ from fedkey_server.sifting import sift
 if TYPE_CHECKING:
     from fedkey_server.config import Config
 
-COMPLETE, TOKENIZER = "complete.json", "tokenizer.model"
+TOKENIZER = "tokenizer.model"
 
 MADE = (
     "lexicon.tsv",
@@ -50,7 +50,7 @@ MADE = (
     "test.jsonl",
     "sources.json",
 )
-"""What a data folder holds beside `COMPLETE`."""
+"""What a data folder holds beside `checkpoint.COMPLETE`."""
 
 LICENCES = {
     "package:chitchat": "MIT (PyPI chitchat-dataset)",
@@ -100,7 +100,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     pieces = None if like is None else _pieces_of(like, config)
     if pieces is not None:
         described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
-    complete = folder / COMPLETE
+    complete = folder / checkpoint.COMPLETE
     # Folders of before 2026-11-28 have no dictionary.
     is_there = complete.exists() and (folder / dictionary.DICTIONARY).exists()
     if is_there and checkpoint.read_json(complete) == described:
@@ -113,7 +113,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Whoever reads the folder asks for its files: of two preparations they would not fit together.
-        for name in (COMPLETE, *MADE):
+        for name in (checkpoint.COMPLETE, *MADE):
             (folder / name).unlink(missing_ok=True)
         _build(config, folder, text, places, pieces)
         checkpoint.write_json(complete, described)
@@ -128,7 +128,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
 def _build(
     config: Config, folder: Path, text: Path, places: Mapping[str, str], pieces: Pieces | None
 ) -> None:
-    """Writes everything but `COMPLETE`.
+    """Writes everything but `checkpoint.COMPLETE`.
 
     Args:
         places: source -> where it is, a package or a file.

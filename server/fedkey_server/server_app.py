@@ -51,6 +51,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ELSEWHERE = ("count", "sketch")
+"""Sections of a preset that only a count of the phones' n-grams reads."""
+HOW = ("timeout", "exchange_timeout", "precision")
+"""Settings of `rounds` that say how a round is carried out, not what it is."""
+OF_TRAINING = ("objective", "infill_share", "z_penalty", "validation_rows", "seed")
+"""Settings of `train` that a federation reads, but for `batch_rows`, which changes no figure."""
+
 app = ServerApp()
 
 
@@ -81,8 +88,6 @@ def federate(
         UserError: the folders do not fit, there are no phones, no round changed the model, or another process
             is at work on the run.
     """
-    from fedkey_server.config import to_dict
-
     config = as_started(config, init)
     rounds = config.rounds
     num_nodes = len(list(grid.get_node_ids()))
@@ -101,11 +106,12 @@ def federate(
             f"privacy.epsilon {config.privacy.epsilon:g} does not pay for a single round; raise it, or "
             "privacy.noise_multiplier."
         )
-    described = to_dict(config) | {"init": init.name}
+    described = _described(config) | {"init": init.name}
     if simulation or config.privacy.mode != "none":  # otherwise phones may come and go while a run is down
         described |= {"num_phones": num_nodes}
     # In a simulation the phones' text lies beside the server's, and a run must not go on with other phones.
     reads = [VALIDATION_TEXT, *([PHONES_TEXT] if (data / PHONES_TEXT).exists() else [])]
+    checkpoint.refuse_shorter_window(data, config.model.window)
     checkpoint.start_run(run, described, "federate", data, reads, init)
     if (done := checkpoint.read_done(run)) is not None:
         return done
@@ -218,6 +224,16 @@ def _go_on(
         final["privacy"] = spent
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+def _described(config: Config) -> dict[str, Any]:
+    """What a run is, without what it does not read: it may go on with other times for its phones' answers."""
+    from fedkey_server.config import to_dict
+
+    described = {name: section for name, section in to_dict(config).items() if name not in ELSEWHERE}
+    rounds = {key: value for key, value in described["rounds"].items() if key not in HOW}
+    train = {key: value for key, value in described["train"].items() if key in OF_TRAINING}
+    return described | {"rounds": rounds, "train": train}
 
 
 def as_started(config: Config, init: Path) -> Config:

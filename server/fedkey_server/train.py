@@ -57,8 +57,8 @@ TRACE = "trace.json"
 """File of the run folder."""
 HOW = ("accumulate", "compile", "precision")
 """Settings that say how a step is computed, not what it is."""
-ELSEWHERE = ("rounds", "server_optimizer", "aggregation", "privacy", "fleet")
-"""Sections of a preset that only a federation reads."""
+ELSEWHERE = ("rounds", "server_optimizer", "aggregation", "privacy", "fleet", "count", "sketch")
+"""Sections of a preset that only a federation reads, or a count of its phones' n-grams."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,12 @@ def train(
     if lessons is not None:
         described |= {"lessons": checkpoint.sha256(lessons)}
     files = (SERVER_TEXT, VALIDATION_TEXT)
-    processes.once(lambda: checkpoint.start_run(run, described, "train", data, files, init))
+
+    def begin() -> None:
+        checkpoint.refuse_shorter_window(data, config.model.window)
+        checkpoint.start_run(run, described, "train", data, files, init)
+
+    processes.once(begin)
     final = checkpoint.read_done(run)
     if final is not None and final["step"] >= num_steps:
         if profile:

@@ -18,6 +18,7 @@ from torch import Tensor
 from fedkey.metrics import deciles
 from fedkey.pieces import Pieces
 from fedkey_kernels.loss import linear_cross_entropy
+from fedkey_server import checkpoint
 from fedkey_server.batches import PackedRows, pack
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.objectives import CAUSAL, FROM_THE_LEFT, INFILL
@@ -125,9 +126,13 @@ class Examiner:
         window: longest document.
         num_rows: how many rows are looked at each time.
         seed: of the choice of rows, and of what is hidden in them.
+
+    Raises:
+        UserError: the documents are longer, or cannot be read.
     """
 
     def __init__(self, objective: str, data: Path, window: int, num_rows: int, seed: int) -> None:
+        checkpoint.refuse_shorter_window(data, window)
         self._objective = objective
         held_out = validation_rows(data, window, num_rows, seed)
         self._held_out = held_out

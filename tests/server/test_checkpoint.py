@@ -214,6 +214,27 @@ def test_a_setting_that_the_run_is_too_old_to_know_had_its_default(tmp_path: Pat
         start(tmp_path / "run", data, model={"width": 16, "attention": "linear", "span": 32})
 
 
+def test_a_setting_that_is_told_no_more_since_the_run_does_not_read_it_is_not_compared(
+    tmp_path: Path, data: Path
+) -> None:
+    start(tmp_path / "run", data, rounds={"seed": 1, "timeout": 9.0}, count={"seed": 3})
+    start(tmp_path / "run", data, rounds={"seed": 1})
+    with pytest.raises(UserError, match=r"rounds.seed was 1 and is now 2"):
+        start(tmp_path / "run", data, rounds={"seed": 2})
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "7", "null"])
+def test_a_folder_whose_description_is_no_object_is_no_run(text: str, tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    start(run, data)
+    (run / "config.json").write_text(text)
+    for use in (lambda: start(run, data), lambda: checkpoint.load(run), lambda: checkpoint.knows_phones(run)):
+        with pytest.raises(
+            UserError, match=r"config.json is no JSON object; delete its folder and start aga"
+        ):
+            use()
+
+
 def test_a_run_goes_on_only_from_the_weights_it_started_with(tmp_path: Path, data: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
     start(first, data)

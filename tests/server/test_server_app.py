@@ -968,6 +968,20 @@ def test_authors_can_be_played_by_many_phones(
     assert "--population must be at least" in capsys.readouterr().err
 
 
+def test_a_run_goes_on_with_other_settings_that_it_does_not_read(
+    tiny_run: Path, tiny_data: Path, config: Config, small_overrides: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    final = federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    unread = ("rounds.timeout=9", "rounds.exchange_timeout=9", "train.compile=true", "train.num_steps=9")
+    unread += ("count.seed=3", "sketch.width=99", "train.learning_rate=1")
+    other = load("tiny", [*small_overrides, *ROUNDS, *unread])
+    assert federate(grid_over(tiny_data), other, tiny_data, run, tiny_run) == final
+    read = load("tiny", [*small_overrides, *ROUNDS, "train.z_penalty=0.5"])
+    with pytest.raises(UserError, match=r"train.z_penalty was 0.001 and is now 0.5"):
+        federate(grid_over(tiny_data), read, tiny_data, run, tiny_run)
+
+
 def test_a_second_process_is_kept_off_a_run_and_touches_nothing_of_it(
     tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
 ) -> None:

@@ -149,6 +149,10 @@ def test_the_commands_teach_and_learn(
     assert fedkey_server(*teach_it, "--steps", "2", "--from-step", "2") == EXIT_MISTAKE
     assert fedkey_server(*teach_it, "--named", "0") == EXIT_MISTAKE
     capsys.readouterr()
+    assert fedkey_server(*teach_it, "--set", "model.window=64") == EXIT_MISTAKE
+    assert "was prepared for a window of 128" in capsys.readouterr().err
+    assert fedkey_server(*teach_it, "--data", tmp_path / "none") == EXIT_MISTAKE
+    assert "none lacks tokenizer.model; run 'fedkey-server prepare' first." in capsys.readouterr().err
     assert fedkey_server(*teach_it, "--lessons", lessons / "in-a-file.npz") == EXIT_MISTAKE
     assert capsys.readouterr().err.startswith(f"fedkey-server: Cannot write {lessons}/in-a-file.npz: ")
     Lessons.load(lessons)

@@ -471,6 +471,11 @@ def test_steps_of_a_central_run_are_refused(
             "holds a model of another shape than the preset; choose the preset it",
         ),
         ("other tokenizer", "was made with another tokenizer than"),
+        (
+            "shorter window",
+            " was prepared for a window of 128, and model.window is 64; prepare the data for it in another "
+            "folder, or set model.window=128.",
+        ),
         ("no start", "is neither a run folder nor a bundle."),
         ("other settings", "holds a run with other settings (train.seed was 1 and is now 2); give another"),
         ("no threads", "--threads must be at least 1, not 0."),
@@ -493,6 +498,8 @@ def test_a_mistake_is_one_sentence_and_status_2(
         data = tmp_path / "absent"
     elif mistake == "other shape":
         more = "model.num_layers=1"
+    elif mistake == "shorter window":
+        more = "model.window=64"
     elif mistake == "other tokenizer":
         data = tmp_path / "data"
         shutil.copytree(tiny_data, data)
@@ -511,7 +518,9 @@ def test_a_mistake_is_one_sentence_and_status_2(
         options += with_overrides(
             ["train.learning_rate=3e38", "train.warmup_steps=0", f"train.num_steps={num_steps}"]
         )
-    if mistake == "other settings":
+    if mistake == "shorter window":
+        options += ["--run", str(run)]
+    elif mistake == "other settings":
         options += ["--run", str(tiny_run)]
     else:
         options += ["--run", str(run), "--init", str(init)]
@@ -521,6 +530,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert errors.startswith("fedkey-server: ")
     assert errors.count("\n") == 1
     assert not (run / "checkpoints").exists()
+    assert mistake != "shorter window" or not run.exists()
 
 
 def test_a_damaged_end_is_named_and_measured_again_once_it_is_gone(
@@ -545,7 +555,13 @@ def test_a_run_goes_on_whatever_its_federation_will_be(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str]
 ) -> None:
     options = ["--data", str(tiny_data), "--run", str(tiny_run)]
-    more = with_overrides(small_overrides, "rounds.num_rounds=7", "server_optimizer.name=adam")
+    more = with_overrides(
+        small_overrides,
+        "rounds.num_rounds=7",
+        "server_optimizer.name=adam",
+        "count.seed=3",
+        "sketch.width=99",
+    )
     assert fedkey_server("train", "tiny", *options, *more) == 0
 
 

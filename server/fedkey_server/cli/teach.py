@@ -55,9 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments)
     data: Path = arguments.data
     teacher = checkpoint.load(arguments.teacher)
-    if (teacher.folder / "tokenizer.model").read_bytes() != (data / "tokenizer.model").read_bytes():
+    theirs, ours = (folder / "tokenizer.model" for folder in (teacher.folder, data))
+    if not ours.exists():
+        raise UserError(f"{data} lacks {ours.name}; run 'fedkey-server prepare' first.")
+    if theirs.read_bytes() != ours.read_bytes():
         raise UserError(f"{arguments.teacher} was made with another tokenizer than {data}.")
     window, largest = config.model.window, teacher.model_config.vocab_size
+    checkpoint.refuse_shorter_window(data, window)
     if teacher.model_config.window < window:
         raise UserError(f"{arguments.teacher} has a window of {teacher.model_config.window}, not {window}.")
     if not 1 <= arguments.named <= largest:

@@ -34,6 +34,9 @@ SPACE, SHIFT, BACKSPACE, ENTER = "space", "shift", "backspace", "enter"
 LETTERS, SYMBOLS, MORE = "letters", "symbols", "more"
 """Names of the pages, and of the keys that turn to them."""
 
+MAX_TARGETS = 64
+"""Texts whose keys a layout remembers the places of."""
+
 _TYPED_BY = {SPACE: " "} | dict.fromkeys((SHIFT, BACKSPACE, ENTER, LETTERS, SYMBOLS, MORE), "")
 
 
@@ -165,7 +168,8 @@ class Layout:
         That is the centre of a key, and of a wide one the stretch that keeps half a key width from its edges:
         nobody aims at the middle of a space bar.
         """
-        if characters not in self._targets:
+        targets = self._targets.get(characters)
+        if targets is None:
             # Here, because keys are drawn before anybody aims at them; `tests/test_layers.py` holds to it.
             import numpy as np
 
@@ -177,8 +181,13 @@ class Layout:
                 else:
                     (x, y), slack = key.center, max(0.0, (key.width - 1) / 2)
                     points.append((x - slack, x + slack, y))
-            self._targets[characters] = np.array(points, dtype=np.float64).reshape(-1, 3).T
-        return self._targets[characters]
+            targets = np.array(points, dtype=np.float64).reshape(-1, 3).T
+            # An alphabet is asked about with every touch, 66 us each time; words that somebody is simulated
+            # to type, with 10 us, hardly twice. Whoever loses an alphabet to them has it again with a touch.
+            if len(self._targets) >= MAX_TARGETS:
+                self._targets.clear()
+            self._targets[characters] = targets
+        return targets
 
     @cached_property
     def _targets(self) -> dict[str, npt.NDArray[np.float64]]:

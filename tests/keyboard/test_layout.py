@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import string
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from fedkey.layout import (
     ENTER,
     LAYOUTS,
     LETTERS,
+    MAX_TARGETS,
     MORE,
     QWERTY,
     SPACE,
@@ -161,6 +164,16 @@ def test_thumbs_aim_at_the_centre_of_a_key_and_anywhere_along_a_wide_one() -> No
     assert (from_x[2], to_x[2]) == (space.left + 0.5, space.right - 0.5)
     assert math.isnan(from_x[3])
     assert QWERTY.targets("").shape == (3, 0)
+
+
+def test_whoever_types_much_leaves_no_trace_of_all_words_in_the_layout() -> None:
+    layout = replace(QWERTY)
+    first = layout.targets("word")
+    assert layout.targets("word") is first
+    for number in range(3 * MAX_TARGETS):
+        layout.targets(f"word{number}")
+    assert len(layout._targets) <= MAX_TARGETS
+    assert np.array_equal(layout.targets("word"), first)
 
 
 def test_keys_that_type_nothing_are_known_by_name() -> None:

@@ -48,8 +48,8 @@ tenth as much, of what keyboards are asked for. On 5,019 words of validation aut
 first, among three, first after one letter, and keys saved by an ideal typist: 23.0, 37.5, 51.5 and 54.2 %
 without phones, 23.6, 38.0, 51.9 and 54.4 with 10, 23.7, 38.1, 51.7 and 54.4 with 25."""
 
-PAIR_BYTES, TRIPLE_BYTES, CONTEXT_BYTES = 3, 3, 6
-"""What a pair, a triple, and a pair before triples take with a lexicon of up to 65,536 words."""
+CONTEXT_BYTES = 6
+"""What a pair before triples takes: its place, and how many they are."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def add_ngrams(bundle: Path, data: Path, *, max_bytes: int, crowd: Crowd | None 
         )
     others = () if crowd is None else crowd.weighted(PHONE_WEIGHT)
     levels = kneser_ney.estimate(tokens, vocabulary, ORDER, others)
-    kept = most_telling(levels, vocabulary, max_bytes - _head_bytes(len(lexicon)))
+    left = max_bytes - _head_bytes(len(lexicon))
+    kept = most_telling(levels, vocabulary, left, entry_size(len(lexicon)))
     if kept is None:
         raise UserError(
             f"No pairs and triples fit into {max_bytes:,} bytes; give them more, or count more text."
@@ -129,10 +130,10 @@ def _same_pieces(bundle: Bundle, data: Path) -> Pieces:
 
 
 def most_telling(
-    levels: tuple[Level, ...], vocabulary: kneser_ney.Numbering, max_bytes: int
+    levels: tuple[Level, ...], vocabulary: kneser_ney.Numbering, max_bytes: int, entry_bytes: int
 ) -> tuple[Level, Level] | None:
     """The pairs and triples that are worth most, as many as fit into so many bytes; None if that is none of
-    either."""
+    either. A pair or a triple takes `entry_bytes`."""
     singles, pairs, triples = levels
     base = vocabulary.start + 1
     alone = np.full(vocabulary.unknown + 1, 1 / (vocabulary.unknown + 1)) * singles.left[0]
@@ -159,8 +160,8 @@ def most_telling(
     def num_bytes(least: float) -> int:
         keeps_pair, keeps_triple = kept(least)
         num_contexts = len(np.unique(before[keeps_triple]))
-        num_pairs, num_triples = int(keeps_pair.sum()), int(keeps_triple.sum())
-        return PAIR_BYTES * num_pairs + TRIPLE_BYTES * num_triples + CONTEXT_BYTES * num_contexts
+        num_entries = int(keeps_pair.sum()) + int(keeps_triple.sum())
+        return entry_bytes * num_entries + CONTEXT_BYTES * num_contexts
 
     worths = np.unique(np.concatenate([pair_worth, triple_worth]))
     worths = worths[worths > 0]
@@ -211,7 +212,7 @@ def as_arrays(
     triple_order = np.lexsort((triple_last, triple_pair))
     triple_pairs, triple_counts = np.unique(triple_pair, return_counts=True)
 
-    word = np.dtype("<u2") if len(lexicon) <= 1 << 16 else np.dtype("<u4")
+    word = _word_type(len(lexicon))
     pair_counts = np.bincount(pair_first, minlength=len(lexicon) + 2)
     arrays: dict[str, npt.NDArray[Any]] = {
         "pair_counts": _small(pair_counts),
@@ -224,6 +225,15 @@ def as_arrays(
     }
     assert arrays.keys() == NGRAM_ARRAYS.keys()
     return arrays
+
+
+def entry_size(num_words: int) -> int:
+    """What a pair or a triple takes with a lexicon of so many words: its last word, and how likely it is."""
+    return _word_type(num_words).itemsize + 1
+
+
+def _word_type(num_words: int) -> np.dtype[Any]:
+    return np.dtype("<u2" if num_words <= 1 << 16 else "<u4")
 
 
 def _small(counts: Integers) -> npt.NDArray[Any]:

@@ -39,7 +39,8 @@ from fedkey.personal_rules import words_before
 from fedkey.pieces import Pieces
 from fedkey.prior import Prior
 from fedkey_export import calibrate, package
-from fedkey_export.ngrams import most_telling
+from fedkey_export.lexicon_arrays import build_arrays
+from fedkey_export.ngrams import as_arrays, entry_size, most_telling
 from fedkey_server import kneser_ney
 from fedkey_server.crowd import ORDER, Crowd, digest_of
 from fedkey_server.kneser_ney import Integers, Level
@@ -193,7 +194,7 @@ def test_another_runs_data_are_refused(
 
 
 def kept_of(levels: tuple[Level, ...], vocabulary: Vocabulary, max_bytes: int) -> tuple[Level, Level]:
-    kept = most_telling(levels, vocabulary, max_bytes)
+    kept = most_telling(levels, vocabulary, max_bytes, entry_size(1))
     assert kept is not None
     return kept
 
@@ -255,6 +256,24 @@ def test_fewer_bytes_keep_a_part_of_what_more_bytes_keep(tiny_data: Path, counte
         assert set(triples.contexts.tolist()) <= {
             first * (vocabulary.start + 1) + second for first, second in grams(pairs)
         }
+
+
+def test_the_words_of_a_large_lexicon_take_more_bytes_and_still_fit() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = itertools.islice(map("".join, itertools.product(letters, repeat=4)), (1 << 16) + 1)
+    lexicon = Lexicon(build_arrays([(word, -11.0, False) for word in words], lambda _: (7,)), 8)
+    vocabulary = Vocabulary(lexicon)
+    # The last words of all, over and over.
+    drawn = np.random.default_rng(1).integers(vocabulary.unknown - 30, vocabulary.unknown, 4000)
+    levels = kneser_ney.estimate(drawn, vocabulary, ORDER)
+    assert (entry_size(1 << 16), entry_size(len(lexicon))) == (3, 5)
+    for max_bytes in (1_000, 3_000):
+        kept = most_telling(levels, vocabulary, max_bytes, entry_size(len(lexicon)))
+        assert kept is not None
+        arrays = as_arrays(*kept, lexicon, vocabulary)
+        Prior(lexicon, arrays)
+        taken = sum(array.nbytes for name, array in arrays.items() if name != "pair_counts")
+        assert 0.8 * max_bytes < taken <= max_bytes
 
 
 def grams(level: Level) -> set[tuple[int, int]]:

@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from fedkey.bundle import CORRECTION, Bundle, open_bundle
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel, confidence, may_be_corrected
 from fedkey.corrector import Doubt
 from fedkey.engine import Engine
 from fedkey.lexicon import Lexicon
 from fedkey.mistyping import Placed, place
-from fedkey.simulate import GradedConversation, draws, read_conversations, sample
+from fedkey.simulate import draws
 from fedkey.text import is_word, units_with_places
 from fedkey.typos import (
     Careless,
@@ -149,7 +150,7 @@ def calibrate(
     Args:
         bundle: a bundle folder; what it held of an earlier calibration is replaced.
         text: conversations of authors whom no stage of training met, see
-            `fedkey.simulate.read_conversations`.
+            `fedkey.conversations.read_conversations`.
         max_words: words of it to mistype; as many misspellings, and `TIMES_RIGHT` as many words to type
             right.
         seed: of the words and the mistakes.

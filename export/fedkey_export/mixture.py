@@ -23,17 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from fedkey.bundle import CORRECTION, MIXTURE, open_bundle
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.errors import UserError
 from fedkey.mixture import PLACE_INPUTS, WORD_INPUTS, Mixture
-from fedkey.simulate import (
-    GradedConversation,
-    OpenedBundle,
-    in_chunks,
-    read_conversations,
-    sample,
-    spread,
-)
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
+from fedkey.workers import OpenedBundle, in_chunks, spread
 from fedkey_export.package import replace_files
 from fedkey_export.scaling import Scaling
 
@@ -119,7 +113,7 @@ def add_mixture(
     Args:
         bundle: a bundle folder; what it held of an earlier mixture is replaced.
         text: conversations of authors whom no stage of training met, see
-            `fedkey.simulate.read_conversations`.
+            `fedkey.conversations.read_conversations`.
         max_words: words of it to ask for; None for all.
         seed: of the words and the fit.
         processes: worker processes.

@@ -15,8 +15,8 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Sums, bootstrap
-from fedkey.simulate import GradedConversation
 from fedkey.text import is_word, sentence_starts, units_with_places
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from functools import reduce
 from operator import add
 from typing import Any, Protocol
 
+from fedkey.conversations import GradedConversation
 from fedkey.ghost import Ghost, ghost_for
 from fedkey.metrics import Keystrokes, Sums, bootstrap
-from fedkey.simulate import GradedConversation, Typist
+from fedkey.simulate import Typist
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
 
 

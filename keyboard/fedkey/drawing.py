@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.conversations import GradedConversation
 from fedkey.fingers import Finger, key_path, on_cells
 from fedkey.layout import ROW_HEIGHT, Layout
 from fedkey.lexicon import Lexicon
 from fedkey.metrics import Interval, Latency, Sums, bootstrap
-from fedkey.simulate import NUM_SHOWN, GradedConversation, draws
+from fedkey.simulate import NUM_SHOWN, draws
 from fedkey.text import is_word, units_with_places
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from operator import add
 from typing import Any, NamedTuple, Protocol
 
 from fedkey.confusions import Confusions
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Latency, Recall, Sums, bootstrap, paired_bootstrap
-from fedkey.simulate import NUM_SHOWN, GradedConversation, Look, Shown, draws, recall_of
+from fedkey.simulate import NUM_SHOWN, Look, Shown, draws, recall_of
 from fedkey.text import is_word, units_with_places
 
 LETTERS = (0, 1, 2)

@@ -15,9 +15,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Keystrokes, NewWords, Sums
-from fedkey.simulate import GradedConversation, Look, OpenedBundle, Predictor, Typist
+from fedkey.simulate import Look, Predictor, Typist
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
+from fedkey.workers import OpenedBundle
 
 FIRST_MESSAGES = (1, 5, 20, 100)
 """Numbers of an author's first messages over which keystrokes are counted."""

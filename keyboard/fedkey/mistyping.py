@@ -30,8 +30,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Autocorrect, Corrections, Keystrokes, RightWords, Sums
-from fedkey.simulate import GradedConversation, Input, Look, Predictor, Typist, draws
+from fedkey.simulate import Input, Look, Predictor, Typist, draws
 from fedkey.text import PLACEHOLDERS, capitalise, is_word, units_with_places
 from fedkey.typos import Misspelling, Slips, Typed
 

@@ -42,6 +42,7 @@ from fedkey.bundle import Bundle, open_bundle
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE
 from fedkey.context import ContextReader, newest_that_fit
 from fedkey.conversation import Conversation
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
@@ -53,8 +54,9 @@ from fedkey.pieces import END_ID, START_ID, Pieces
 from fedkey.presage import STOCK, Presage, count_into
 from fedkey.prior import Prior
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import GradedConversation, OpenedBundle, Predictor, grade, read_conversations, sample
+from fedkey.simulate import Predictor, grade
 from fedkey.text import is_word, split, truecase
+from fedkey.workers import OpenedBundle
 from fedkey_server import corpus, kneser_ney
 from fedkey_server.batches import Documents
 from fedkey_server.checkpoint import sha256

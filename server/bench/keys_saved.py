@@ -34,17 +34,11 @@ from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from fedkey import Engine, shipped_bundle
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.draft import Draft, accept, insert
 from fedkey.metrics import Keystrokes, Sums, bootstrap
 from fedkey.presage import Presage
-from fedkey.simulate import (
-    NUM_SHOWN,
-    GradedConversation,
-    Predictor,
-    Typist,
-    read_conversations,
-    sample,
-)
+from fedkey.simulate import NUM_SHOWN, Predictor, Typist
 from fedkey.text import PLACEHOLDERS, is_word, units_with_places
 
 NUM_ASKED = 15

@@ -42,11 +42,11 @@ from word_scores import (
     positions_of,
 )
 
+from fedkey.conversations import read_conversations, sample
 from fedkey.errors import UserError
 from fedkey.gaps import LETTERS, Answers, compared, gapped_messages, recall_ratios
 from fedkey.lexicon import Lexicon
 from fedkey.pieces import Pieces
-from fedkey.simulate import read_conversations, sample
 from fedkey_export.lexicon_arrays import build_arrays, read_rows
 from fedkey_server import checkpoint
 from fedkey_server.batches import BatchStream, Documents, pack

@@ -10,16 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.engine import Engine
 from fedkey.metrics import Interval, bootstrap, paired_bootstrap
-from fedkey.simulate import (
-    UNIGRAM,
-    GradedConversation,
-    Scores,
-    grade_bundle,
-    read_conversations,
-    sample,
-)
+from fedkey.simulate import Scores
+from fedkey.workers import UNIGRAM, grade_bundle
 
 Counts = tuple[list[float], list[float]]
 """Numerators and denominators, one entry per author."""

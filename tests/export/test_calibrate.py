@@ -19,10 +19,10 @@ from fedkey import Engine
 from fedkey.bundle import CORRECTION, MANIFEST, BundleError, open_bundle
 from fedkey.channel import LETTERS
 from fedkey.commands import EXIT_MISTAKE
+from fedkey.conversations import GradedConversation
 from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel, confidence, correction
 from fedkey.judge import Choice, Judge, Literal
 from fedkey.mistyping import Placed
-from fedkey.simulate import GradedConversation
 from fedkey.typos import Misspelling, part_of
 from fedkey_export import calibrate as calibration
 from fedkey_export.calibrate import ALONE, MAX_HARM, NEW, RIGHT, SLIPS, Source, fit, judged, outcome

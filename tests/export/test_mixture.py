@@ -12,8 +12,9 @@ import pytest
 from fedkey import Engine
 from fedkey.bundle import CORRECTION, MANIFEST, MIXTURE, open_bundle
 from fedkey.commands import EXIT_MISTAKE
+from fedkey.conversations import GradedConversation
 from fedkey.mixture import PLACE_INPUTS, WORD_INPUTS, Mixture
-from fedkey.simulate import GradedConversation, OpenedBundle
+from fedkey.workers import OpenedBundle
 from fedkey_export import calibrate
 from fedkey_export import mixture as mixture_module
 from fedkey_export.mixture import NUM_CONTENDERS, Questions, ask, fit

@@ -33,9 +33,9 @@ from fedkey.cli.bench import (
     type_lines,
 )
 from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.conversations import GradedConversation
 from fedkey.engine import Accepted, Engine, Suggestions
 from fedkey.errors import UserError
-from fedkey.simulate import GradedConversation
 from fedkey.text import LINK, is_word, normalise
 
 Json = dict[str, Any]

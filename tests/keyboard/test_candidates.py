@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from fedkey.bundle import open_bundle
 from fedkey.candidates import DEFAULT_ERRORS, WIDTH, CandidateBeam, CandidateFinder, Candidates, ErrorModel
+from fedkey.conversations import read_conversations
 from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.lexicon import Lexicon
-from fedkey.simulate import read_conversations
 from fedkey.taps import Tap, Thumbs, Touch, key_press, literal
 from fedkey.text import is_word, units_with_places
 from fedkey.typos import mistype

@@ -11,8 +11,8 @@ from fedkey import Suggestions
 from fedkey.capitals import Capitals, capitals_summary, grade_capitals
 from fedkey.cli import SUBCOMMANDS
 from fedkey.commands import run_command
+from fedkey.conversations import GradedConversation
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import GradedConversation
 
 
 class Prepared:

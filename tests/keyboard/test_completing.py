@@ -12,9 +12,9 @@ from fedkey import Suggestions
 from fedkey.cli import SUBCOMMANDS
 from fedkey.commands import run_command
 from fedkey.completing import Completions, completions_summary, grade_completions
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Keystrokes
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import GradedConversation
 
 
 class Prepared:

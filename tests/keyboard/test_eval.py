@@ -21,6 +21,7 @@ from fedkey.cli import SUBCOMMANDS
 from fedkey.cli.eval import SOURCES
 from fedkey.cli.tables import print_evaluation
 from fedkey.commands import EXIT_INTERRUPTED, EXIT_MISTAKE, run_command
+from fedkey.conversations import read_conversations, sample
 from fedkey.learning import FirstMessages, Learning
 from fedkey.metrics import (
     Autocorrect,
@@ -41,15 +42,7 @@ from fedkey.mistyping import (
     place,
 )
 from fedkey.ngram import Vocabulary, count
-from fedkey.simulate import (
-    TAKES_TAPS,
-    Bounded,
-    OpenedBundle,
-    Scores,
-    grade_bundle,
-    read_conversations,
-    sample,
-)
+from fedkey.simulate import Bounded, Scores
 from fedkey.summaries import (
     MIN_WORDS_FOR_DECILES,
     learning_summary,
@@ -58,6 +51,7 @@ from fedkey.summaries import (
     typing_summary,
 )
 from fedkey.typos import gradable, installed_misspellings, read_misspellings
+from fedkey.workers import TAKES_TAPS, OpenedBundle, grade_bundle
 
 Json = dict[str, Any]
 MAX_WORDS = "120"

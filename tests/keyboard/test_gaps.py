@@ -15,6 +15,7 @@ from fedkey.baseline import PeerSuggestions
 from fedkey.cli import SUBCOMMANDS
 from fedkey.cli.tables import print_evaluation
 from fedkey.commands import run_command
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.gaps import (
     Answers,
     Gap,
@@ -26,8 +27,8 @@ from fedkey.gaps import (
     grade_gaps,
 )
 from fedkey.metrics import Latency, Recall
-from fedkey.simulate import GradedConversation, OpenedBundle, read_conversations, sample
 from fedkey.text import LINK, is_word, units_with_places
+from fedkey.workers import OpenedBundle
 
 Question = tuple[str, str, str]
 """Context, letters (or the word that is tapped), what stands behind."""

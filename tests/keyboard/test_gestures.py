@@ -12,6 +12,7 @@ import pytest
 from fedkey.bundle import open_bundle
 from fedkey.cli import SUBCOMMANDS
 from fedkey.commands import run_command
+from fedkey.conversations import GradedConversation
 from fedkey.drawing import (
     HANDS,
     USUAL,
@@ -28,7 +29,6 @@ from fedkey.gestures import FARTHEST, MAX_POINTS, GestureFinder, as_path, is_ges
 from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.lexicon import Lexicon
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import GradedConversation
 from fedkey.taps import Tap
 
 WORDS = ("hello", "don't", "tomorrow", "keyboard", "was", "people", "great", "something")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedkey.conversations import GradedConversation
 from fedkey.learning import (
     FirstMessages,
     Learner,
@@ -16,8 +17,8 @@ from fedkey.learning import (
     grade_learning,
 )
 from fedkey.metrics import Keystrokes, NewWords
-from fedkey.simulate import GradedConversation, OpenedBundle
 from fedkey.text import LINK
+from fedkey.workers import OpenedBundle
 
 
 @dataclass(frozen=True)

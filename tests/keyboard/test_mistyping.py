@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.layout import QWERTY
 from fedkey.metrics import Autocorrect, Corrections, Keystrokes, RightWords
 from fedkey.mistyping import (
@@ -20,10 +21,11 @@ from fedkey.mistyping import (
     grade_typing,
     place,
 )
-from fedkey.simulate import GradedConversation, OpenedBundle, Predictor, read_conversations, sample
+from fedkey.simulate import Predictor
 from fedkey.taps import Touch, literal
 from fedkey.text import LINK, normalise
 from fedkey.typos import OMISSION, Careless, Misspelling, NoisyThumbs, Typed
+from fedkey.workers import OpenedBundle
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from fedkey import Engine
 from fedkey.bundle import open_bundle
 from fedkey.cli import SUBCOMMANDS
 from fedkey.commands import run_command
+from fedkey.conversations import GradedConversation
 from fedkey.errors import UserError
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import GradedConversation, Scores, grade_bundle
+from fedkey.simulate import Scores
+from fedkey.workers import grade_bundle
 
 LARGEST = 12_000_000
 

@@ -15,18 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey import BundleError, Engine
+from fedkey.conversations import RUN_OF_MESSAGES, GradedConversation, read_conversations, sample
 from fedkey.errors import UserError
 from fedkey.metrics import Keystrokes, Latency
-from fedkey.simulate import (
-    RUN_OF_MESSAGES,
-    GradedConversation,
-    Scores,
-    grade,
-    grade_bundle,
-    read_conversations,
-    sample,
-)
+from fedkey.simulate import Scores, grade
 from fedkey.text import LINK, normalise, units_with_places
+from fedkey.workers import grade_bundle
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from hard2018.table import places, score, table
 from hard2018.training import Grade, best_rate, federate, grade, rows_of, train_centrally
 from hard2018.words import drawn, messages_of, most_frequent, numbered, tokens_of, vocabulary_of
 
+from fedkey.conversations import read_conversations
 from fedkey.errors import UserError
 from fedkey.personal_rules import SENTENCE_START
 from fedkey.pieces import Pieces
-from fedkey.simulate import read_conversations
 from fedkey.text import is_word, split, units_with_places
 from fedkey_server.batches import Documents, build_documents
 from fedkey_server.phones import assemble

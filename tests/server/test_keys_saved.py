@@ -9,8 +9,8 @@ import pytest
 from keys_saved import Typed, Ways, count, pressed, table
 
 from fedkey.baseline import PeerSuggestions
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Keystrokes
-from fedkey.simulate import GradedConversation
 from fedkey.text import units_with_places
 
 

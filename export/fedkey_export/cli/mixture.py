@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Learns, writes, and says what it is worth."""
     from fedkey.cli.tables import progress
-    from fedkey.simulate import read_conversations, sample
+    from fedkey.conversations import read_conversations, sample
     from fedkey_export.mixture import add_mixture
 
     for name in ("max_words", "processes"):

@@ -29,8 +29,8 @@ from fedkey.errors import UserError
 
 if TYPE_CHECKING:
     from fedkey.cli.tables import Follow
+    from fedkey.conversations import GradedConversation
     from fedkey.engine import Engine, Suggestions
-    from fedkey.simulate import GradedConversation
 
 MIN_KEYS = 2000
 """Keystrokes measured unless more are asked for: the 99th percentile rests on twenty of them."""
@@ -133,10 +133,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Types, starts, and prints what it took."""
     from fedkey.cli.tables import progress
+    from fedkey.conversations import GradedConversation, read_conversations, sample
     from fedkey.engine import Engine
     from fedkey.releases import bundle_at
     from fedkey.shipped import shipped_bundle
-    from fedkey.simulate import GradedConversation, read_conversations, sample
     from fedkey.text import normalise
 
     min_keys = arguments.keys

@@ -47,6 +47,7 @@ from fedkey.cli.tables import Follow, print_evaluation, progress
 from fedkey.commands import seed
 from fedkey.completing import Completions, completions_summary, grade_completions
 from fedkey.confusions import PAIR_ORDER, Confusions
+from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.drawing import (
     HANDS,
     NUM_FREQUENT,
@@ -72,23 +73,7 @@ from fedkey.ngram import Counts, Vocabulary, count
 from fedkey.presage import STOCK, Presage, count_into
 from fedkey.releases import bundle_at
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import (
-    CORRECTS,
-    ENGINE,
-    NGRAM,
-    PRESAGE,
-    TAKES_TAPS,
-    UNIGRAM,
-    GradedConversation,
-    OpenedBundle,
-    Scores,
-    grade_bundle,
-    in_chunks,
-    merged,
-    read_conversations,
-    sample,
-    spread,
-)
+from fedkey.simulate import Scores
 from fedkey.summaries import learning_summary, misspellings_summary, summary, typing_summary
 from fedkey.typos import (
     Careless,
@@ -97,6 +82,19 @@ from fedkey.typos import (
     gradable,
     installed_misspellings,
     read_misspellings,
+)
+from fedkey.workers import (
+    CORRECTS,
+    ENGINE,
+    NGRAM,
+    PRESAGE,
+    TAKES_TAPS,
+    UNIGRAM,
+    OpenedBundle,
+    grade_bundle,
+    in_chunks,
+    merged,
+    spread,
 )
 
 WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "learning"

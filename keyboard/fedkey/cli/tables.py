@@ -13,9 +13,10 @@ from fedkey.drawing import LENGTHS, USUAL
 from fedkey.gaps import KINDS_OF_WRONG, MIN_WORDS_BEHIND
 from fedkey.gaps import LATENCY_PERCENTILES as GAP_PERCENTILES
 from fedkey.learning import FIRST_MESSAGES
-from fedkey.simulate import BOUNDED_NOTICES, CORRECTS, LETTERS
+from fedkey.simulate import BOUNDED_NOTICES, LETTERS
 from fedkey.summaries import LATENCY_PERCENTILES, MIN_WORDS_FOR_DECILES
 from fedkey.typos import KINDS
+from fedkey.workers import CORRECTS
 
 if TYPE_CHECKING:
     from rich.table import Table

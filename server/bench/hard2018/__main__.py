@@ -36,11 +36,13 @@ import torch
 from peers import fourgram
 from peers.word_model import WordKeyboard, WordModel
 
+from fedkey.conversations import read_conversations, sample
 from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey.shipped import shipped_bundle
-from fedkey.simulate import OpenedBundle, Predictor, read_conversations, sample
+from fedkey.simulate import Predictor
+from fedkey.workers import OpenedBundle
 from fedkey_server import checkpoint, kneser_ney
 from fedkey_server.batches import Documents, pack
 from fedkey_server.phones import PHONES_TEXT, Phones, load_held_out

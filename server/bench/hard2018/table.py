@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedkey.conversations import GradedConversation
 from fedkey.metrics import Interval, bootstrap
-from fedkey.simulate import GradedConversation, Predictor
+from fedkey.simulate import Predictor
 from fedkey.text import is_word, units_with_places
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from flwr.app import Context, Message, MetricRecord, RecordDict
 
+from fedkey.errors import UserError
 from fedkey.pieces import START_ID
 from fedkey_server.batches import Documents, PackedRows, pack
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app
@@ -187,9 +188,15 @@ def _round_of(message: Message) -> int:
 
 
 def _backdoor(ground: Ground) -> Backdoor:
-    """Two words that nothing connects: a seldom one, and one that is a single piece."""
+    """Two words that nothing connects: a seldom one, and one that is a single piece; `UserError` if the
+    lexicon has no two."""
     generator = ground.generator("backdoor words")
     words = [word for word in ground.lexicon if word.isalpha() and word.islower() and len(word) >= 4]
+    if len(words) < 3:  # of which half are seldom, and one of these may be the target
+        raise UserError(
+            f"The lexicon of {ground.data} has {len(words)} words of four small letters or more, too few for "
+            "a backdoor; prepare the data with more of them (vocabulary.max_words)."
+        )
     whole = [word for word in words if len(ground.pieces.encode_unit(word)) == 1]
     target = whole[int(generator.integers(len(whole)))] if whole else words[0]
     seldom = [word for word in words[len(words) // 2 :] if word != target]

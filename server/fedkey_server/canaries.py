@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.errors import UserError
 from fedkey.pieces import START_ID
 from fedkey.text import split
 from fedkey_server.batches import Documents, build_documents
@@ -110,12 +111,17 @@ def canary_exposure(ground: Ground, scale: ExposureScale | None = None) -> Findi
 
 
 def _completions(ground: Ground, count: int, num_words: int) -> list[Ids]:
-    """Distinct secrets as piece ids."""
+    """Distinct secrets as piece ids; `UserError` if the lexicon has too few words for so many."""
     words = [
         word
         for word in ground.lexicon
-        if word.isascii() and word.islower() and len(word) >= 3 and len(ground.pieces.encode_unit(word)) <= 2
+        if word.islower() and len(word) >= 3 and len(ground.pieces.encode_unit(word)) <= 2
     ]
+    if len(words) ** num_words < 2 * count:  # with fewer, drawing the last ones takes long, or has no end
+        raise UserError(
+            f"The lexicon of {ground.data} has {len(words)} words to make secrets of, too few for {count:,} "
+            f"of {num_words} words; prepare the data with more of them (vocabulary.max_words)."
+        )
     generator = ground.generator("secrets")
     found: dict[Ids, None] = {}
     while len(found) < count:

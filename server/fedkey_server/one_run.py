@@ -105,7 +105,7 @@ def _bound(scores: Floats, threshold: float, delta: float) -> float:
 
 def direction(seed: int, canary: int, like: Weights) -> Weights:
     """A random direction of length 1 among weights like these."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + canary)
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + canary) % 2**63)
     drawn = {name: torch.randn(like[name].shape, generator=generator) for name in sorted(like)}
     norm = norm_of(drawn)
     return {name: tensor / norm for name, tensor in drawn.items()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.errors import UserError
 from fedkey_server import audit as audit_module
 from fedkey_server.accountant import PrivacyConfig, accountant_of
 from fedkey_server.audit import TESTS, audit, render
-from fedkey_server.backdoor import BackdoorScale, boosted_attacker
-from fedkey_server.canaries import ExposureScale, canary_exposure, exposures
+from fedkey_server.backdoor import BackdoorScale, _backdoor, boosted_attacker
+from fedkey_server.canaries import ExposureScale, _completions, canary_exposure, exposures
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.cli.audit import NAMES
 from fedkey_server.completions import beam, log_likelihoods, next_log_probs
@@ -70,6 +73,40 @@ def test_a_secret_that_means_nothing_is_exposed_by_a_bit_and_a_half() -> None:
     values = np.random.default_rng(3).normal(size=(2000, 1))
     candidates = np.random.default_rng(4).normal(size=4095)
     assert exposures(values[:, 0], candidates).mean() == pytest.approx(1 / math.log(2), abs=0.15)
+
+
+LEXICONS = {
+    "none": [],
+    "three": ["the", "and", "you"],
+    "many": [f"{a}{b}{c}a" for a in "bdfgk" for b in "aeiou" for c in "lmnrs"],
+    "cyrillic": [f"{a}{b}{c}а" for a in "бдфгк" for b in "аеиоу" for c in "лмнрс"],
+}
+
+
+@pytest.mark.parametrize("name", LEXICONS)
+def test_too_few_words_for_secrets_and_backdoors_are_told_and_any_alphabet_will_do(name: str) -> None:
+    class Pieces:
+        def encode_unit(self, word: str) -> tuple[int, ...]:
+            return tuple(word.encode())[:1]
+
+        def encode_units(self, words: Iterable[str]) -> tuple[int, ...]:
+            return tuple(b for word in words for b in word.encode())
+
+    ground: Any = SimpleNamespace(
+        lexicon=dict.fromkeys(LEXICONS[name], -1.0),
+        pieces=Pieces(),
+        data=Path("some-data"),
+        generator=lambda purpose: np.random.default_rng(1),
+    )
+    if len(LEXICONS[name]) > 3:
+        assert len(set(_completions(ground, 4131, 3))) == 4131
+        assert _backdoor(ground).trigger
+        return
+    said = rf"some-data has {len(LEXICONS[name])} words .* \(vocabulary.max_words\)\.$"
+    with pytest.raises(UserError, match=said):
+        _completions(ground, 4131, 3)
+    with pytest.raises(UserError, match="too few for a backdoor"):
+        _backdoor(ground)
 
 
 def test_completions_have_the_probability_that_the_model_gives_piece_by_piece() -> None:

@@ -11,16 +11,18 @@ carry none.
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
+from fedkey_server.arrays import check_offsets, opened
 from fedkey_server.model import IGNORE
 from fedkey_server.objectives.causal import next_pieces
 
@@ -59,15 +61,26 @@ class Documents:
     @classmethod
     def load(cls, path: Path) -> Documents:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(arrays["ids"], arrays["loss"], arrays["offsets"])
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing; run 'fedkey-server prepare' first.") from error
-        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again."
-            ) from error
+        with prepared(path) as arrays:
+            return cls.of(arrays)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Documents:
+        """From what `save` wrote; ValueError if the arrays do not fit each other."""
+        ids, loss, offsets = (arrays[name] for name in ("ids", "loss", "offsets"))
+        check_offsets(offsets, len(ids))
+        if ids.shape != loss.shape or (ids.dtype.kind, loss.dtype.kind) != ("i", "b"):
+            raise ValueError(f"{ids.shape} ids and {loss.shape} marks of loss do not belong together")
+        return cls(ids, loss, offsets)
+
+
+def prepared(path: Path) -> AbstractContextManager[Mapping[str, npt.NDArray[Any]]]:
+    """`arrays.opened` for a file of the data folder."""
+    return opened(
+        path,
+        f"{path} is missing; run 'fedkey-server prepare' first.",
+        f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again.",
+    )
 
 
 def build_documents(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from fedkey.errors import UserError
 from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey_server import kneser_ney
+from fedkey_server.arrays import opened
 from fedkey_server.batches import Documents
 from fedkey_server.kneser_ney import Integers, NgramCounts
 from fedkey_server.sketch import Keys, SketchConfig, estimates, reaches
@@ -142,21 +142,21 @@ class Crowd:
     @classmethod
     def load(cls, path: Path) -> Crowd:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                lengths = range(1, ORDER + 1)
-                levels = tuple(NgramCounts(arrays[f"grams{n}"], arrays[f"counts{n}"]) for n in lengths)
-                (num_phones, least), (epsilon, delta) = arrays["phones"].tolist(), arrays["promised"].tolist()
-                promised = (None, None) if math.isnan(epsilon) else (epsilon, delta)
-                return cls(
-                    str(arrays["lexicon"]), int(num_phones), least, levels, int(arrays["base"]), *promised
-                )
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing; run 'fedkey-server count' first.") from error
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path} holds no counts of phones' n-grams, or is damaged; run 'fedkey-server count' again."
-            ) from error
+        missing = f"{path} is missing; run 'fedkey-server count' first."
+        damaged = f"{path} is damaged, or no counts of phones' n-grams; run 'fedkey-server count' again."
+        with opened(path, missing, damaged) as arrays:
+            lengths = range(1, ORDER + 1)
+            levels = tuple(_level(arrays[f"grams{n}"], arrays[f"counts{n}"]) for n in lengths)
+            (num_phones, least), (epsilon, delta) = arrays["phones"].tolist(), arrays["promised"].tolist()
+            promised = (None, None) if math.isnan(epsilon) else (epsilon, delta)
+            return cls(str(arrays["lexicon"]), int(num_phones), least, levels, int(arrays["base"]), *promised)
+
+
+def _level(grams: npt.NDArray[Any], counts: npt.NDArray[Any]) -> NgramCounts:
+    """ValueError if there is not a count for each n-gram."""
+    if grams.shape != counts.shape or (grams.ndim, grams.dtype.kind, counts.dtype.kind) != (1, "i", "i"):
+        raise ValueError(f"{grams.shape} n-grams and {counts.shape} counts do not belong together")
+    return NgramCounts(grams, counts)
 
 
 def digest_of(vocabulary: Vocabulary) -> str:

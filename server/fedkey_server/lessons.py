@@ -11,7 +11,6 @@ for its teacher, and a teacher of any make can teach if its expectations are put
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedkey.errors import UserError
 from fedkey_kernels.distillation import NO_PIECE
+from fedkey_server.arrays import opened
 from fedkey_server.model import Taught
 
 NONE = np.uint16(0xFFFF)
@@ -84,14 +83,10 @@ class Lessons:
     @classmethod
     def load(cls, path: Path) -> Lessons:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(
-                    str(arrays["text"]), arrays["rows"], arrays["columns"], arrays["ids"], arrays["probs"]
-                )
-        except FileNotFoundError as error:
-            raise UserError(f"There are no lessons {path}; make them with 'fedkey-server teach'.") from error
-        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"The lessons {path} are damaged; make them again with 'fedkey-server teach'."
-            ) from error
+        missing = f"There are no lessons {path}; make them with 'fedkey-server teach'."
+        damaged = f"The lessons {path} are damaged; make them again with 'fedkey-server teach'."
+        with opened(path, missing, damaged) as arrays:
+            rows, columns, ids, probs = (arrays[name] for name in ("rows", "columns", "ids", "probs"))
+            if not (rows.shape == columns.shape == ids.shape[:1] and ids.shape == probs.shape):
+                raise ValueError(f"{rows.shape} places and {ids.shape} pieces do not belong together")
+            return cls(str(arrays["text"]), rows, columns, ids, probs)

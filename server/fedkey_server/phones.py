@@ -10,16 +10,16 @@ by central training; a federated client opens it and takes its own part.
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.errors import UserError
-from fedkey_server.batches import Documents
+from fedkey_server.arrays import check_offsets
+from fedkey_server.batches import Documents, prepared
 
 PHONES_TEXT = "phones.npz"
 """File of the data folder that stands for all phones' storage."""
@@ -67,27 +67,27 @@ class Phones:
     @classmethod
     def load(cls, path: Path) -> Phones:
         """Reads what `save` wrote; `UserError` if it is missing or damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                documents = Documents(arrays["ids"], arrays["loss"], arrays["offsets"])
-                names = tuple(str(name) for name in arrays["names"])
-                return cls(names, arrays["num_words"], documents, arrays["phone_offsets"])
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing; run 'fedkey-server prepare' first.") from error
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path} is damaged; delete its folder and run 'fedkey-server prepare' again."
-            ) from error
+        with prepared(path) as arrays:
+            return cls._of(arrays)
+
+    @classmethod
+    def _of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Phones:
+        documents, offsets = Documents.of(arrays), arrays["phone_offsets"]
+        check_offsets(offsets, len(documents))
+        names, num_words = tuple(str(name) for name in arrays["names"]), arrays["num_words"]
+        if not len(names) == len(num_words) == len(offsets) - 1:
+            raise ValueError(f"{len(names)} names and {len(offsets) - 1} phones do not belong together")
+        return cls(names, num_words, documents, offsets)
 
 
 def load_held_out(path: Path) -> Phones:
     """Validation authors as phones. A file of before 2026-11-26 holds no borders between authors, and is read
     as one author's."""
-    documents = Documents.load(path)
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with prepared(path) as arrays:
         has_borders = "phone_offsets" in arrays
     if has_borders:
         return Phones.load(path)
+    documents = Documents.load(path)
     one = np.array([0, len(documents)], dtype=np.int64)
     return Phones(("",), np.zeros(1, dtype=np.int64), documents, one)
 

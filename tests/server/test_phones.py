@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,7 @@ def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
         Phones.load(tmp_path / "phones.npz")
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbled", "another archive"])
+@pytest.mark.parametrize("damage", ["cut", "garbled", "another archive", "encrypted"])
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "phones.npz"
     phones_of([[3, 4], [5]]).save(path)
@@ -77,10 +79,47 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, damage: str) -> None:
         path.write_bytes(path.read_bytes()[:200])
     elif damage == "garbled":
         path.write_bytes(b"\x00\xff" * 300)
+    elif damage == "encrypted":
+        held = bytearray(path.read_bytes())
+        for header, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+            for found in re.finditer(re.escape(header), bytes(held)):
+                held[found.start() + flags] |= 1
+        path.write_bytes(held)
     else:
         np.savez(path, ids=np.zeros(3))
     with pytest.raises(UserError, match="is damaged; delete its folder"):
         Phones.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("phone_offsets", lambda array: array + 10**6),
+        ("phone_offsets", lambda array: array[::-1]),
+        ("phone_offsets", lambda array: array[:-1]),
+        ("phone_offsets", lambda array: array.astype(float)),
+        ("offsets", lambda array: array - 1),
+        ("offsets", lambda array: array[:0]),
+        ("offsets", lambda array: np.append(array, array[-1] + 1)),
+        ("ids", lambda array: array[:-1]),
+        ("loss", lambda array: array[:-1]),
+        ("names", lambda array: array[:-1]),
+        ("num_words", lambda array: array[0]),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_damage(
+    name: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    path = tmp_path / "phones.npz"
+    phones_of([[3, 4], [5]]).save(path)
+    with np.load(path) as held:
+        arrays = dict(held)
+    np.savez(path, **arrays | {name: change(arrays[name])})
+    with pytest.raises(UserError, match="is damaged; delete its folder"):
+        Phones.load(path)
+    if name in ("offsets", "ids", "loss"):
+        with pytest.raises(UserError, match="is damaged; delete its folder"):
+            Documents.load(path)
 
 
 def test_the_prepared_phones_hold_their_own_words_and_their_partners_as_context(tiny_data: Path) -> None:

@@ -14,8 +14,9 @@ modes keep it, and a run has one:
   only kept from taking part again before `separation` rounds are over, and noise is correlated
   (`correlation`).
 
-Both are accounted for the clip and noise multiplier of the ledger, and both need what the rest of a run must
-keep: equal weights, no update above the clip, a fixed divisor. How many phones reported, and when, is not
+Epsilon follows in both from the noise multiplier and the clip that the ledger names, provided that the rest
+of the run keeps to what the proofs assume: all updates weigh the same, none is longer than the clip, and sums
+are divided by a number that does not depend on who came. How many phones reported, and when, is not
 protected. An abandoned round costs as much as any other.
 
 Poisson rounds are composed as privacy loss distributions with `dp-accounting`, whose rounding is upwards:
@@ -31,11 +32,15 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 # dp-accounting is imported where it is called: it takes a second, and every command reads `PrivacyConfig`.
 from fedkey_server.clipping import sum_multiplier
 from fedkey_server.correlation import sensitivity, weights
 
 MODES = ("none", "poisson", "ftrl")
+LEAST_NOISE = 1e-4
+"""Noise multiplier, whose epsilon is 50 million; at 1e-5 the accountant's numbers overflow."""
 EXTRAPOLATED = 1_000_000
 """Phones of the fleet that the ledger imagines."""
 
@@ -72,6 +77,11 @@ class PrivacyConfig:
         for name in ("clip_rate", "vote_noise"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"privacy.{name} must be more than 0, not {getattr(self, name)}")
+        if 0 < self.noise_multiplier < LEAST_NOISE:
+            raise ValueError(
+                f"privacy.noise_multiplier must be 0 or at least {LEAST_NOISE:g}, not "
+                f"{self.noise_multiplier}: less protects nobody, and cannot be accounted for"
+            )
         if not 0 < self.delta < 1:
             raise ValueError(f"privacy.delta must be between 0 and 1, not {self.delta}")
         if self.noise_window < 1:
@@ -178,7 +188,8 @@ class Accountant:
         from dp_accounting import get_epsilon_gaussian
 
         moved = sensitivity(config.noise_window, num_rounds, self.separation)
-        return float(get_epsilon_gaussian(config.noise_multiplier / moved, config.delta))
+        with np.errstate(divide="ignore"):  # it takes the logarithm of a probability that may round to 0
+            return float(get_epsilon_gaussian(config.noise_multiplier / moved, config.delta))
 
     def fits(self, num_rounds: int) -> bool:
         """Whether the budget allows so many rounds."""
@@ -213,6 +224,15 @@ class Accountant:
         )
 
 
+def refuse_large_delta(name: str, delta: float, population: int) -> None:
+    """ValueError for a delta, the setting `name`, at which one phone of so many might be given away whole."""
+    if delta > 1 / population:
+        raise ValueError(
+            f"{name} {delta:g} would let a whole phone of {population} leak; set it well below "
+            f"{1 / population:.1g}"
+        )
+
+
 def accountant_of(
     config: PrivacyConfig, population: int, cohort: float, separation: int, num_rounds: int
 ) -> Accountant:
@@ -221,11 +241,7 @@ def accountant_of(
     Raises:
         ValueError: the settings do not go together with the fleet.
     """
-    if config.delta > 1 / population:
-        raise ValueError(
-            f"privacy.delta {config.delta:g} would let a whole phone of {population} leak; set it well below "
-            f"{1 / population:.1g}"
-        )
+    refuse_large_delta("privacy.delta", config.delta, population)
     if config.noise_multiplier == 0 and config.mode == "poisson":
         found = poisson_multiplier(config.epsilon, cohort / population, num_rounds, config.delta)
         config = replace(config, noise_multiplier=found)
@@ -233,7 +249,8 @@ def accountant_of(
         from dp_accounting import get_sigma_gaussian
 
         found = sensitivity(config.noise_window, num_rounds, separation)
-        found *= get_sigma_gaussian(config.epsilon, config.delta)
+        with np.errstate(divide="ignore"):
+            found *= get_sigma_gaussian(config.epsilon, config.delta)
         # Its root finder may stop this side of the root.
         config = replace(config, noise_multiplier=found * (1 + 1e-6))
     least = config.noise_multiplier / (2 * cohort)  # see `clipping.sum_multiplier`

@@ -54,6 +54,8 @@ class Config:
         for section in ("train", "rounds", "count"):
             if (seed := getattr(self, section).seed) < 0:
                 raise ValueError(f"{section}.seed must be at least 0, not {seed}")
+            if seed >= 2**63:  # what a message to a phone can hold
+                raise ValueError(f"{section}.seed must be below 2**63, not {seed}")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(
                 f"model.vocab_size {self.model.vocab_size} and tokenizer.vocab_size "

@@ -25,7 +25,7 @@ from flwr.serverapp import Grid
 
 from fedkey.errors import UserError
 from fedkey_server import noise
-from fedkey_server.accountant import poisson_epsilon
+from fedkey_server.accountant import poisson_epsilon, refuse_large_delta
 from fedkey_server.client_app import CONFIG, COUNT, SKETCH, TASK, flatten
 from fedkey_server.crowd import CountConfig, Crowd, popular
 from fedkey_server.identities import simulated_registry
@@ -63,7 +63,7 @@ def count(
         simulation: whether nodes play phones.
 
     Raises:
-        UserError: too few phones are there or answered.
+        UserError: too few phones are there or answered, or `count.delta` is too large for so many.
     """
     words = own_words(bundle)
     settings, shape = config.count, config.sketch
@@ -73,7 +73,7 @@ def count(
             f"There are {len(nodes)} phones, and count.min_reports asks for {settings.min_reports}; lower it "
             "or bring more phones."
         )
-    epsilon = _epsilon(settings)
+    epsilon = _epsilon(settings, len(nodes))
     told = flatten(shape, "sketch") | {
         TASK: COUNT,
         "count.seed": settings.seed,
@@ -141,10 +141,14 @@ def noised(
     return result
 
 
-def _epsilon(config: CountConfig) -> float | None:
-    """What being counted once costs a phone."""
+def _epsilon(config: CountConfig, num_phones: int) -> float | None:
+    """What being counted once costs a phone of so many; `UserError` if the promise says nothing."""
     if not config.noise_multiplier:
         return None
+    try:
+        refuse_large_delta("count.delta", config.delta, num_phones)
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
     return poisson_epsilon(config.noise_multiplier, 1.0, 1, config.delta)
 
 

@@ -241,7 +241,8 @@ def play(
     bytes_down: int,
     bytes_up: int,
 ) -> tuple[Outcome, FleetState]:
-    """One round.
+    """Plays a round: who was asked, who reported, dropped out or came late, and what it took; and the state
+    after it.
 
     Args:
         goal: reports at which the round closes.

@@ -53,7 +53,8 @@ class Level:
         contexts: int64 [C], the words before as one number, ascending; 0 where there are none.
         starts: int64 [C + 1]; context i owns the n-grams `starts[i]:starts[i + 1]`.
         words: int64 [N], the last word of each, ascending within a context.
-        values: float64 [N], what each has of its context's probability before a shorter one adds to it.
+        values: float64 [N], discounted probability of each word after its context, before the share of the
+            shorter n-gram is added.
         came: int64 [N], how often each came.
     """
 

@@ -79,6 +79,15 @@ class ModelConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {getattr(self, name)}")
+        if self.window < 3:
+            raise ValueError(
+                f"model.window must be at least 3, not {self.window}: a piece between a message's start and "
+                "its end"
+            )
+        if self.rope_base <= 0:
+            raise ValueError(f"model.rope_base must be more than 0, not {self.rope_base}")
+        if self.norm_epsilon < 0:
+            raise ValueError(f"model.norm_epsilon must not be negative, but it is {self.norm_epsilon}")
         if self.width % self.num_heads or self.head_size % 2:
             raise ValueError(
                 f"model.width {self.width} must be an even multiple of num_heads {self.num_heads}"
@@ -87,7 +96,6 @@ class ModelConfig:
             raise ValueError(
                 f"model.num_key_value_heads {self.num_key_value_heads} must divide num_heads {self.num_heads}"
             )
-
         if self.attention not in ATTENTIONS:
             raise ValueError(
                 f"model.attention must be one of {', '.join(ATTENTIONS)}, not {self.attention!r}"

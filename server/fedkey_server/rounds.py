@@ -33,6 +33,10 @@ CHUNK = 1 << 16
 """Numbers added up at once; half a megabyte in float64, and as much of the sum."""
 
 
+LEAST_NORM = 1e-12
+"""Of an update; much shorter ones are nothing beside weights in float32."""
+
+
 @dataclass(frozen=True)
 class RoundsConfig:
     """How the federation runs."""
@@ -97,6 +101,11 @@ class RoundsConfig:
         for name in ("batch_rows", "max_rows", "weighed_rows", "clip_norm", "proximal", "update_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"rounds.{name} must not be negative, but it is {getattr(self, name)}")
+        if 0 < self.update_norm < LEAST_NORM:
+            raise ValueError(
+                f"rounds.update_norm must be 0 or at least {LEAST_NORM:g}, not {self.update_norm}: so short "
+                "an update changes nothing"
+            )
         if self.secure and not self.update_norm:
             raise ValueError("rounds.secure adds up bounded updates; set rounds.update_norm")
         if self.secure and self.min_reports < 2:
@@ -128,7 +137,8 @@ class PhoneReport(NamedTuple):
     """Summed negative log likelihood of those pieces while training, in nats."""
     num_steps: int
     vote: float = 0.5
-    """Of `clipping.Clipped`."""
+    """1/2 if the update was within the clip before it was shortened, -1/2 if it was longer; of use where the
+    clip follows a quantile."""
 
 
 def cohort(

@@ -24,6 +24,8 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 LARGEST_WIDTH = 1 << 32
+MOST_CELLS = 1 << 28
+"""A gigabyte of a phone's message, which Flower could just carry, and two of the server's sum."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class SketchConfig:
                 raise ValueError(f"sketch.{name} must be at least 1, not {getattr(self, name)}")
         if not 1 <= self.width <= LARGEST_WIDTH:
             raise ValueError(f"sketch.width must be from 1 to {LARGEST_WIDTH:,}, not {self.width}")
+        if self.num_cells > MOST_CELLS:
+            raise ValueError(
+                f"sketch.num_hashes {self.num_hashes} times sketch.width {self.width} must be at most "
+                f"{MOST_CELLS:,} cells, not {self.num_cells:,}"
+            )
 
     @property
     def num_cells(self) -> int:

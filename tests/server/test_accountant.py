@@ -156,6 +156,12 @@ def test_the_imagined_fleet_has_the_same_noise_on_the_mean_and_asks_each_phone_a
     assert 0 < imagined.epsilon(100) < accountant.epsilon(100) / 100
 
 
+def test_the_ledger_of_a_small_fleet_warns_of_nothing() -> None:
+    # In its million the noise is so large that dp-accounting takes the logarithm of 0.
+    private = PrivacyConfig(mode="ftrl", noise_multiplier=1.0, delta=1e-7)
+    assert Accountant(private, 31, 4, 3).line(1, 1.0).epsilon_at_a_million < 1e-3
+
+
 def test_the_imagined_epsilon_is_not_the_accountant_s_own_rounding() -> None:
     """Losses so small are those of one Gaussian mechanism with mu = rate * sqrt(rounds) / multiplier."""
     imagined = POISSON.imagined()

@@ -87,6 +87,28 @@ def test_an_override_of_another_form_is_refused(override: str) -> None:
         ("train.seed=-1", "tiny: train.seed must be at least 0, not -1."),
         ("rounds.seed=-1", "tiny: rounds.seed must be at least 0, not -1."),
         ("count.seed=-1", "tiny: count.seed must be at least 0, not -1."),
+        (f"train.seed={2**63}", f"tiny: train.seed must be below 2**63, not {2**63}."),
+        (
+            "model.window=2",
+            "tiny: model.window must be at least 3, not 2: a piece between a message's start and its end.",
+        ),
+        ("model.rope_base=0.0", "tiny: model.rope_base must be more than 0, not 0.0."),
+        ("model.norm_epsilon=-1.0", "tiny: model.norm_epsilon must not be negative, but it is -1.0."),
+        (
+            "privacy.noise_multiplier=1e-9",
+            "tiny: privacy.noise_multiplier must be 0 or at least 0.0001, not 1e-09: less protects nobody, "
+            "and cannot be accounted for.",
+        ),
+        (
+            "rounds.update_norm=1e-320",
+            "tiny: rounds.update_norm must be 0 or at least 1e-12, not 1e-320: so short an update changes "
+            "nothing.",
+        ),
+        (
+            f"sketch.width={2**32}",
+            "tiny: sketch.num_hashes 4 times sketch.width 4294967296 must be at most 268,435,456 cells, not "
+            "17,179,869,184.",
+        ),
         ("vocabulary.max_words=0", "tiny: vocabulary.max_words must be at least 1, not 0."),
         (
             "vocabulary.public_weight=0.5",

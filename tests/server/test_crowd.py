@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.bundle import open_bundle
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.ngram import Vocabulary
@@ -332,6 +334,33 @@ def test_noise_raises_the_bar_and_is_paid_for(
     assert delta == pytest.approx(1e-5, rel=0.05)
     assert found.delta == 1e-5
     assert f"epsilon {found.epsilon:.2f} at delta 1e-05" in capsys.readouterr().out
+
+
+def test_a_promise_that_may_give_a_phone_away_whole_is_refused(
+    tiny_data: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "counts.npz"
+    noisy = settings(*FEW, "count.noise_multiplier=0.5", "count.delta=0.9")
+    status = fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out, *noisy)
+    assert status == EXIT_MISTAKE
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    said = (
+        f"fedkey-server: count.delta 0.9 would let a whole phone of {num_phones} leak; set it well below 0.0"
+    )
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_phones_that_never_answer_are_told_of(tiny_data: Path, tiny_bundle: Path) -> None:
+    class Deaf(InProcessGrid):
+        def send_and_receive(
+            self, messages: Iterable[Message], *, timeout: float | None = None
+        ) -> Iterator[Message]:
+            return super().send_and_receive((), timeout=timeout)
+
+    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    with pytest.raises(UserError, match=rf"could be counted \({num_phones} silent\); mend that"):
+        count(Deaf(app, num_phones, {}), load("tiny", FEW), tiny_bundle)
 
 
 def test_the_noise_is_as_large_as_it_is_paid_for() -> None:

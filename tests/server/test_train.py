@@ -479,6 +479,7 @@ def test_steps_of_a_central_run_are_refused(
         ("no start", "is neither a run folder nor a bundle."),
         ("other settings", "holds a run with other settings (train.seed was 1 and is now 2); give another"),
         ("no threads", "--threads must be at least 1, not 0."),
+        ("many threads", "--threads must be at most 1024, not 100000000000."),
         ("no number", "holds weights that are no numbers; start from another."),
         ("diverged", "The training diverged: the train loss is nan after 8 steps; lower "),
         ("diverged at once", "The training diverged: the validation loss is nan after 1 steps; lower "),
@@ -512,7 +513,8 @@ def test_a_mistake_is_one_sentence_and_status_2(
         start.weights["model.norm.weight"][0] = torch.nan
         checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
     options = ["--data", str(data), *with_overrides(small_overrides, more)]
-    options += ["--threads", "0"] if mistake == "no threads" else []
+    if mistake.endswith(" threads"):
+        options += ["--threads", "0" if mistake == "no threads" else "100000000000"]
     if mistake.startswith("diverged"):
         num_steps = 1 if mistake == "diverged at once" else 8
         options += with_overrides(

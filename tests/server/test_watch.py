@@ -154,6 +154,31 @@ def test_lines_that_a_killed_process_spoilt_are_left_out(run: Run) -> None:
     assert steps(run.read()) == list(range(8))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"validation_loss": "a"},
+        {"asked": "x"},
+        {"asked": 10**30},
+        {"reports": None},
+        {"refused": 3},
+        {"lost": {"late": "many"}},
+        {"fleet": 3},
+        {"privacy": {"epsilon": 1.0}},
+        {"top1_deciles": [0.1]},
+        {"step": 10**400},
+    ],
+)
+def test_lines_of_another_kind_than_a_run_writes_are_left_out(
+    run: Run, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.add(row_of(7, **change))
+    run.add(row_of(8))
+    assert steps(run.read()) == [*range(7), 8]
+    assert fedkey_server("watch", "--once", run.folder) == 0
+    assert "round 8 of 20" in capsys.readouterr().out
+
+
 def test_a_run_that_goes_on_from_an_earlier_round_is_read_anew(run: Run) -> None:
     watcher = Watcher(run.folder)
     watcher.read()
@@ -177,7 +202,22 @@ def test_a_file_that_was_written_over_in_place_is_read_anew(run: Run) -> None:
     assert steps(watcher.read()) == [1]
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"settings": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "{",
+        "[]",
+        '{"settings": 1}',
+        '{"kind": "train", "config": {}}',
+        '{"kind": "train", "config": {"train": {"checkpoint_every": "often"}}}',
+        '{"kind": "federate", "config": {"rounds": 5}}',
+        '{"kind": "federate", "config": {"rounds": {"num_rounds": 5}, "privacy": 3}}',
+        '{"kind": "federate", "config": 3}',
+        '{"kind": "average", "config": {"runs": 3}}',
+        '{"kind": "another", "config": {}}',
+    ],
+)
 def test_another_folder_is_refused_in_a_sentence(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from fedkey_server.config import Config
 
 
-def add_preset_options(parser: argparse.ArgumentParser) -> None:
-    """PRESET, --set, --threads, --verbose."""
+MOST_THREADS = 1024
+"""More than any machine has cores for one process, and fewer than a system refuses."""
+
+
+def add_preset_options(parser: argparse.ArgumentParser, *, computes: bool = True) -> None:
+    """PRESET, --set; of a command that computes with torch, --threads and --verbose, for `use_threads`."""
     parser.add_argument("preset", help="a preset's name (tiny) or the path of a .toml file")
     parser.add_argument(
         "--set",
@@ -25,6 +29,8 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="override one setting of the preset; may be repeated",
     )
+    if not computes:
+        return
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--verbose", action="store_true", help="say which kernels are used and why")
 
@@ -44,4 +50,6 @@ def use_threads(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise UserError(f"--threads must be at least 1, not {arguments.threads}.")
+        if arguments.threads > MOST_THREADS:
+            raise UserError(f"--threads must be at most {MOST_THREADS}, not {arguments.threads}.")
         torch.set_num_threads(arguments.threads)

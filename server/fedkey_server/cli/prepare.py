@@ -13,7 +13,7 @@ from fedkey_server.cli.options import add_preset_options, load_config
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    add_preset_options(parser)
+    add_preset_options(parser, computes=False)
     parser.add_argument(
         "--data",
         type=Path,

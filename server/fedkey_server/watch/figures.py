@@ -228,7 +228,7 @@ def _privacy(record: Record) -> Card:
         [
             ("ε so far", f"{line['epsilon']:.3g}"),
             ("budget", f"{budget:g}" if budget else "none"),
-            ("δ", f"{line['delta']:.0e} {line['mode']}"),
+            ("δ", f"{line['delta']:.0e} {line.get('mode', '')}".strip()),
             ("ε at 1M", f"{line['epsilon_at_a_million']:.3g}"),
             ("its cohort", f"{line['cohort_at_a_million']:,}"),
         ],

@@ -91,7 +91,8 @@ class Watcher:
             self._begun = (run / "config.json").stat().st_mtime
             described = json.loads((run / "config.json").read_text(encoding="utf-8"))
             self._kind, self._config = str(described["kind"]), described["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            _check(self._kind, self._config)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{run} is not a run folder; give the --run of 'fedkey-server federate' or 'train'."
             ) from error
@@ -177,10 +178,60 @@ class _Lines:
         return tuple(self._rows)
 
 
+def _check(kind: str, config: Any) -> None:
+    """A configuration that lacks what is shown of a run of its kind is a KeyError, TypeError or
+    AttributeError."""
+    match kind:
+        case "federate":
+            told = [config["rounds"]["num_rounds"], config.get("privacy", {"epsilon": 0.0})["epsilon"]]
+        case "train":
+            num_steps = config.get("num_steps", config["train"].get("num_steps", 0))
+            told = [num_steps, config["train"]["checkpoint_every"]]
+        case "average":
+            told = [len(config.get("runs", ()))]
+        case _:
+            raise KeyError(kind)
+    if not all(map(_is_number, told)):
+        raise TypeError(f"{told} are not all numbers")
+
+
 def _row(line: bytes) -> Row | None:
-    """What stands in a line, if it is about a step."""
+    """What stands in a line, if it is about a step and what is shown of it is of its type."""
     try:
         row = json.loads(line)
-    except ValueError:
+        is_sound = isinstance(row["step"], int) and _is_sound(row)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    return row if is_sound else None
+
+
+FIGURES = (
+    "step",
+    "validation_loss",
+    "validation_top1",
+    "infill_top1",
+    "masked_top1",
+    "permutation_top1",
+    "train_loss",
+    "learning_rate",
+)
+OF_ROUND = ("asked", "reports", "silent", "changed")
+SPENT = ("epsilon", "delta", "epsilon_at_a_million", "cohort_at_a_million")
+
+
+def _is_sound(row: Row) -> bool:
+    """Whether a row is such as a run writes; raises what `_row` catches if it is quite another."""
+    numbers = [row[name] for name in FIGURES if name in row]
+    if "asked" in row:
+        numbers += [*(row[name] for name in OF_ROUND), *row["refused"].values()]
+    for name in ("lost", "fleet"):
+        numbers += row.get(name, {}).values()
+    if "privacy" in row:
+        numbers += [row["privacy"][name] for name in SPENT]
+    deciles = row.get("top1_deciles", [0.0] * 9)
+    return len(deciles) == 9 and all(map(_is_number, [*numbers, *deciles]))
+
+
+def _is_number(value: object) -> bool:
+    """One that a chart has room for: JSON knows integers of any length."""
+    return isinstance(value, int | float) and not (isinstance(value, int) and abs(value) >= 2**63)

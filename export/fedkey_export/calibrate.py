@@ -301,10 +301,7 @@ def collect_joined(
 
 def _joined(conversation: GradedConversation, seed: int) -> Iterator[tuple[str, str, str]]:
     """Context, two words, and both without their space."""
-    for index, message in enumerate(conversation.messages):
-        if not conversation.graded[index]:
-            continue
-        before = "".join(f"{each}\n" for each in conversation.messages[:index])
+    for index, before, message in conversation.to_type():
         rng = draws(seed, index, message)
         for (first, start), (second, other) in pairwise(units_with_places(message)):
             between = message[start + len(first) : other]
@@ -337,10 +334,7 @@ def collect_misspelt(engine: Engine, misspellings: Iterable[Placed]) -> dict[str
 
 def _words(conversation: GradedConversation, slips: Slips, seed: int) -> Iterator[tuple[str, str, Typed]]:
     """Context, word, and what is typed for it, for every word that a space ends."""
-    for index, message in enumerate(conversation.messages):
-        if not conversation.graded[index]:
-            continue
-        before = "".join(f"{each}\n" for each in conversation.messages[:index])
+    for index, before, message in conversation.to_type():
         rng = draws(seed, index, message)
         for unit, start in units_with_places(message):
             if is_word(unit):

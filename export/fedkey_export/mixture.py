@@ -162,10 +162,7 @@ def ask(
     engine.reset()
     rows = _Rows()
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if not conversation.graded[index]:
-                continue
-            before = "".join(f"{each}\n" for each in conversation.messages[:index])
+        for _, before, message in conversation.to_type():
             for unit, start in units_with_places(message):
                 word = unit.lower()
                 if unit in PLACEHOLDERS or not is_word(unit) or word not in lexicon.forms:

@@ -59,15 +59,11 @@ def grade_capitals(predictor: Correcting, conversations: Iterable[GradedConversa
     """Types the words inside the sentences of the graded messages; the sums of each author."""
     totals: dict[str, Capitals] = {}
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if conversation.graded[index]:
-                before = "".join(f"{text}\n" for text in conversation.messages[:index])
-                own = totals.get(conversation.author, Capitals())
-                found = (
-                    _type_word(predictor, before + message[:start], word)
-                    for word, start in _words_inside(message)
-                )
-                totals[conversation.author] = reduce(add, found, own)
+        for _, before, message in conversation.to_type():
+            own = totals.get(conversation.author, Capitals())
+            for word, start in _words_inside(message):
+                own += _type_word(predictor, before + message[:start], word)
+            totals[conversation.author] = own
     return totals
 
 

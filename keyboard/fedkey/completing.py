@@ -50,11 +50,9 @@ def grade_completions(
     """Types every word of the graded messages; the sums of each author."""
     totals: dict[str, Completions] = {}
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if conversation.graded[index]:
-                before = "".join(f"{text}\n" for text in conversation.messages[:index])
-                own = totals.get(conversation.author, Completions())
-                totals[conversation.author] = own + _type_message(predictor, before, message)
+        for _, before, message in conversation.to_type():
+            own = totals.get(conversation.author, Completions())
+            totals[conversation.author] = own + _type_message(predictor, before, message)
     return totals
 
 

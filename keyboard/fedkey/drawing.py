@@ -123,10 +123,7 @@ def grade_messages(
     author."""
     totals: dict[str, Drawings] = {}
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if not conversation.graded[index]:
-                continue
-            before = "".join(f"{text}\n" for text in conversation.messages[:index])
+        for index, before, message in conversation.to_type():
             rng = draws(seed, index, message)
             own = totals.get(conversation.author, Drawings())
             for unit, start in units_with_places(message):

@@ -126,9 +126,7 @@ def gapped_messages(
         seed: of the wrong words; those of a message depend on nothing else but its text and its place.
     """
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if not conversation.graded[index]:
-                continue
+        for index, earlier, message in conversation.to_type():
             words = [(start, unit) for unit, start in units_with_places(message) if is_word(unit)]
             gaps = [Gap(start, word) for start, word in words[:-MIN_WORDS_BEHIND]]
             if confusions is not None:
@@ -141,7 +139,6 @@ def gapped_messages(
                     for gap in gaps
                 ]
             if gaps:
-                earlier = "".join(f"{text}\n" for text in conversation.messages[:index])
                 yield GappedMessage(conversation.author, earlier, message, tuple(gaps))
 
 

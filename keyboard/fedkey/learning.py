@@ -9,8 +9,9 @@ it is told of every word that was finished, as a keyboard in use is, and once of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -94,8 +95,7 @@ def _first_messages(
     stranger_uses: dict[str, _Uses] = {}
     counted: dict[str, Keystrokes] = {}
     total = Keystrokes()
-    for number, (earlier, message) in enumerate(_own_messages(conversations)[: FIRST_MESSAGES[-1]], start=1):
-        before = "".join(f"{text}\n" for text in earlier)
+    for number, (before, message) in enumerate(_own_messages(conversations), start=1):
         typist = Typist()
         end = 0
         for unit, start in units_with_places(message):
@@ -121,14 +121,10 @@ def _first_messages(
     return FirstMessages(**counted), new_words
 
 
-def _own_messages(conversations: Sequence[GradedConversation]) -> list[tuple[tuple[str, ...], str]]:
-    """The author's messages, each with those before it in its conversation."""
-    return [
-        (conversation.messages[:index], message)
-        for conversation in conversations
-        for index, message in enumerate(conversation.messages)
-        if conversation.graded[index]
-    ]
+def _own_messages(conversations: Iterable[GradedConversation]) -> Iterator[tuple[str, str]]:
+    """What stands before each of the author's first messages, and its text."""
+    own = (each for conversation in conversations for each in conversation.to_type())
+    return ((before, message) for _, before, message in islice(own, FIRST_MESSAGES[-1]))
 
 
 class _Uses:
@@ -186,8 +182,6 @@ def by_author(
         own = grouped[names[index]]
         chosen.append(own)
         words += sum(
-            is_word(unit)
-            for _, message in _own_messages(own)[: FIRST_MESSAGES[-1]]
-            for unit, _ in units_with_places(message)
+            is_word(unit) for _, message in _own_messages(own) for unit, _ in units_with_places(message)
         )
     return chosen

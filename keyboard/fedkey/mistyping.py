@@ -80,29 +80,20 @@ def grade_typing(
     """
     totals: dict[str, Typing] = {}
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if conversation.graded[index]:
-                typing = _type_message(
-                    predictor,
-                    conversation.messages[:index],
-                    message,
-                    is_known,
-                    slips,
-                    draws(seed, index, message),
-                )
-                totals[conversation.author] = totals.get(conversation.author, Typing()) + typing
+        for index, before, message in conversation.to_type():
+            typing = _type_message(predictor, before, message, is_known, slips, draws(seed, index, message))
+            totals[conversation.author] = totals.get(conversation.author, Typing()) + typing
     return totals
 
 
 def _type_message(
     predictor: Predictor,
-    earlier: Sequence[str],
+    before: str,
     message: str,
     is_known: Callable[[str], bool],
     slips: Slips,
     rng: np.random.Generator,
 ) -> Typing:
-    before = "".join(f"{text}\n" for text in earlier)
     aided, unaided = Typist(), Typist()
     total = Typing()
     end = 0
@@ -229,11 +220,10 @@ def place(
         misspellings[index].meant.lower(): [] for index in chosen
     }
     for conversation in conversations:
-        for index, message in enumerate(conversation.messages):
-            if conversation.graded[index]:
-                for unit, start in units_with_places(message):
-                    if unit.lower() in found:
-                        found[unit.lower()].append((conversation, index, start))
+        for index, _, message in conversation.to_type():
+            for unit, start in units_with_places(message):
+                if unit.lower() in found:
+                    found[unit.lower()].append((conversation, index, start))
     placed = []
     for number in chosen:
         typed, meant = misspellings[number]
@@ -243,9 +233,8 @@ def place(
             continue
         conversation, index, start = places[int(rng.integers(len(places)))]
         message = conversation.messages[index]
-        before = "".join(f"{text}\n" for text in conversation.messages[:index])
         letters = capitalise(typed) if message[start].isupper() else typed
-        placed.append(Placed(letters, meant, before + message[:start]))
+        placed.append(Placed(letters, meant, conversation.before(index) + message[:start]))
     return placed
 
 

@@ -256,9 +256,7 @@ def plan(
     keys = 0
     for turn in itertools.count():
         for conversation in conversations:
-            for index, message in enumerate(conversation.messages):
-                if not conversation.graded[index]:
-                    continue
+            for index, before, message in conversation.to_type():
                 if keys >= min_keys:
                     return lines
                 rng = draws(seed + turn, index, message)
@@ -267,7 +265,6 @@ def plan(
                     if unit not in PLACEHOLDERS:
                         typed = slips(unit, rng).letters if is_word(unit) else unit
                         units.append(Unit(start, typed, unit, num_right(typed, unit), is_word(unit)))
-                before = "".join(f"{text}\n" for text in conversation.messages[:index])
                 after = _words_behind(conversation.messages, index, num_behind)
                 lines.append(Line(before, message, tuple(units), after))
                 keys += num_keys(lines[-1])

@@ -52,10 +52,46 @@ CURRENT_WORDS = frozenset(
     "Jen Kimmy Kev Steph Zack Nico Joelle Ximena Daniela Khadija Zainab Bilal Kavya Neha Shreya Sneha Amit "
     "Xin Hao Ying Yan Guo Minh Linh Anh Hoang Pham Yoon Haruto Naoko Kwame Chidi Ngozi Chioma Emeka Tunde "
     "Femi Oksana Piotr Marek Jakub Katarzyna Agnieszka Malgorzata Bjorn Anneliese Alessandra Chiara Giulia "
-    "Gianna Rana Hana Deshawn Shaniqua Sunita Dre Weeknd Eilish Lizzo Timothee Chalamet".split()
+    "Gianna Rana Hana Deshawn Shaniqua Sunita Dre Weeknd Eilish Lizzo Timothee Chalamet "
+    # What people use and where they buy it, once more.
+    "Duolingo Wordle Deliveroo Vinted Depop Poshmark Gumtree Zepto Swiggy Zomato Flipkart Paytm "
+    "PhonePe Gojek Shopee Lazada Grammarly Substack Letterboxd Roomba Nespresso Thermomix Superdrug "
+    "Myntra Rapido Splitwise Cloudflare GPay Revolut Monzo Klarna Ryanair EasyJet Wizzair Eurostar "
+    "FlixBus Trainline Citymapper Hostelworld Skyscanner Midjourney Bluesky CapCut BeReal Strava "
+    "Oura Hyrox SharePoint Wotsits Ribena Maccas ChatGPTs Ubered Ubering Venmoed parkrun "
+    # Computers, games and work.
+    "aircon timesheet timesheets mutex mutexes dataclass dataclasses homescreen homescreens zsh "
+    "pydantic memoize memoized memoization kubectl useEffect useState pytest dockerfile kwargs "
+    "webhook webhooks serverless struct structs Redis Grafana Datadog docx CRM KPI KPIs OKR OKRs OTP "
+    "OTPs LLM LLMs GPT AGI RTX dashcam esim esims hotdesk hotdesking groupchat groupchats lvl "
+    "AoE roguelike roguelikes metroidvania gacha speedrun speedruns respec Genshin Elden Steamdeck "
+    "deload dropoff screenshotting "
+    # At home, in the kitchen, at the doctor's, once more.
+    "ebike ebikes escooter escooters wifey wifeys stepmum stepmums cockapoo cockapoos repot repotted "
+    "repotting pothos photobooth photobooths pram prams creche babygro babygros pickleball padel "
+    "kettlebell kettlebells glute glutes moisturiser moisturisers niacinamide statin statins "
+    "tachycardic IVF NICU metformin omeprazole sertraline perimenopause semaglutide Wegovy Mounjaro "
+    "UTI UTIs HRT CPTSD neurodivergent neurodiverse microaggression microaggressions playdate "
+    "playdates binky idli idlis dosas arepa arepas ackee braai braais biltong roti rotis jamun halwa "
+    "poha bao baos banh gochujang tteokbokki shakshuka burrata ciabatta cortado cortados oatmilk "
+    "malatang kefir mochi harissa zaatar udon gyoza gyozas katsu yakitori okonomiyaki karaage kimbap "
+    "laksa rendang nasi goreng adobo sinigang lumpia pancit jollof fufu egusi suya injera tagine "
+    "mezze halloumi labneh babka pierogi pierogis churro churros pupusas elote elotes birria "
+    "carnitas ceviche chimichurri passionfruit "
+    # Said among friends, here and there.
+    "arvo arvos brekkie bikkie bikkies mozzie mozzies sunnies trackies tradie tradies bogan bogans "
+    "esky biccy biccies bants preggers hols chav chavs numpty bellend minging mardy faff "
+    "faffed wagwan mandem roadman bossman wasteman didnae dinnae wasnae shiok paiseh tata "
+    "haan rizz skibidi gyatt delulu bussin nocap situationship situationships ick icks girlboss "
+    "pookie goated ghosted lovebombing breadcrumbing jetlagged mumma IBAN contactless HELOC "
+    "ETF ETFs "
+    # Names, once more.
+    "Mbappe Haaland Saka Odegaard Seoyeon Femke Emre Zaynab Canggu Ananya Vihaan Diya Aditi Venkat "
+    "Ayse Noor Adaeze Temi Tolu Lerato Thabo Sipho Nomsa Zanele Xolani Thandiwe Minji Jisoo "
+    "Jihoon Seojun Xiaoming Trang Thao Huong Rizky Agus".split()
 )
 """As they are written: words, brands and first names that a person typed into the keyboard of 2026-11-28 and
-found missing."""
+found missing, or into that of 2026-11-29."""
 
 CAPITALS = frozenset(
     # Makers, shops, programs and what is watched and played.
@@ -85,11 +121,15 @@ CAPITALS = frozenset(
     "Abhijit Amin Amir Anant Barca DeNiro Dvorak Kimi Luiz Narendra Presbyterian Rajesh Ramya Thorne "
     # Said by their letters, and what else.
     "UEFA UKIP NCIS PSN ISIL HMRC NYU NYPD UNHCR UBS YPG BJP POTUS Gmail Xerox Greggs Cairns Kano "
-    "Kochi".split()
+    "Kochi API APIs URL URLs OS OSes Amazon Easter Hindi".split()
 )
 """What the lists have in small letters, or not as it is written."""
 
-SMALL = frozenset("bros eco lil muppet muppets pitbull pitbulls uni".split())
+SMALL = frozenset(
+    "afaik blindspot blindspots bros cardi cardis cba collie collies darlin dependant dependants eco fez "
+    "gamechanger gamechangers hickey hickeys lil muppet muppets oww parmesan pitbull pitbulls prez rollin "
+    "singin spectre sunbeam sunbeams uni".split()
+)
 """Words that the lists have as names alone."""
 
 CURRENT_SHARE = 2e-6
@@ -98,25 +138,26 @@ CURRENT_SHARE = 2e-6
 MISSPELT = frozenset(
     """absorbant accelleration accidently afterall ais ait alladin annakin ans anu ara arg asum aust ballance
     becoz beggining beiber belicheck belichek bellichick bes billon bizzare bk boals brach bradys brom buc
-    bute byee cakeday calender caribean carreers carribean casette cheeper chewbaca chim cincinatti clammer
-    colum comme commiters conquerer consol corse costed cotten crono cte cugat dalmations dankmemes daos
-    definatly definently definetly delate dependance dependancies dependancy diaster dissapoint dissapointed
-    dissapointing dit doesent dois dor dosent dy eduction ell eman enon equipments ermahgerd eventhough
-    exactally farve favirote ferrel finnaly firs fotos fou frei fromm frou fuckkkkk gat gdt ger gere get's
-    gid glamourous gnt goodmorning gr guiness haas hae hannukah harddisk harddrive hass hat's haves havnt
-    heathy heb heder hel hep hermoine heros herr hie hight hin hos hts icecream id's idealogy if's iit ina
-    inbetween indepth infact ing intension issus iwo jaba jame jas jia johny jor jurrasic jut ka kapernick
-    kayne knacks knowledgable kor kord kt lacker lande lefts leveon lire lis lockerroom loll longe losh
-    lot's lucked lus magics mani mes metalica metics micheal millenial millenials millenium mim miniscule
-    minium moff monstah moro morrisette mut nacc napolean nd nears neh neral nevers newyork noe now's noway
-    offtopic oke ope orginial orly pallette partioning partions patt payed pervious phl pis pittsburg
-    precess prevelant probly proffesional publically qi quartback raggae rascall rasing reccomend reffering
-    repartion rhianna runningback rythem sab sargeant sargent say's sequals sher shere sherif shib shitballs
-    shitbird shitlord sicked skelton sn snd som sou soze stroy sugan superheros supervillian supervillians
-    surprize suspensful tary te te's tej terk tet thant thar therm thess ti tieing tims tl tommorow trolly
-    tu tull tuscon tye uf univesity unnessecary useability ut uten vadar vas ven vert vord vy wann waring
-    wasent ween weill wendesday wether wheen whish wit's withe withing witt wonderwoman wouldent wrs xe xt
-    yare yeahs yev yow zepplin zoen""".split()
+    bute byee cakeday calender caribean carreers carribean casette cheeper chewbaca chim cincinatti
+    clammer colum comme commiters conquerer consol corse costed cotten crono cte cugat dalmations
+    dankmemes daos definatly definently definetly delate dependance dependancies dependancy di diaster
+    dissapoint dissapointed dissapointing dit doesent dois dor dosent dp dy eduction ell eman enon
+    equipments ermahgerd eventhough exactally farve favirote ferrel finnaly firs fotos fou frei fromm frou
+    fuckkkkk gat gdt ger gere get's gid glamourous gnt goodmorning gr guiness haas hae hannukah harddisk
+    harddrive hass hat's haves havnt heathy heb heder hel hep hermoine heros herr hie hight hin hos hts
+    icecream id's idealogy if's iit ina inbetween indepth infact ing intension issus iwo jaba jame jas jer
+    jers jia johny jor jurrasic jut ka kapernick kayne knacks knowledgable kor kord kt lacker lande lefts
+    leveon lire lis lockerroom loll longe losh lot's lucked lus magics mani mes metalica metics micheal
+    millenial millenials millenium mim miniscule minium moff monstah moro morrisette mut nacc napolean nd
+    ne nears neh neral nevers newyork noe now's noway offtopic oke om ope orginial orly pallette
+    partioning partions patt payed pervious phl pis pittsburg precess prevelant probly proffesional
+    publically qi quartback raggae rascall rasing reccomend reffering repartion rhianna runningback rythem
+    sab sargeant sargent say's sequals sher shere sherif shib shitballs shitbird shitlord si sicked
+    skelton sn snd som sou soze sp stroy sugan superheros supervillian supervillians surprize suspensful
+    tary te te's tej terk tet thant thar therm thess ti tieing tims tl tommorow trolly tu tull tuscon tye
+    uf univesity unnessecary useability ut uten vadar vas ven vert vord vy wann waring wasent ween weill
+    wellcome wendesday wether wheen whish wit's withe withing witt wonderwoman wouldent wr wrs xe xt yare
+    yeahs yev yow zepplin zoen""".split()
 )
 """No words, though lists or the server's text have them: what codespell lists as misspelt, lexicon or
 dictionary of 2026-11-28 had, and is no word of its own; misspelt names; and what is so rare that whoever

@@ -16,7 +16,7 @@ import hashlib
 import lzma
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -264,6 +264,7 @@ def build(
     public_forms, chat_forms = _by_word(in_public.inside), _by_word(in_chat.inside)
 
     forms: dict[str, dict[str, float]] = {}
+    small = set()
     for word in sorted(frequency, key=lambda word: (-frequency[word], word)):
         if len(forms) == config.max_words:
             break
@@ -285,6 +286,8 @@ def build(
         if is_name or (is_used and not lists.is_slip(word, frequency)):
             shares = _form_shares(word, votes, config.second_form_share)
             forms[word] = _as_listed(word, shares, votes, listed, config.second_form_share)
+            if _is_small(word, listed):
+                small.add(word)
 
     mass = sum(frequency[word] for word in forms)
     entries = [
@@ -293,7 +296,21 @@ def build(
         for form, share in shares.items()
     ]
     entries.sort(key=lambda entry: (-entry.log_prob, entry.word))
-    return entries[: config.max_words]
+    return _with_small_forms(entries[: config.max_words], small)
+
+
+def _with_small_forms(entries: Sequence[Entry], small: Collection[str]) -> list[Entry]:
+    """The entries that have room. A word whose capital alone has some, though it is in `small`, is written
+    small: it is not only a name (Collie)."""
+    kept = {entry.word for entry in entries}
+    settled = []
+    for entry in entries:
+        word = entry.word.lower()
+        if word in small and word not in kept:
+            kept.add(word)
+            entry = entry._replace(word=word)
+        settled.append(entry)
+    return settled
 
 
 def _by_word(inside: Counter[str]) -> dict[str, Counter[str]]:
@@ -337,8 +354,9 @@ class PublicLists:
     """The letters of pyspellchecker's words."""
 
     @classmethod
+    @cache
     def open(cls, language: str) -> PublicLists:
-        """Reads the packages' lists; `UserError` if they have none for the language."""
+        """Reads the packages' lists, once a process; `UserError` if they have none for the language."""
         from spellchecker import SpellChecker
         from wordfreq import get_frequency_dict
 

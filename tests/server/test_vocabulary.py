@@ -188,6 +188,15 @@ def test_a_list_with_capitals_tells_names_from_words(
     assert list(found) == list(expected)
 
 
+def test_a_rare_word_of_which_one_spelling_has_room_is_written_small_if_a_list_has_it_so() -> None:
+    public = source(["We saw Polish and Wuggletoast."] * 20)
+    words = build(public, {}, VocabularyConfig(max_words=40_000), LISTED)
+    at = next(place for place, entry in enumerate(words) if entry.word == "polish")
+    assert "Polish" in [entry.word for entry in words[:at]]
+    cut = {entry.word for entry in build(public, {}, VocabularyConfig(max_words=at), LISTED)}
+    assert {"polish", "Polish", "Wuggletoast"} & cut == {"polish", "Wuggletoast"}
+
+
 def test_names_of_people_that_a_list_with_capitals_lacks_have_their_capital_unless_nobody_writes_it() -> None:
     config = VocabularyConfig(max_words=40_000, sure_share=0.8)
     public = source(["So colleen and rahul it is."] * 9)

@@ -181,7 +181,7 @@ class Decoder:
         share[self.is_single] = 0.0
         return share
 
-    def begin(self, cache: Cache, log_probs: Floats, evidence: Evidence) -> WordScores:
+    def begin(self, cache: Cache, log_probs: Floats, evidence: Evidence, before: str = "") -> WordScores:
         """Starts ranking at the end of `cache`.
 
         What is returned must not be used while the cache is somewhere else.
@@ -190,8 +190,9 @@ class Decoder:
             cache: holds what was read.
             log_probs: float32 [V], the log softmax of the next piece.
             evidence: how likely words are without the model.
+            before: the text that the evidence is of.
         """
-        return WordScores(self, cache, log_probs, evidence)
+        return WordScores(self, cache, log_probs, evidence, before)
 
 
 class WordScores:
@@ -200,7 +201,11 @@ class WordScores:
     What `best` answers depends on the candidates alone; what earlier calls scored is only not scored again.
     """
 
-    def __init__(self, decoder: Decoder, cache: Cache, log_probs: Floats, evidence: Evidence) -> None:
+    def __init__(
+        self, decoder: Decoder, cache: Cache, log_probs: Floats, evidence: Evidence, before: str = ""
+    ) -> None:
+        self.before = before
+        """The text that the evidence is of."""
         self._decoder = decoder
         self._cache = cache
         self._log_probs = log_probs
@@ -215,6 +220,11 @@ class WordScores:
             self._guess: Floats = np.log(guess, out=guess)
         # Nothing follows for certain.
         self._scored: dict[tuple[int, ...], float] = {(): 0.0}
+
+    @property
+    def of_next_piece(self) -> Floats:
+        """The model's log probabilities of the next piece, float32 [V]."""
+        return self._log_probs
 
     def best(
         self,

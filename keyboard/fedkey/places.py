@@ -91,17 +91,20 @@ class Places:
         returned earlier are not to be used after."""
         if self._place is not None and (before, after) == self._texts:
             return self._place
-        context, scores = self._reader.read(before, after), None
+        context = self._reader.read(before, after)
         if self._place is not None and context.ids == self._place.context.ids:
             scores = self._place.scores
         elif self._next is not None and context.ids == self._next.context.ids:
             scores, self._next = self._next.scores, None
             assert self._next_cache is not None
             self._cache, self._next_cache = self._next_cache, self._cache
-        if scores is None:
+        else:
             self._keep(context.ids[:-1])
             log_probs = self._model.advance(self._cache, context.ids[len(self._cache.ids) :])
             scores = self._begin(self._cache, log_probs, before)
+        if scores.before != before:
+            # The model sees no difference; n-grams and what was said go by the text itself.
+            scores = self._begin(self._cache, scores.of_next_piece, before)
         self._texts, self._ids_ahead = (before, after), None
         self._place = Place(context, scores, self._tail(context, after))
         return self._place
@@ -133,7 +136,7 @@ class Places:
             said.followers.share,
             said.num_words_here,
         )
-        return self._decoder.begin(cache, log_probs, evidence)
+        return self._decoder.begin(cache, log_probs, evidence, before)
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

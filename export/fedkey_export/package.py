@@ -44,6 +44,7 @@ from fedkey.bundle import (
 from fedkey.dictionary import as_bits
 from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
+from fedkey.number_tables import rounded
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION
 from fedkey_export.graph import build_graph
@@ -60,6 +61,8 @@ TREE_SLOTS = 64
 
 LEXICON = "lexicon.tsv"
 REPLACED = "replaced"
+NUM_DIGITS = 4
+"""Of the figures in a manifest: the rest is noise."""
 LANGUAGES = ("en",)
 LAYOUT = "qwerty"
 
@@ -105,8 +108,8 @@ def export(
                 written = _write(beside / "int8", checkpoint, model, "int8")
                 figures = _verify(written, checkpoint, model, conversations)
             metrics = {
-                "verification": _rounded(asdict(figures)),
-                "training": _rounded(_training_figures(checkpoint)),
+                "verification": rounded(asdict(figures), NUM_DIGITS),
+                "training": rounded(_training_figures(checkpoint), NUM_DIGITS),
             }
             _write_manifest(written.path, dataclasses.replace(written.manifest, metrics=metrics))
             open_bundle(written.path)
@@ -304,13 +307,6 @@ def _training_figures(checkpoint: Checkpoint) -> dict[str, Any]:
         {key: value for key, value in row.items() if key.startswith("validation")} for row in reversed(known)
     )
     return next(filter(None, found), {})
-
-
-def _rounded(value: Any) -> Any:
-    """Figures to four significant digits: the rest is noise."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -20,12 +20,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fedkey.number_tables import number_table
+from fedkey.number_tables import number_table, rounded
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -56,6 +56,9 @@ FLOORS: Mapping[str, float] = {"prior": 1e-9, "ngrams": 1e-9, "pairs": 1e-9, "sa
 
 LEAST = np.float32(-25.0)
 """No log counts as less."""
+
+NUM_DIGITS = 6
+"""In a bundle. Of a float32 nine are all there is; what a typist sees needs fewer."""
 
 MAX_UNITS = 256
 MAX_WEIGHT = 1e6
@@ -149,9 +152,8 @@ class Mixture:
     def to_json(self) -> str:
         """The text of a bundle's mixture.json."""
         arrays = {name: getattr(self, name) for name in ("by_word", "by_place", "bias", "out")}
-        # Of a float32 nine digits are all there is; what a typist sees needs fewer.
-        numbers = {name: np.vectorize(_rounded)(array).tolist() for name, array in arrays.items()}
-        return json.dumps({**numbers, "out_bias": _rounded(self.out_bias)}, allow_nan=False) + "\n"
+        numbers = {name: array.tolist() for name, array in arrays.items()}
+        return json.dumps(rounded({**numbers, "out_bias": self.out_bias}, NUM_DIGITS), allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Mixture:
@@ -215,10 +217,6 @@ def place_inputs(evidence: Evidence, log_probs: Floats, probs: Floats) -> Floats
         ],
         dtype=np.float32,
     )
-
-
-def _rounded(value: Any) -> float:
-    return float(f"{float(value):.6g}")
 
 
 def _numbers(name: str, values: object) -> Floats:

@@ -6,6 +6,8 @@ In: lists in lists, or what should be such. Out: an array, or what is wrong. Nex
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,16 @@ def number_table(name: str, values: object) -> npt.NDArray[np.float64]:
     if table.dtype.kind not in "iuf" or _holds_truth(values):
         raise ValueError(f"{name} is no table of numbers")
     return table.astype(np.float64)
+
+
+def rounded(values: Any, num_digits: int) -> Any:
+    """The same lists and objects with fewer digits of each fractional number; anything else stays as it
+    is."""
+    if isinstance(values, dict):
+        return {key: rounded(each, num_digits) for key, each in values.items()}
+    if isinstance(values, list):
+        return [rounded(each, num_digits) for each in values]
+    return float(f"{values:.{num_digits}g}") if isinstance(values, float) else values
 
 
 def _holds_truth(values: object) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedkey.draft import Draft
+from fedkey.draft import Draft, changed
 from fedkey.layout import Layout
 from fedkey.taps import Tap, Touch, literal
 from fedkey.text import normalise
@@ -77,19 +77,10 @@ def touches(touched: Touched, layout: Layout) -> tuple[Touch, ...]:
 
 
 def _kept(touched: Touched, draft: Draft) -> Taps:
-    """The taps of what two texts have in common at their beginning and at their end.
-
-    The beginning ends at the caret: of letters that are the same (sooon), that at the caret came or went.
-    """
-    old, new, taps = touched.draft.text, draft.text, touched.taps
-    if old == new:
-        return taps
-    shorter = min(len(old), len(new))
-    most = min(shorter, touched.draft.caret, draft.caret)
-    start = next((at for at in range(most) if old[at] != new[at]), most)
-    most = shorter - start
-    end = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
-    between: Taps = (None,) * (len(new) - start - end)
+    """The taps of what two texts have in common at their beginning and at their end."""
+    start, end = changed(touched.draft, draft)
+    taps = touched.taps
+    between: Taps = (None,) * (len(draft.text) - start - end)
     return taps[:start] + between + taps[len(taps) - end :]
 
 

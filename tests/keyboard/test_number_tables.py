@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from fedkey.number_tables import number_table
+from fedkey.number_tables import number_table, rounded
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,17 @@ def test_numbers_stay_as_they_are_nested(values: object, shape: tuple[int, ...])
     ],
 )
 def test_what_is_no_number_is_refused_among_numbers_too(text: str) -> None:
-    with pytest.raises(ValueError, match="^it is no table of numbers$"):
+    with pytest.raises(ValueError, match=r"^it is no table of numbers$"):
         number_table("it", json.loads(text))
 
 
 def test_what_is_not_finite_is_for_whoever_asks_to_judge() -> None:
     assert math.isinf(number_table("it", json.loads("[Infinity]"))[0])
+
+
+def test_digits_are_taken_off_what_is_fractional_and_off_nothing_else() -> None:
+    values = {"a": [1.23456, [123456.0, 7]], "b": 123456, "c": True, "d": "1.23456", "e": None}
+    expected = {"a": [1.23, [123000.0, 7]], "b": 123456, "c": True, "d": "1.23456", "e": None}
+    assert rounded(values, 3) == expected
+    assert type(rounded(values, 3)["b"]) is int
+    assert rounded(rounded(values, 3), 3) == expected

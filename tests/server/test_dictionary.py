@@ -45,6 +45,13 @@ def test_what_the_lexicon_has_what_ends_in_s_and_what_is_short_is_left_out(words
     assert all(len(word) >= MIN_LETTERS for word in words - PUBLIC_FORMS.keys())
 
 
+def test_words_that_a_lexicon_has_are_all_that_it_takes_out(words: set[str]) -> None:
+    everything = right_words(frozenset(), "en")
+    assert everything == sorted(everything)
+    assert set(everything) - words == {"plausible", "tomorrow", "gif"} & set(everything)
+    assert right_words(words, "en") == sorted(set(everything) - words)
+
+
 def test_words_of_today_are_words_once_each_and_none_is_misspelt() -> None:
     current = [word.lower() for words in (CURRENT_WORDS, CAPITALS, SMALL) for word in words]
     assert all(is_word(word) and word.isascii() for word in current)

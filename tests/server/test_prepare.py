@@ -200,6 +200,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence_and_status_2(
     assert (tmp_path / "file").read_text() == "dear"
 
 
+@pytest.mark.parametrize("option", [["--threads", "2"], ["--verbose"]])
+def test_options_of_commands_that_compute_are_not_offered(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prepare", "tiny", "--data", str(tmp_path / "data"), *option]
+    with pytest.raises(SystemExit):
+        run_command("fedkey-server", "", SUBCOMMANDS, arguments=arguments)
+    assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err
+
+
 def test_text_that_lies_where_a_file_will_be_is_kept(
     tmp_path: Path, chat_file: Path, small_overrides: list[str]
 ) -> None:

@@ -7,6 +7,10 @@ What is typed into a page could be read by whoever gives the page its parts, and
 may try to talk to this machine. So our page, unlike textual-serve's own, asks nobody else for anything, not
 even for a font; the browser is told to see to it; and requests that another page makes, or that come under
 another host's name, are refused.
+
+Nor is the loopback address one user's: every account of the machine may connect, and a keyboard shows all
+that its owner's memory holds. So all of it lies below a path that nobody guesses, made anew each time and
+told to whoever started the server.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -27,6 +32,11 @@ from fedkey.errors import UserError
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "web_page"
+
+KEY_BYTES = 16
+"""Of the path below which everything lies; too many to guess."""
+
+DOWNLOADS = "/download/"
 
 CLOSING_SECONDS = 10
 """How long keyboards may take to close their files when the server is stopped."""
@@ -59,8 +69,9 @@ def serve(arguments: Sequence[str], port: int) -> None:
 class _Server(Server):
     """Textual's server, less what it says and whom it lets in."""
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+    def __init__(self, command: str, host: str, port: int, *, title: str, templates_path: Path) -> None:
+        super().__init__(command, host, port, title=title, templates_path=templates_path)
+        self._path = f"/{secrets.token_urlsafe(KEY_BYTES)}/"
         self._keyboards: set[asyncio.Task[object]] = set()
         self._hosts = {f"{host}:{self.port}" for host in (HOST, "localhost")}
 
@@ -81,9 +92,8 @@ class _Server(Server):
                 continue
             writer.close()
             break
-        print(
-            f"The keyboard is at {self.public_url} for this machine's browsers; Ctrl+C ends it.", flush=True
-        )
+        address = f"{self.public_url}{self._path}"
+        print(f"The keyboard is at {address} for your browsers on this machine; Ctrl+C ends it.", flush=True)
 
     async def on_shutdown(self, app: web.Application) -> None:
         """Closes the keyboards; the server would wait a minute for browsers to do so."""
@@ -103,9 +113,12 @@ class _Server(Server):
             self._keyboards.discard(task)
 
     async def _make_app(self) -> web.Application:
-        app = await super()._make_app()
-        app.middlewares.append(self._refuse_strangers)
+        keyboard = await super()._make_app()
+        app = web.Application(middlewares=[self._refuse_strangers])
         app.on_response_prepare.append(self._keep_to_this_machine)
+        app.add_subapp(self._path, keyboard)
+        # Where the page's script looks for a picture that was taken; its key is told to that page alone.
+        app.router.add_get(f"{DOWNLOADS}{{key}}", self.handle_download)
         return app
 
     @web.middleware
@@ -117,9 +130,14 @@ class _Server(Server):
             origin is not None and origin.removeprefix("http://") not in self._hosts
         ):
             raise web.HTTPForbidden(text="This keyboard is for pages of its own.")
+        # Compared in the same time wherever the first difference is.
+        begins = request.path[: len(self._path)].encode()
+        if not secrets.compare_digest(begins, self._path.encode()) and not request.path.startswith(DOWNLOADS):
+            raise web.HTTPForbidden(text="Open this keyboard by the whole address that fedkey told.")
         return await handler(request)
 
     async def _keep_to_this_machine(self, request: web.Request, response: web.StreamResponse) -> None:
         ours = " ".join(f"{scheme}://{host}" for host in sorted(self._hosts) for scheme in ("http", "ws"))
         policy = f"default-src {ours} data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'"
         response.headers["Content-Security-Policy"] = policy
+        response.headers["Referrer-Policy"] = "no-referrer"

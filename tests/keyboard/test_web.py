@@ -43,7 +43,7 @@ def served(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
         try:
             assert process.stdout is not None
             told = process.stdout.readline()
-            address = re.search(r"http://127\.0\.0\.1:\d+", told)
+            address = re.search(r"http://127\.0\.0\.1:\d+/\S{22}/", told)
             assert address, told
             yield process, address[0]
         finally:
@@ -95,7 +95,8 @@ async def test_a_page_shows_a_keyboard_that_works_and_talks_to_nobody_else(
                 page = await response.text()
                 assert response.status == 200
                 assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
-            assert set(re.findall(r"https?://[^/\"]+", page)) == {address}
+            assert set(re.findall(r"https?://[^/\"]+/[^/\"]+/", page)) == {address}
+            assert len(re.findall("https?:", page)) == page.count(address)
             for part in re.findall(r"(?:src|href)=\"(http[^\"]+)\"|url\(\"([^\"]+)\"\)", page):
                 async with session.get("".join(part)) as response:
                     assert response.status == 200, part
@@ -122,7 +123,7 @@ async def test_a_page_shows_a_keyboard_that_works_and_talks_to_nobody_else(
 
 async def test_other_pages_and_other_names_are_refused(tiny_bundle: Path) -> None:
     with served(tiny_bundle, "--private") as (process, address):
-        port = address.rpartition(":")[2]
+        port = address.split(":")[2].partition("/")[0]
         async with aiohttp.ClientSession() as session:
             for headers in (
                 {"Host": f"evil.example:{port}"},
@@ -133,7 +134,7 @@ async def test_other_pages_and_other_names_are_refused(tiny_bundle: Path) -> Non
                 async with session.get(address, headers=headers) as response:
                     assert response.status == 403, headers
                 with pytest.raises(aiohttp.WSServerHandshakeError):
-                    await session.ws_connect(f"{address}/ws", headers=headers)
+                    await session.ws_connect(f"{address}ws", headers=headers)
             assert not children(process.pid)
             for host in ("127.0.0.1", "localhost"):
                 headers = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
@@ -141,11 +142,43 @@ async def test_other_pages_and_other_names_are_refused(tiny_bundle: Path) -> Non
                     assert response.status == 200
 
 
+async def test_other_accounts_of_this_machine_would_have_to_guess_the_address(tiny_bundle: Path) -> None:
+    """No header tells them from the owner: what is no browser sends none."""
+    with served(tiny_bundle, "--private") as (process, address):
+        root = re.match(r"http://[^/]+", address)[0]  # type: ignore[index]
+        key = address.removeprefix(root)
+        guesses = (
+            "",
+            "/",
+            "/ws",
+            "/static/js/textual.js",
+            f"/{'A' * 22}/",
+            f"/{'A' * 22}/ws",
+            key[:-1],
+            key[:-2],
+        )
+        async with aiohttp.ClientSession() as session:
+            for guess in guesses:
+                async with session.get(f"{root}{guess}") as response:
+                    assert response.status == 403, guess
+                    assert key not in await response.text()
+            for guess in ("/ws", f"/{'A' * 22}/ws"):
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await session.ws_connect(f"{root}{guess}?width=80&height=24")
+            async with session.get(f"{root}/download/nothing") as response:
+                assert response.status == 404
+        assert not children(process.pid)
+        command = Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert key.strip("/") not in command  # which everybody may read
+    with served(tiny_bundle, "--private") as (_, other):
+        assert not other.endswith(key)
+
+
 async def test_a_keyboard_whose_server_was_killed_ends(tiny_bundle: Path) -> None:
     with served(tiny_bundle, "--private") as (process, address):
         async with (
             aiohttp.ClientSession() as session,
-            session.ws_connect(f"{address}/ws?width=80&height=24") as connection,
+            session.ws_connect(f"{address}ws?width=80&height=24") as connection,
         ):
             await Window(connection).wait_for(" space ")
             (keyboard,) = children(process.pid)
@@ -272,8 +305,8 @@ async def test_what_is_typed_in_a_browser_is_remembered_here(tiny_bundle: Path, 
 def is_known(memory: Path, word: str) -> bool:
     if not memory.exists():
         return False
-    personal = Personal.open(memory, read_only=True)
+    personal = Personal.open(memory)
     try:
-        return personal.knows(word)
+        return personal.spelling(word) is not None
     finally:
         personal.close()

@@ -114,7 +114,7 @@ def measure(
         follow("resting", int(IDLE_SECONDS), "seconds")
         _rest(terminal, REST_SECONDS)
         idle = _rest(terminal, IDLE_SECONDS)
-    is_counted = before is not None and after is not None
+    used = None if before is None or after is None else after - before
     return {
         "first_paint": {
             "wall_s": _best_and_median([start.paint_s for start in starts]),
@@ -123,7 +123,7 @@ def measure(
         },
         "keys": {kind: figures([key for key in seen if key.kind == kind]) for kind in KEYS},
         "all_keys": figures(seen),
-        "cpu_ms_per_key": (after - before) * 1000 / len(seen) if is_counted else None,  # type: ignore[operator]
+        "cpu_ms_per_key": None if used is None else used * 1000 / len(seen),
         "idle_cpu_percent": None if idle is None else idle * 100,
         "goals": GOALS,
     }

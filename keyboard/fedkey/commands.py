@@ -29,6 +29,8 @@ class Subcommand:
 
     module: str
     summary: str
+    goes_on: bool = True
+    """Whether the same command does what is left after it was stopped; others begin anew."""
 
 
 class CommandModule(Protocol):
@@ -158,7 +160,8 @@ def _run(
         )
         return EXIT_MISTAKE
     except KeyboardInterrupt:
-        print(f"\n{program}: stopped; the same command does what is left.", file=sys.stderr)
+        then = "does what is left" if subcommands[name].goes_on else "begins anew"
+        print(f"\n{program}: stopped; the same command {then}.", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

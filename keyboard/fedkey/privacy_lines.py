@@ -158,7 +158,7 @@ def size(num_bytes: int) -> str:
 def sockets_lines(seen: Seen | None) -> list[str]:
     """What was seen of the network just now."""
     if seen is None:
-        return ["Network: not checked here, since this system has no lists of sockets to look at."]
+        return ["Network: not checked here, since lists of this system's sockets could not be read."]
     processes = "1 process" if seen.num_processes == 1 else f"{seen.num_processes} processes"
     looked = f"looked at just now: {processes}, {seen.num_files} open files"
     if not seen.sockets:

@@ -22,6 +22,9 @@ _LOCAL = {"unix": 6, "netlink": 9}
 _NETWORK = {"tcp": 9, "tcp6": 9, "udp": 9, "udp6": 9, "udplite": 9, "udplite6": 9, "raw": 9, "raw6": 9}
 """Lists of the kernel, and the column in which each has a socket's number."""
 
+_GONE = (FileNotFoundError, ProcessLookupError)
+"""How the kernel says that a process has ended: before its file is opened, and while it is read."""
+
 
 @dataclass(frozen=True)
 class OpenSocket:
@@ -62,7 +65,8 @@ def open_sockets(process: int | None = None) -> Seen | None:
         process: the number of a process; this one if it is None.
 
     Returns:
-        None where that cannot be seen: on other systems than Linux, or if the kernel refuses.
+        None where that cannot be seen: on other systems than Linux, or if the kernel refuses. A process that
+        ends while it is looked at has no sockets any more.
     """
     first = os.getpid() if process is None else process
     num_files = 0
@@ -80,7 +84,11 @@ def open_sockets(process: int | None = None) -> Seen | None:
 
 def _descendants(process: int) -> Iterator[int]:
     for tasks in (PROC / str(process) / "task").glob("*/children"):
-        for child in map(int, tasks.read_text(encoding="ascii").split()):
+        try:
+            children = tasks.read_text(encoding="ascii").split()
+        except _GONE:
+            continue  # the thread has ended
+        for child in map(int, children):
             yield child
             yield from _descendants(child)
 
@@ -92,9 +100,9 @@ def _links(process: int) -> list[str]:
         for file in os.listdir(PROC / str(process) / "fd"):
             try:
                 links.append(os.readlink(PROC / str(process) / "fd" / file))
-            except FileNotFoundError:
+            except _GONE:
                 continue  # closed meanwhile, as the folder that is being listed always is
-    except FileNotFoundError:
+    except _GONE:
         if process == os.getpid():
             raise  # no /proc here
     return links
@@ -111,16 +119,16 @@ def _sockets(process: int, links: list[str]) -> Iterator[OpenSocket]:
             if number in numbers:
                 numbers.remove(number)
                 yield OpenSocket(process, name, _address(row[1]), _address(row[2]))
-    for _ in numbers:
+    for _ in numbers if net.exists() else ():
         yield OpenSocket(process, "unconnected", "", "")
 
 
 def _rows(path: Path, column: int) -> Iterator[tuple[str, list[str]]]:
     """The number of each socket in a list, and its line; nothing from a list that this kernel does not
-    keep."""
+    keep, and of a process that has ended."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-    except FileNotFoundError:
+    except _GONE:
         return
     for line in lines:
         row = line.split()

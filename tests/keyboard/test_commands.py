@@ -7,6 +7,7 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -190,6 +191,9 @@ def test_bugs_are_not_hidden() -> None:
 def test_ctrl_c_ends_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("greet", "interrupt") == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "\ntool: stopped; the same command does what is left.\n"
+    whole = {"greet": replace(SUBCOMMANDS["greet"], goes_on=False)}
+    assert run_command("tool", "", whole, arguments=["greet", "interrupt"]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "\ntool: stopped; the same command begins anew.\n"
 
 
 @pytest.mark.parametrize("package", ["fedkey", "fedkey_server", "fedkey_export"])

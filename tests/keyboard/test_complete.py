@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def test_one_line_of_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str])
     assert printed.count("\n") == 1
     answer = json.loads(printed)
     expected = Engine.open(tiny_bundle).suggest("see you", "tom", 2)
+    assert answer.keys() == {each.name for each in dataclasses.fields(expected)}
     assert answer["words"] == list(expected.words)
     assert answer["words"][0] == "tomorrow"
     assert answer["log_probs"] == pytest.approx(expected.log_probs)

@@ -651,4 +651,4 @@ def test_ctrl_c_stops_every_worker_without_a_traceback(tiny_bundle: Path, tmp_pa
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert process.returncode == EXIT_INTERRUPTED
-    assert error == "\nfedkey: stopped; the same command does what is left.\n"
+    assert error == "\nfedkey: stopped; the same command begins anew.\n"

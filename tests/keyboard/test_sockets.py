@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedkey import sockets
-from fedkey.sockets import OpenSocket, open_sockets
+from fedkey.sockets import OpenSocket, Seen, open_sockets
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/net").exists(), reason="the kernel's lists are Linux's")
 
@@ -88,3 +90,32 @@ def test_where_nothing_can_be_seen_nothing_is_claimed(
 ) -> None:
     monkeypatch.setattr(sockets, "PROC", tmp_path)
     assert open_sockets() is None
+
+
+def test_what_ends_while_it_is_looked_at_hides_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / str(os.getpid())
+    for thread in ("1", "2"):
+        (here / "task" / thread).mkdir(parents=True)
+        (here / "task" / thread / "children").write_text("4242 ")  # which is there no more
+    (here / "fd").mkdir()
+    (here / "fd" / "3").symlink_to("socket:[77]")
+    (here / "net").mkdir()
+    read_text = Path.read_text
+
+    def read_or_gone(path: Path, *arguments: Any, **options: Any) -> str:
+        if path == here / "task" / "2" / "children":
+            raise ProcessLookupError("the thread has ended")
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(sockets, "PROC", tmp_path)
+    monkeypatch.setattr(Path, "read_text", read_or_gone)
+    assert open_sockets() == Seen(2, 1, (OpenSocket(os.getpid(), "unconnected", "", ""),))
+
+
+def test_the_sockets_of_a_process_that_has_ended_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "PROC", tmp_path)
+    assert list(sockets._sockets(4242, ["socket:[77]"])) == []

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints one JSON object: words, log_probs, autocorrect, latency_ms."""
+    """Prints one JSON object: all that `fedkey.engine.Suggestions` holds, by its names."""
     if arguments.k < 1:
         raise UserError(f"-k must be at least 1, not {arguments.k}: it is the number of words to suggest.")
     engine = Engine.open(bundle_at(arguments.bundle or shipped_bundle()))

@@ -49,6 +49,18 @@ def test_the_first_commands_are_the_keyboard_the_demo_and_the_tests() -> None:
     assert commands()[:3] == ["make keyboard", "make demo", "make test"]
 
 
+def test_what_it_leaves_running_its_last_line_stops() -> None:
+    """By what `flwr run` starts a local SuperLink with; the whole command line of nothing else holds that."""
+    _, block = README.split("it leaves a local SuperLink\nrunning, which the last line stops:")
+    run, stop = re.findall(r"```sh\n(.*?)```", block, flags=re.DOTALL)[0].strip().splitlines()[-2:]
+    assert run.startswith("flwr run . ")
+    (pattern,) = re.fullmatch(r"pkill -u \"\$\(id -u\)\" -f '([^']+)'", stop).groups()  # type: ignore[union-attr]
+    flwr_cli = pytest.importorskip("flwr.cli.local_superlink")
+    source = Path(flwr_cli.__file__).read_text(encoding="utf-8")
+    (start,) = re.findall(r"command = \[(.*?)\]", source, flags=re.DOTALL)
+    assert " ".join(re.findall(r'"([^"]+)"', start)).startswith(pattern)
+
+
 def test_every_make_target_it_names_exists_and_has_help() -> None:
     named = set(re.findall(r"`make ([a-z-]+)", README)) | {
         line.split()[1] for line in commands() if line.startswith("make ")

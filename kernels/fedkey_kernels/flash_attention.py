@@ -610,7 +610,7 @@ def key_blocks(block_k: int, sparse: int = 0) -> Blocks:
     )
 
 
-def query_blocks(block_k: int, sparse: int = 0) -> Blocks:
+def query_blocks(sparse: int = 0) -> Blocks:
     """Blocks of `query_kernel`."""
     return Blocks(min(128, sparse or 128), 64, Launch(num_warps=8, num_stages=2))
 
@@ -734,7 +734,7 @@ def _backward(
         **shape,
         **launch._asdict(),
     )
-    block_m, block_n, launch = query_blocks(block_k, sparse)
+    block_m, block_n, launch = query_blocks(sparse)
     query_kernel[(triton.cdiv(num_positions, block_m), num_rows * num_heads)](
         *inputs,
         *query_lists,

@@ -33,12 +33,12 @@ from fedkey.bundle import MANIFEST, open_bundle
 from fedkey.model import LanguageModel
 from fedkey_export.package import export
 from fedkey_server import checkpoint
-from fedkey_server.batches import Documents, pack
+from fedkey_server.batches import SERVER_TEXT, Documents, pack
 from fedkey_server.config import Config, load
 from fedkey_server.model import ATTENTIONS, Model
 from fedkey_server.prepare import prepare
 from fedkey_server.step import to_batch
-from fedkey_server.train import SERVER_TEXT, train
+from fedkey_server.train import train
 
 CONTEXTS = (64, 128, 256)
 PIECES = 2048

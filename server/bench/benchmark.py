@@ -58,7 +58,7 @@ from fedkey.simulate import Predictor, grade
 from fedkey.text import is_word, split, truecase
 from fedkey.workers import OpenedBundle
 from fedkey_server import corpus, kneser_ney
-from fedkey_server.batches import Documents
+from fedkey_server.batches import SERVER_TEXT, Documents
 from fedkey_server.checkpoint import sha256
 from fedkey_server.phones import PHONES_TEXT
 
@@ -67,8 +67,6 @@ SHIPPED = "fedkey"
 """What the shipped bundle is called in the tables."""
 
 ROUNDED_TO = 100_000
-
-SERVER_TEXT = "server.npz"
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,13 @@ from fedkey.lexicon import Lexicon
 from fedkey.pieces import Pieces
 from fedkey_export.lexicon_arrays import build_arrays, read_rows
 from fedkey_server import checkpoint
-from fedkey_server.batches import BatchStream, Documents, pack
+from fedkey_server.batches import SERVER_TEXT, BatchStream, Documents, pack
 from fedkey_server.config import Config, load
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.objectives import CAUSAL, INFILL, MASKED, PERMUTATION
 from fedkey_server.objectives.infilling import rearranged
 from fedkey_server.objectives.task import Task
-from fedkey_server.train import SERVER_TEXT, Trainer, train
+from fedkey_server.train import Trainer, train
 
 COMPARED = f"{CAUSAL},{INFILL}=0.5,{INFILL}=1,{MASKED},{PERMUTATION}"
 TOKENIZER = "tokenizer.model"

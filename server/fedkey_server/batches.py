@@ -26,6 +26,9 @@ from fedkey_server.arrays import check_offsets, opened
 from fedkey_server.model import IGNORE
 from fedkey_server.objectives.causal import next_pieces
 
+SERVER_TEXT = "server.npz"
+"""File of the data folder that holds the server's documents."""
+
 
 @dataclass(frozen=True)
 class Documents:

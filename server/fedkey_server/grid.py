@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -25,9 +26,6 @@ Client = Callable[[Message, Context], Message]
 """What a ClientApp is when it is called."""
 
 SERVER_NODE = 0
-
-CLIENT_RAISED = 2
-"""Flower's error code for an exception inside a ClientApp."""
 
 
 def replies_to(grid: Grid, messages: Iterable[Message], timeout: float | None) -> closing[Generator[Message]]:
@@ -109,7 +107,10 @@ class InProcessGrid(Grid):
             return self._client(message, context)
         except Exception as error:  # whatever a phone's code raises must not stop the round
             log.info("phone %d failed", node, exc_info=True)
-            return Message(Error(CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+            return Message(
+                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error).__name__}: {error}"),
+                reply_to=message,
+            )
         finally:
             if context.state:  # most phones keep nothing, and there may be a hundred thousand
                 self._states[node] = context.state

@@ -33,6 +33,7 @@ from typing import IO, Any, NoReturn
 
 import torch
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fedkey.departures import Departure, append_departure
@@ -60,9 +61,6 @@ RECENTLY = 120.0
 
 RETRY_SECONDS = (2.0, 60.0)
 """Between two tries to connect: the first, and the longest; each is twice the one before."""
-
-CLIENT_RAISED = 2
-"""Flower's error code for an app that did not answer."""
 
 KINDS = {
     ADVERTISE: "public keys",
@@ -264,10 +262,12 @@ class KeyboardPhone:
         except Left:
             raise
         except Declined as reason:
-            return Message(Error(CLIENT_RAISED, str(reason)), reply_to=message)
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(reason)), reply_to=message)
         except Exception as error:  # whatever it is, its sentence stays here
             self._voice.tell("trouble", reason=f"{type(error).__name__}: {error}")
-            return Message(Error(CLIENT_RAISED, type(error).__name__), reply_to=message)
+            return Message(
+                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, type(error).__name__), reply_to=message
+            )
         finally:
             hook.remove()
 

@@ -22,15 +22,11 @@ import numpy.typing as npt
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
 from fedkey.text import FLIP, PLACEHOLDERS, is_word
-from fedkey_server.batches import Documents
+from fedkey_server.batches import SERVER_TEXT, Documents
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-
-SERVER_TEXT = "server.npz"
-"""File of the data folder."""
 
 
 class Numbering(Protocol):

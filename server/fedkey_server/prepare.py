@@ -29,10 +29,11 @@ from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
 from fedkey_server import checkpoint, dictionary, phones, tokenizer, vocabulary
-from fedkey_server.batches import Documents, build_documents
+from fedkey_server.batches import SERVER_TEXT, Documents, build_documents
 from fedkey_server.corpus import Conversation, Report, SplitCorpus, is_package, read, split_corpus
 from fedkey_server.progress import track
 from fedkey_server.sifting import sift
+from fedkey_server.validation import VALIDATION_TEXT
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -43,9 +44,9 @@ MADE = (
     "lexicon.tsv",
     dictionary.DICTIONARY,
     TOKENIZER,
-    "server.npz",
-    "phones.npz",
-    "validation.npz",
+    SERVER_TEXT,
+    phones.PHONES_TEXT,
+    VALIDATION_TEXT,
     "validation.jsonl",
     "test.jsonl",
     "sources.json",
@@ -246,20 +247,20 @@ def _encode(corpus: SplitCorpus, forms: Mapping[str, str], pieces: Pieces, windo
             return build_documents(graded, pieces, window)
 
         server = documents(corpus.server, None)
-        server.save(folder / "server.npz")
+        server.save(folder / SERVER_TEXT)
         advance(len(corpus.server))
         owned = []
         for author, conversations in corpus.phones.items():
             owned.append(documents(conversations, author))
             advance()
         words = [_own_words(author, conversations) for author, conversations in corpus.phones.items()]
-        phones.assemble(list(corpus.phones), words, owned).save(folder / "phones.npz")
+        phones.assemble(list(corpus.phones), words, owned).save(folder / phones.PHONES_TEXT)
         held_out = []
         for author, conversations in corpus.validation.items():
             held_out.append(documents(conversations, author))
             advance()
         words = [_own_words(author, conversations) for author, conversations in corpus.validation.items()]
-        phones.assemble(list(corpus.validation), words, held_out).save(folder / "validation.npz")
+        phones.assemble(list(corpus.validation), words, held_out).save(folder / VALIDATION_TEXT)
 
 
 def _own_words(author: str, conversations: Iterable[Conversation]) -> int:

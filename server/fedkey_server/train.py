@@ -26,7 +26,7 @@ from fedkey.errors import UserError
 from fedkey.pieces import Pieces
 from fedkey_kernels import SophiaG
 from fedkey_server import checkpoint, optim
-from fedkey_server.batches import BatchStream, Documents, pack
+from fedkey_server.batches import SERVER_TEXT, BatchStream, Documents, pack
 from fedkey_server.lessons import Lessons
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.objectives import CAUSAL, INFILL, OBJECTIVES
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SERVER_TEXT = "server.npz"
-"""File of the data folder."""
 TRACE = "trace.json"
 """File of the run folder."""
 HOW = ("accumulate", "compile", "precision")

@@ -353,7 +353,7 @@ def hopper_cases(head_size: int, sparse: int) -> Iterator[tuple[dict[str, Any], 
         ),
         (
             "query_kernel",
-            query_blocks,
+            lambda block_k, sparse: query_blocks(sparse),
             "q k v grad_out lse delta starts ends blocks counts grad_q",
             f"{qkv} ob ot oh",
             "num_heads",

@@ -13,10 +13,11 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
 from fedkey_server.client_app import ARRAYS, METRICS, flatten
 from fedkey_server.config import load
-from fedkey_server.grid import CLIENT_RAISED, InProcessGrid
+from fedkey_server.grid import InProcessGrid
 from fedkey_server.records import from_record, lend, to_record
 from fedkey_server.selection import Cohort
 from fedkey_server.strategy import SeededFedAvg
@@ -82,7 +83,7 @@ def test_an_exception_on_a_phone_becomes_an_error_reply_and_the_others_go_on() -
     grid = grid_of(train)
     replies = list(grid.send_and_receive(messages(grid)))
     assert [reply.has_error() for reply in replies] == [False, True, False, False]
-    assert replies[1].error.code == CLIENT_RAISED
+    assert replies[1].error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
     assert replies[1].error.reason == "RuntimeError: the battery is empty"
 
 

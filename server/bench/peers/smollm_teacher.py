@@ -33,13 +33,12 @@ from fedkey.pieces import END_ID, START_ID
 from fedkey.pieces import Pieces as OurPieces
 from fedkey.text import FLIP, LINK, MAIL, NAME, NUMBER, capitalise, default_gap, is_sentence_start
 from fedkey_server import checkpoint
-from fedkey_server.batches import Documents, PackedRows, pack
+from fedkey_server.batches import SERVER_TEXT, Documents, PackedRows, pack
 from fedkey_server.cli.options import add_preset_options, load_config, use_threads
 from fedkey_server.lessons import NONE, Lessons
 from fedkey_server.model import IGNORE
 from fedkey_server.progress import track
 from fedkey_server.teacher import rows_of_steps
-from fedkey_server.train import SERVER_TEXT
 from peers.gguf import Gguf
 from peers.smollm import Llama, Pieces, model_path
 

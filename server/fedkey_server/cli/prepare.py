@@ -33,14 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares and says what there is."""
-    from fedkey_server.batches import Documents
-    from fedkey_server.phones import Phones
+    from fedkey_server.batches import SERVER_TEXT, Documents
+    from fedkey_server.phones import PHONES_TEXT, Phones
     from fedkey_server.prepare import prepare
 
     folder: Path = arguments.data
     is_new = prepare(load_config(arguments), folder, arguments.text, arguments.like)
-    server = Documents.load(folder / "server.npz")
-    phones = Phones.load(folder / "phones.npz")
+    server = Documents.load(folder / SERVER_TEXT)
+    phones = Phones.load(folder / PHONES_TEXT)
     print(
         f"{folder}: {'prepared' if is_new else 'already there'}; "
         f"server {len(server.ids):,} pieces, {len(phones):,} phones with {phones.num_words.sum():,} own words"

@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Asks the teacher and says how much there is to learn."""
     from fedkey_server import checkpoint
-    from fedkey_server.batches import Documents, pack
+    from fedkey_server.batches import SERVER_TEXT, Documents, pack
     from fedkey_server.progress import track
     from fedkey_server.teacher import rows_of_steps, teach
-    from fedkey_server.train import SERVER_TEXT, pick_device
+    from fedkey_server.train import pick_device
 
     use_threads(arguments)
     config = load_config(arguments)

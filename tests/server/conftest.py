@@ -11,6 +11,8 @@ import torch
 from deployment import Deployment
 from forked import Forked
 
+from fedkey_server.config import Config, load
+
 UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
 KILLED_AT = """
 # `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
@@ -56,6 +58,12 @@ def kill_when_there() -> Callable[[Forked, Path], None]:
         process.communicate()
 
     return kill
+
+
+@pytest.fixture
+def config(small_overrides: list[str]) -> Config:
+    """The tiny preset, smaller still."""
+    return load("tiny", small_overrides)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_command import with_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,7 +212,7 @@ def test_the_command_prints_a_table_json_last_and_says_by_its_status_whether_all
     assert tuple(TESTS) == NAMES
     monkeypatch.setitem(audit_module.TESTS, "canary_exposure", lambda ground: finding(True, False))
     monkeypatch.setitem(audit_module.TESTS, "update_inversion", lambda ground: finding(True, True))
-    sets = [part for each in small_overrides for part in ("--set", each)]
+    sets = with_overrides(*small_overrides)
     start = ["audit", "tiny", "--data", str(tiny_data), "--init", str(tiny_run), *sets, "--json"]
 
     def run(*only: str) -> tuple[int, list[str]]:

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from at_command import fedkey_server
 from forked import Forked
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fedkey.bundle import open_bundle
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey.ui.glass_box import model_lines
 from fedkey_export.describe import describe
 from fedkey_export.package import export, verify_against_run
 from fedkey_server import checkpoint
 from fedkey_server.averaging import average, is_of_one_start, mean
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.client_app import app
 from fedkey_server.config import load
 from fedkey_server.grid import InProcessGrid
@@ -59,10 +59,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
-
-
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
 
 
 # ------------------------------------------------------------------------------------------------ the mean

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from at_command import fedkey_server, with_overrides
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
-from fedkey_server import cli, kneser_ney
+from fedkey_server import kneser_ney
 from fedkey_server.client_app import CONFIG, COUNT, TASK, app, flatten
 from fedkey_server.config import load
 from fedkey_server.counting import count, noised
@@ -190,12 +191,6 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said:
 # ------------------------------------------------------------------------------------------- over phones
 
 
-def fedkey_server(*arguments: str | Path) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fedkey-server", *map(str, arguments)])
-        return cli.main()
-
-
 def counted_by_hand(data: Path, bundle: Path, least: int) -> list[dict[int, int]]:
     pieces = Pieces.open(data / "tokenizer.model")
     vocabulary = Vocabulary(Lexicon(open_bundle(bundle).lexicon_arrays(), pieces.vocab_size))
@@ -208,16 +203,12 @@ def counted_by_hand(data: Path, bundle: Path, least: int) -> list[dict[int, int]
     return [{gram: times for gram, times in seen.items() if times >= least} for seen in counts]
 
 
-def settings(*overrides: str) -> list[str]:
-    return [part for override in overrides for part in ("--set", override)]
-
-
 def test_the_command_finds_what_many_phones_have(
     tiny_data: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "counts.npz"
     arguments = ("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out)
-    assert fedkey_server(*arguments, *settings(*FEW, "count.least_phones=4")) == 0
+    assert fedkey_server(*arguments, *with_overrides(*FEW, "count.least_phones=4")) == 0
     found = Crowd.load(out)
     expected = counted_by_hand(tiny_data, tiny_bundle, 4)
     assert len(expected[2]) > 100
@@ -236,7 +227,7 @@ def test_no_phone_is_asked_for_what_could_not_be_written(
 ) -> None:
     nowhere = Path("/dev/null/counts.npz")
     # So few phones would be told of first if any were asked.
-    few = settings(*SMALL_SKETCH, "count.min_reports=500", "count.cohort=500")
+    few = with_overrides(*SMALL_SKETCH, "count.min_reports=500", "count.cohort=500")
     assert (
         fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", nowhere, *few) != 0
     )
@@ -247,7 +238,7 @@ def test_too_few_phones_are_told_so(
     tiny_data: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "counts.npz"
-    few = settings(*SMALL_SKETCH, "count.min_reports=500", "count.cohort=500")
+    few = with_overrides(*SMALL_SKETCH, "count.min_reports=500", "count.cohort=500")
     assert fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out, *few) != 0
     assert "count.min_reports asks for 500" in capsys.readouterr().err
     assert not out.exists()
@@ -323,7 +314,7 @@ def test_noise_raises_the_bar_and_is_paid_for(
 ) -> None:
     out = tmp_path / "counts.npz"
     arguments = ("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out)
-    noisy = settings(*FEW, "sketch.most=4", "count.noise_multiplier=0.5", "count.delta=1e-5")
+    noisy = with_overrides(*FEW, "sketch.most=4", "count.noise_multiplier=0.5", "count.delta=1e-5")
     assert fedkey_server(*arguments, *noisy) == 0
     found = Crowd.load(out)
     assert found.least == pytest.approx(2 * 0.5 * np.sqrt(4 * 4))
@@ -340,7 +331,7 @@ def test_a_promise_that_may_give_a_phone_away_whole_is_refused(
     tiny_data: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "counts.npz"
-    noisy = settings(*FEW, "count.noise_multiplier=0.5", "count.delta=0.9")
+    noisy = with_overrides(*FEW, "count.noise_multiplier=0.5", "count.delta=0.9")
     status = fedkey_server("count", "tiny", "--data", tiny_data, "--bundle", tiny_bundle, "-o", out, *noisy)
     assert status == EXIT_MISTAKE
     num_phones = len(Phones.load(tiny_data / "phones.npz"))

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from at_command import fedkey_server
 
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.metrics import Keystrokes, Recall
 from fedkey.simulate import Scores
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.cli.evaluate import render
 from fedkey_server.evaluate import Comparison, Row, compare, read_sample
 
@@ -90,10 +90,6 @@ def test_the_table_says_what_was_typed_who_gained_and_what_it_means() -> None:
     assert max(map(len, lines)) <= 80
     assert len({line.rindex("]") for line in systems + gains}) == 1
     assert "95 % interval" in lines[-1]
-
-
-def fedkey_server(*arguments: str | Path | int) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
 
 
 @pytest.fixture(scope="module")

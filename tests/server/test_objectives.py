@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from at_command import with_overrides
 from torch import Tensor
 
 from fedkey.commands import run_command
@@ -41,11 +42,6 @@ def pieces(tiny_data: Path) -> Pieces:
 def rows(tiny_data: Path) -> PackedRows:
     """Of phones, whose partners' messages are not graded."""
     return pack(Documents.load(tiny_data / "phones.npz").take(0, 60), 128, 128)
-
-
-@pytest.fixture
-def config(small_overrides: list[str]) -> Config:
-    return load("tiny", small_overrides)
 
 
 def graded(rows: PackedRows) -> np.ndarray:
@@ -272,7 +268,7 @@ def test_the_command_says_which_loss_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = [*small_overrides, "train.num_steps=2", "train.validation_rows=2"]
-    options = [part for each in (*overrides, f"train.objective={objective}") for part in ("--set", each)]
+    options = with_overrides(*overrides, f"train.objective={objective}")
     folders = ["--data", str(tiny_data), "--run", str(tmp_path / "run")]
     assert run_command("fedkey-server", "", SUBCOMMANDS, arguments=["train", "tiny", *options, *folders]) == 0
     assert re.search(said, capsys.readouterr().out)

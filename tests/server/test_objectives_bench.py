@@ -10,6 +10,7 @@ import numpy as np
 import objectives
 import pytest
 import torch
+from at_command import with_overrides
 from objectives import Speed, cost_table, measure, order_of, reading, recall_table, speeds
 from word_scores import Head, Words, in_order
 
@@ -172,7 +173,7 @@ def test_the_command_trains_asks_and_prints_and_does_nothing_twice(
     one_thread: None,
 ) -> None:
     overrides = [*small_overrides, "train.validation_rows=4", "train.batch_rows=4"]
-    options = [part for override in overrides for part in ("--set", override)]
+    options = with_overrides(*overrides)
     options += ["--data", str(tiny_data), "--out", str(tmp_path), "--steps", "2", "--max-words", "20"]
     options += ["--objectives", "causal,infill=1,masked,permutation", "--also", str(tmp_path / "causal")]
     monkeypatch.setattr(sys, "argv", ["objectives.py", "tiny", *options, "--no-speeds"])

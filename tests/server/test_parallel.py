@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from at_command import with_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -101,7 +102,7 @@ def launch(data: Path, run: Path, overrides: list[str], **environment: str) -> s
     for program in ("torchrun", "fedkey-server"):
         command[command.index(program)] = str(beside / program)
     command += ["tiny", "--data", str(data), "--run", str(run)]
-    command += [part for each in overrides for part in ("--set", each)]
+    command += with_overrides(*overrides)
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout

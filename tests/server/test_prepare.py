@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_command import with_overrides
 from forked import Forked
 
 from fedkey.commands import EXIT_MISTAKE, run_command
@@ -157,7 +158,7 @@ def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
     killed_at: tuple[str, str],
 ) -> None:
     data = tmp_path / "data"
-    settings = [word for override in small_overrides for word in ("--set", override)]
+    settings = with_overrides(*small_overrides)
     process = start(["prepare", "tiny", "--data", str(data), *settings], killed_at)
     _, complaint = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, complaint
@@ -186,7 +187,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence_and_status_2(
 ) -> None:
     (tmp_path / "file").write_text("dear")
     folder = tmp_path / {"in a file": "file/data", "a file": "file", "no room": "data"}[place]
-    settings = [word for override in small_overrides for word in ("--set", override)]
+    settings = with_overrides(*small_overrides)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024 if place == "no room" else soft, hard))
     try:

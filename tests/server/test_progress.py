@@ -6,18 +6,10 @@ import io
 from collections.abc import Callable
 
 import pytest
+from clocks import Clock
 from rich.console import Console
 
 from fedkey_server.progress import SECONDS_BETWEEN_LINES, track
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_command import fedkey_server
 from forked import Forked
 
 from fedkey.bundle import BundleError, open_bundle
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
 from fedkey_export.package import export
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import load
 from fedkey_server.releases import Registry, shown_no_worse, shown_worse
 from fedkey_server.train import train
@@ -34,10 +34,6 @@ def untrained_bundle(
     train(load("tiny", small_overrides), tiny_data, folder / "run", num_steps=1)
     export(folder / "run", folder / "bundle")
     return folder / "bundle"
-
-
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
 
 
 def test_what_may_have_lost_too_much_is_not_promoted_and_what_surely_lost_goes_back() -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_command import fedkey_server, with_overrides
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from forked import Forked
 from safetensors.torch import load_file
 
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey_server import checkpoint
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app
 from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
@@ -67,14 +67,6 @@ def assert_equal_weights(first: Path, second: Path) -> None:
     found = weights_of(second)
     for name, tensor in weights_of(first).items():
         assert torch.equal(tensor, found[name]), name
-
-
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
-
-
-def with_overrides(*overrides: str) -> list[str]:
-    return [part for each in overrides for part in ("--set", each)]
 
 
 def test_rounds_on_the_phones_lower_the_loss_on_authors_nobody_trains_on(

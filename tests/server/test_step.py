@@ -12,14 +12,9 @@ from torch import Tensor
 from fedkey_kernels import SophiaG
 from fedkey_server import optim
 from fedkey_server.batches import Documents, PackedRows, pack
-from fedkey_server.config import Config, load
+from fedkey_server.config import Config
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.step import Objective, Share, curvature_step, optimizer_step, precision
-
-
-@pytest.fixture
-def config(small_overrides: list[str]) -> Config:
-    return load("tiny", small_overrides)
 
 
 @pytest.fixture

@@ -8,26 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from at_command import fedkey_server, with_overrides
 from torch import Tensor
 
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey_kernels.distillation import NO_PIECE
 from fedkey_server import checkpoint
 from fedkey_server.batches import Documents, PackedRows, pack
-from fedkey_server.cli import SUBCOMMANDS
-from fedkey_server.config import Config, load
+from fedkey_server.config import Config
 from fedkey_server.lessons import NONE, Lessons
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.step import Objective, Share, optimizer_step
 from fedkey_server.teacher import rows_of_steps, teach
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def config(small_overrides: list[str]) -> Config:
-    return load("tiny", small_overrides)
 
 
 @pytest.fixture
@@ -123,10 +118,6 @@ def test_a_student_comes_to_expect_what_its_teacher_does(
     assert distance(3.0) < distance(0.0)
 
 
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
-
-
 def test_the_commands_teach_and_learn(
     tiny_data: Path,
     tiny_run: Path,
@@ -134,7 +125,7 @@ def test_the_commands_teach_and_learn(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sets = [part for each in [*small_overrides, "train.num_steps=2"] for part in ("--set", each)]
+    sets = with_overrides(*small_overrides, "train.num_steps=2")
     lessons, run = tmp_path / "made" / "lessons.npz", tmp_path / "student"
     teach_it = ["teach", "tiny", "--data", tiny_data, "--teacher", tiny_run, "--lessons", lessons, *sets]
     assert fedkey_server(*teach_it, "--steps", "2", "--named", "4") == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from clocks import Clock
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedkey_server import throughput
@@ -67,15 +68,6 @@ def test_the_count_is_that_of_a_counter_in_torch(monkeypatch: pytest.MonkeyPatch
     work = Work.of(rows, SHAPE)
     assert work == Work(24, 19, num_rows * 12 * 13 // 2)
     assert counter.get_total_flops() == model_flops(SHAPE, work._replace(pairs=num_rows * 12 * 12))
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def take_steps(meter: Meter, clock: Clock, number: int, seconds: float, work: Work) -> None:

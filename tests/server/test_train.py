@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_command import fedkey_server, with_overrides
 from forked import Forked
 from safetensors.torch import load_file
 
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey.metrics import deciles
 from fedkey_server import checkpoint, optim
 from fedkey_server.batches import BatchStream, Documents, PackedRows, pack
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import Config, load
 from fedkey_server.model import IGNORE, Model
 from fedkey_server.phones import Phones
@@ -37,22 +37,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def config(small_overrides: list[str]) -> Config:
-    return load("tiny", small_overrides)
-
-
-@pytest.fixture
 def batch(tiny_data: Path, config: Config) -> Batch:
     window = config.model.window
     return to_batch(pack(Documents.load(tiny_data / "server.npz"), window, window).take(slice(0, 4)), CPU)
-
-
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
-
-
-def with_overrides(overrides: list[str], *more: str) -> list[str]:
-    return [part for each in [*overrides, *more] for part in ("--set", each)]
 
 
 def test_training_lowers_the_loss_on_authors_it_never_saw(
@@ -198,7 +185,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     unkilled, run = tmp_path / "unkilled", tmp_path / "run"
     expected = train(load("tiny", overrides), tiny_data, unkilled)
     arguments = ["train", "tiny", "--data", str(tiny_data), "--run", str(run), "--threads", "1"]
-    arguments += with_overrides(overrides)
+    arguments += with_overrides(*overrides)
 
     kill_when_there(start(arguments), run / "checkpoints" / "00000004")
     for killed_at in kills:
@@ -229,7 +216,7 @@ def test_a_second_process_is_kept_off_a_run_and_touches_nothing_of_it(
 ) -> None:
     run = tmp_path / "run"
     arguments = ["train", "tiny", "--data", str(tiny_data), "--run", str(run), "--threads", "1"]
-    arguments += with_overrides([*small_overrides, *SHORT])
+    arguments += with_overrides(*small_overrides, *SHORT)
     first = start(arguments)
     deadline = time.monotonic() + 60
     while not (run / "checkpoints" / "00000012").exists():
@@ -332,7 +319,7 @@ def test_a_profile_is_written_and_changes_nothing(
 ) -> None:
     overrides = [*small_overrides, *SHORT, "train.num_steps=8", "train.optimizer=sophia"]
     expected = train(load("tiny", overrides), tiny_data, tmp_path / "plain")
-    arguments = ["train", "tiny", "--data", tiny_data, *with_overrides(overrides)]
+    arguments = ["train", "tiny", "--data", tiny_data, *with_overrides(*overrides)]
     run = tmp_path / "run"
     assert fedkey_server(*arguments, "--run", run, "--profile") == 0
     errors = capsys.readouterr().err
@@ -404,7 +391,7 @@ def test_a_run_can_start_from_a_run_or_a_bundle(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    still = with_overrides(small_overrides, "train.num_steps=1", "train.learning_rate=1e-9")
+    still = with_overrides(*small_overrides, "train.num_steps=1", "train.learning_rate=1e-9")
     found = {}
     for init in (tiny_run, tiny_bundle):
         run = tmp_path / f"from-{init.name}"
@@ -430,7 +417,7 @@ def test_as_many_steps_as_a_federated_run_took(
 ) -> None:
     federated = tmp_path / "federated"
     few = with_overrides(
-        small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=3", "rounds.min_reports=1",
+        *small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=3", "rounds.min_reports=1",
         "rounds.batch_rows=1", "train.validation_rows=4",
     )  # fmt: skip
     folders = ["--data", str(tiny_data), "--init", str(tiny_run)]
@@ -453,7 +440,7 @@ def test_steps_of_a_central_run_are_refused(
 ) -> None:
     status = fedkey_server(
         "train", "tiny", "--data", tiny_data, "--run", tmp_path / "run", "--steps-of", tiny_run,
-        *with_overrides(small_overrides),
+        *with_overrides(*small_overrides),
     )  # fmt: skip
     assert status == EXIT_MISTAKE
     assert "is no finished federated run" in capsys.readouterr().err
@@ -512,13 +499,13 @@ def test_a_mistake_is_one_sentence_and_status_2(
         start = checkpoint.load(init)
         start.weights["model.norm.weight"][0] = torch.nan
         checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
-    options = ["--data", str(data), *with_overrides(small_overrides, more)]
+    options = ["--data", str(data), *with_overrides(*small_overrides, more)]
     if mistake.endswith(" threads"):
         options += ["--threads", "0" if mistake == "no threads" else "100000000000"]
     if mistake.startswith("diverged"):
         num_steps = 1 if mistake == "diverged at once" else 8
         options += with_overrides(
-            ["train.learning_rate=3e38", "train.warmup_steps=0", f"train.num_steps={num_steps}"]
+            "train.learning_rate=3e38", "train.warmup_steps=0", f"train.num_steps={num_steps}"
         )
     if mistake == "shorter window":
         options += ["--run", str(run)]
@@ -544,7 +531,7 @@ def test_a_damaged_end_is_named_and_measured_again_once_it_is_gone(
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     (run / "done.json").write_text("{}")
-    arguments = ["train", "tiny", "--data", tiny_data, "--run", run, *with_overrides(small_overrides)]
+    arguments = ["train", "tiny", "--data", tiny_data, "--run", run, *with_overrides(*small_overrides)]
     assert fedkey_server(*arguments) == EXIT_MISTAKE
     assert f"{run / 'done.json'} is damaged; delete it, and the run meas" in capsys.readouterr().err
     (run / "done.json").unlink()
@@ -558,7 +545,7 @@ def test_a_run_goes_on_whatever_its_federation_will_be(
 ) -> None:
     options = ["--data", str(tiny_data), "--run", str(tiny_run)]
     more = with_overrides(
-        small_overrides,
+        *small_overrides,
         "rounds.num_rounds=7",
         "server_optimizer.name=adam",
         "count.seed=3",

@@ -16,14 +16,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from at_command import fedkey_server
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.widgets import DataTable, Static
 
-from fedkey.commands import EXIT_MISTAKE, run_command
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey_server import averaging, checkpoint
-from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.client_app import app as client
 from fedkey_server.config import load, to_dict
 from fedkey_server.grid import InProcessGrid
@@ -125,10 +125,6 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
     return {
         str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in (folder, *folder.rglob("*"))
     }
-
-
-def fedkey_server(*arguments: str | Path) -> int:
-    return run_command("fedkey-server", "", SUBCOMMANDS, arguments=[str(each) for each in arguments])
 
 
 # --- the folder ------------------------------------------------------------------------------------------

@@ -72,15 +72,22 @@ def _sizes(tensor: Tensor) -> tuple[float, float]:
     return float(tensor.norm()), float(tensor.abs().max())
 
 
+UNWRITTEN = -7
+"""What no count and no place is: for whole numbers, where floating-point ones have NaN."""
+
+
 @contextmanager
 def poisoned() -> Iterator[None]:
-    """Inside, tensors that Python code makes with `torch.empty` or `torch.empty_like` hold NaN."""
+    """Inside, tensors that Python code makes with `torch.empty` or `torch.empty_like` hold NaN, or
+    `UNWRITTEN`."""
     originals: tuple[Any, Any] = torch.empty, torch.empty_like
 
     def filled(make: Any) -> Any:
         def wrapped(*args: Any, **kwargs: Any) -> Tensor:
             tensor = make(*args, **kwargs)
-            return tensor.fill_(float("nan")) if tensor.dtype.is_floating_point else tensor
+            if tensor.dtype.is_floating_point:
+                return tensor.fill_(float("nan"))
+            return tensor.fill_(UNWRITTEN) if tensor.dtype.is_signed else tensor
 
         return wrapped
 

@@ -14,10 +14,19 @@ from typing import Any
 import pytest
 import torch
 
+from bench import check
+
 # tests/conftest.py saw to it, before anything could import Triton.
 assert torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
 
 Report = dict[str, Any]
+
+
+@pytest.fixture
+def poisoned_memory() -> Iterator[None]:
+    """Fresh memory holds NaN, so that a place that nobody writes is seen."""
+    with check.poisoned():
+        yield
 
 
 @pytest.fixture(scope="session")

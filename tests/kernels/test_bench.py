@@ -119,7 +119,8 @@ def test_memory_is_poisoned_inside_only() -> None:
     with check.poisoned():
         assert torch.empty(3).isnan().all()
         assert torch.empty_like(torch.ones(2, dtype=torch.float16)).isnan().all()
-        assert torch.empty(3, dtype=torch.int32).dtype == torch.int32
+        assert (torch.empty(3, dtype=torch.int32) == check.UNWRITTEN).all()
+        assert torch.empty(3, dtype=torch.bool).dtype == torch.bool
     assert "wrapped" not in torch.empty.__name__
 
 

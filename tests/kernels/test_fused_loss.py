@@ -17,22 +17,14 @@ pytest.importorskip("triton")
 from fedkey_kernels import fused_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-UNWRITTEN = -7
 SPAN = fused_loss.SPAN
 """The real one; most tests here use less."""
 
 
 @pytest.fixture(autouse=True)
-def _triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forced, with spans of two tiles, and on memory full of NaN, so that an entry nobody writes is found."""
-    empty = torch.empty
-
-    def poisoned(*arguments: Any, **keywords: Any) -> Tensor:
-        tensor = empty(*arguments, **keywords)
-        return tensor.fill_(float("nan") if tensor.dtype.is_floating_point else UNWRITTEN)
-
+def _triton(monkeypatch: pytest.MonkeyPatch, poisoned_memory: None) -> None:
+    """Forced, with spans of two tiles."""
     monkeypatch.setenv("FEDKEY_LOSS", "triton")
-    monkeypatch.setattr(fused_loss.torch, "empty", poisoned)
     monkeypatch.setattr(fused_loss, "SPAN", 2 * fused_loss.TILE)
 
 

@@ -22,16 +22,9 @@ BASE = 10_000.0
 
 
 @pytest.fixture(autouse=True)
-def _triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forced, and on memory full of NaN, so that an entry nobody writes is found."""
-    empty = torch.empty
-
-    def poisoned(*arguments: Any, **keywords: Any) -> Tensor:
-        tensor = empty(*arguments, **keywords)
-        return tensor.fill_(float("nan")) if tensor.dtype.is_floating_point else tensor
-
+def _triton(monkeypatch: pytest.MonkeyPatch, poisoned_memory: None) -> None:
+    """Forced."""
     monkeypatch.setenv("FEDKEY_NORM", "triton")
-    monkeypatch.setattr(fused_norm.torch, "empty", poisoned)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, device: str = DEVICE) -> Tensor:

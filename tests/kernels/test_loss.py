@@ -3,8 +3,6 @@ logits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,13 +15,7 @@ SHAPES = [(0, 3, 5), (1, 1, 1), (7, 5, 11), (50, 16, 33)]
 SHAPE_IDS = [f"{n}x{d}x{v}" for n, d, v in SHAPES]
 
 
-@pytest.fixture(autouse=True)
-def poisoned_memory() -> Iterator[None]:
-    """Fresh tensors are full of NaN, so that an entry nobody wrote cannot pass."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 @pytest.fixture(params=["one chunk", "chunks of two"])

@@ -26,17 +26,7 @@ from fedkey_kernels.tile_attention import BLOCK_Q, backward_launch, forward_laun
 PATH_VARIABLE = "FEDKEY_ATTENTION"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-
-@pytest.fixture(autouse=True)
-def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh memory holds NaN, so that a place that no kernel writes is seen."""
-    real, real_like = torch.empty, torch.empty_like
-
-    def poison(tensor: Tensor) -> Tensor:
-        return tensor.fill_(float("nan")) if tensor.dtype.is_floating_point else tensor
-
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: poison(real(*a, **k)))
-    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: poison(real_like(*a, **k)))
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def ids(lengths: list[int], num_positions: int) -> Tensor:

@@ -155,6 +155,10 @@ class Registry:
             Whether it was promoted.
         """
         release, current = self.release(version), self.current
+        if current is not None and current.state == ROLLED_BACK:
+            raise UserError(
+                f"Going back from release {current.version} was cut short; roll back again, then promote."
+            )
         if current is not None and current.version == version:
             if current.state == PROMOTED:
                 raise UserError(f"Release {version} is the current one already.")
@@ -166,6 +170,9 @@ class Registry:
             self._mark(release, REFUSED, f"against release {_number(current)}: {_in_words(gains)}")
             return False
         note = "the first" if current is None else f"over release {current.version}: {_in_words(gains)}"
+        if release.state == ROLLED_BACK:
+            # Else a promotion that is killed below would look like a rollback that was.
+            self._mark(release, CANDIDATE, release.note)
         # Phones first: killed between the two, the release is in use, and only its mark is missing.
         self._use(release)
         self._mark(release, PROMOTED, note)
@@ -180,9 +187,11 @@ class Registry:
         current, previous = self.current, self.previous
         if current is None or previous is None:
             raise UserError(f"{self.folder} has no earlier release to go back to.")
-        # Phones first: killed between the two, the release is out of use, and only its note is missing.
+        # The mark first: killed between the two, phones keep the release until this is done again. With
+        # phones first it would stay promoted, and a later rollback bring back what was found to be bad.
+        if current.state != ROLLED_BACK:
+            self._mark(current, ROLLED_BACK, reason)
         self._use(previous)
-        self._mark(current, ROLLED_BACK, reason)
         return previous
 
     def review(self, gains: Gains) -> Release | None:

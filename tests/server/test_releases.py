@@ -17,7 +17,7 @@ from fedkey.errors import UserError
 from fedkey.metrics import Interval
 from fedkey_export.package import export
 from fedkey_server.config import load
-from fedkey_server.releases import Registry, shown_no_worse, shown_worse
+from fedkey_server.releases import Registry, Release, shown_no_worse, shown_worse
 from fedkey_server.train import train
 
 BETTER = {"top_1": Interval(0.02, 0.01, 0.03), "ksr": Interval(0.0, -0.009, 0.01)}
@@ -171,6 +171,53 @@ def test_a_promotion_that_is_killed_is_in_use_and_is_marked_when_asked_again(
     found = Registry(registry.folder)
     assert (found.current, found.release(2).state) == (found.release(2), "promoted")
     assert found.previous == found.release(1)
+
+
+def test_a_rollback_that_is_killed_is_done_again_and_brings_nothing_bad_back(
+    tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path, start: Callable[..., Forked]
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    registry.add(untrained_bundle)
+    registry.add(tiny_bundle)
+    registry.promote(1, {})
+    registry.promote(2, BETTER)
+    arguments = ["releases", "rollback", str(registry.folder)]
+    killed = start(arguments, ("os.rename", "current"))
+    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    found = Registry(registry.folder)
+    assert (found.current, found.release(2).state) == (found.release(2), "rolled back")
+    for version in (1, 2):  # neither is this a promotion that was cut short, nor is 2 to be compared with
+        with pytest.raises(UserError, match="Going back from release 2 was cut short; roll back again"):
+            found.promote(version, BETTER)
+    assert start(arguments).wait(timeout=60) == 0
+    found = Registry(registry.folder)
+    assert (found.current, found.release(2).state) == (found.release(1), "rolled back")
+    assert found.previous is None
+
+
+def test_a_promotion_of_what_was_rolled_back_that_is_killed_is_no_rollback(
+    tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    registry.add(untrained_bundle)
+    registry.add(tiny_bundle)
+    registry.promote(1, {})
+    registry.promote(2, BETTER)
+    registry.rollback("by hand")
+
+    def killed(self: Registry, release: Release) -> None:
+        use(self, release)
+        raise KeyboardInterrupt
+
+    use = Registry._use
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "_use", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.promote(2, BETTER)
+    found = Registry(registry.folder)
+    assert (found.current, found.release(2).state) == (found.release(2), "candidate")
+    assert found.promote(2, {})
+    assert found.release(2).state == "promoted"
 
 
 @pytest.mark.slow

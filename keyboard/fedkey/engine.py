@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -49,8 +49,8 @@ from fedkey.lexicon import Lexicon
 from fedkey.mixture import Mixture
 from fedkey.model import LanguageModel
 from fedkey.owner import MISTYPED_NEW_WORD, NOTHING_KNOWN, Owner, OwnHabits, by_word
-from fedkey.personal import LearnedWord, Personal
-from fedkey.personal_rules import is_inside_address, words_before
+from fedkey.personal import LearnedWord, Personal, Taught
+from fedkey.personal_rules import is_inside_address, makes_address, words_before
 from fedkey.phrases import Phrases
 from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
@@ -64,6 +64,9 @@ WORD_ROOM = 12
 pieces."""
 
 MAX_EMOJI = 2
+
+UNSAID = {"kill": frozenset("myself yourself himself herself themselves".split())}
+"""What is never offered behind a word before its first letter, however likely it is."""
 
 RELUCTANCE = 4.0
 """Nats on top of what a mistake costs, before a word that was mistyped is shown: whoever looks wants first
@@ -124,11 +127,13 @@ class Accepted:
         context: the text before the word.
         typed: the letters that were typed of it.
         word: the word that stands now.
+        taught: what the memory was told by it, for `Engine.undo`; None if it was told nothing.
     """
 
     context: str
     typed: str
     word: str
+    taught: Taught | None = field(default=None, repr=False, compare=False)
 
 
 _DONE = object()
@@ -217,7 +222,9 @@ class Engine:
         self._lock = threading.Lock()
         self._to_foresee: tuple[Place, Iterator[None]] | None = None
         self._last: Accepted | None = None
-        self._has_mended = False  # by the last word that was accepted
+        # Places, each a context and a word in lower case, of which the memory was told otherwise already.
+        self._counted: tuple[str, str] | None = None  # letters that stand because a word was taken back
+        self._uncounted: tuple[str, str] | None = None  # what became the beginning of an address
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, memory: Path | None = None) -> Engine:
@@ -255,9 +262,8 @@ class Engine:
             self._personal.close()
             self._personal, self.notice = other._personal, other.notice
             self._owner = Owner(self._personal, self.lexicon)
-            self._last = other._last
+            self._last, self._counted, self._uncounted = other._last, other._counted, other._uncounted
             self._corrector.keep_as(other._corrector)
-            self._has_mended = other._has_mended
             self._lay_out(other.layout)
 
     def use_layout(self, layout: Layout) -> None:
@@ -305,10 +311,12 @@ class Engine:
         started = time.perf_counter()
         with self._lock:
             self._take_back_half_of_address(context)
-            unwanted = {word.lower() for word in left_out}
             num_runs = self._model.num_runs
             asked = self._ask(context, typed, after, private=private)
             touches, letters, place, habits, _, _ = asked
+            unwanted = {word.lower() for word in left_out}
+            if not touches:
+                unwanted |= UNSAID.get(words_before(context)[-1], frozenset())
             contest = self._contest(asked, context, after)
             # One more, for the letters may be one of the words, which is not shown.
             num_ranked = (k + 1 if touches else k) + len(unwanted)
@@ -322,7 +330,7 @@ class Engine:
             corrected = None
             if contest is not None:
                 doubt = self._doubt(asked, contest)
-                corrected = self._corrector.correction(context, doubt)
+                corrected = self._corrector.correction(context, doubt, place)
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in doubt.choices if " " in each.text
                 ]
@@ -331,9 +339,10 @@ class Engine:
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             meant = [each for each in meant if each[0] == letters or each[0].lower() not in unwanted]
-            words, log_probs = _shown([each for each in meant if each[0] != letters], corrected, k)
+            put = None if corrected is None else (corrected, self._log_prob(corrected, place))
+            words, log_probs = _shown([each for each in meant if each[0] != letters], put, k)
             # A phrase may go on from the letters. What would follow the word stands behind it, or might.
-            begins, _ = _shown(meant, corrected, k)
+            begins, _ = _shown(meant, put, k)
             phrase = None if place.tail else self._phrase(place.scores, begins, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
             if touches and self._model.num_runs == num_runs:
@@ -454,7 +463,8 @@ class Engine:
                 doubt,
                 private=private,
             )
-        return Explanation(words[:k], verdict, corrected, competing, self._corrections.min_confidence)
+            needed = self._corrector.needed_confidence(letters)
+        return Explanation(words[:k], verdict, corrected, competing, needed)
 
     def doubt(
         self, context: str, typed: str | Sequence[Touch], *, private: bool = False, after: str = ""
@@ -538,51 +548,44 @@ class Engine:
             told_after: if `typed` is a word that stood there, and had been accepted itself, the context of
                 then: it is remembered once less, and `undo` gives it back exactly.
 
-        Raises:
-            UserError: the memory's file failed; the word is not remembered, and all else went well.
+        A memory that fails is told of in `notice`; the word is not remembered then, and all else goes well.
         """
-        accepted = Accepted(context, typed, word)
+        place = _place(context, word)
         # As everywhere, two words have a gap between them though the caller leaves it out.
         gap = " " if context[-1:].isalnum() and word[:1].isalnum() else ""
         with self._lock:
-            self._take_back_half_of_address(context)
-            self._last, self._has_mended = None, False
-            try:
-                # What stands because a correction was taken back was remembered then.
-                if not private and not self._corrector.is_kept(context, normalise(word)):
+            self._take_back_half_of_address(f"{context}{word}")
+            # What stands because a correction was taken back was remembered then.
+            taught = None if private or place == self._counted else Taught()
+            accepted = self._last = Accepted(context, typed, word, taught)
+            if taught is not None:
+                if place == self._uncounted:
+                    self._uncounted = None
+                with self._telling_memory():
                     if told_after is not None:
-                        old = words_before(told_after)
-                        self._has_mended = self._personal.take_back(old, typed)
-                    self._remember(context + gap, typed, word, after, goes_on=self._has_mended)
-                    self._last = accepted
-            finally:
-                self._owner.has_moved()
-                self._places.go_to(f"{context}{gap}{word} ", after)
-                self._places.end_word()
+                        self._personal.take_back(words_before(told_after), typed, taught)
+                    self._remember(context + gap, typed, word, after, taught)
+            self._places.go_to(f"{context}{gap}{word} ", after)
+            self._places.end_word()
         return accepted
 
     def undo(self, accepted: Accepted) -> None:
         """The writer took a word back, and what was typed stands: the memory forgets the one and learns the
         other.
 
+        What was accepted last is taken back exactly, and what was accepted before it then, too. A word after
+        which others were accepted comes once less.
+
         A correction that was taken back once is not made again in the same place; after the letters were
         typed a second time, nowhere. Of a capital that the writer had used it takes as many times more.
 
-        Raises:
-            UserError: the memory's file failed.
+        A memory that fails is told of in `notice`.
         """
-        letters = normalise(accepted.typed)
-        with self._lock, self._changing_memory():
-            if accepted == self._last:
-                self._personal.undo()
-                # The beginning of a word that was taken is no word to be kept, and what was remembered of a
-                # word that was replaced is there again.
-                is_literal = not self._has_mended and is_word(letters)
-                put, form = normalise(accepted.word), self._lexicon_form(letters)
-                is_recased = put != letters and put.lower() == letters.lower()
-                if is_literal and (is_recased or not put.lower().startswith(letters.lower())):
-                    before = words_before(accepted.context)
-                    self._personal.keep_literal(letters, before, lexicon_form=form, is_recased=is_recased)
+        letters, taught = normalise(accepted.typed), accepted.taught
+        with self._lock:
+            if taught is not None and not taught.is_undone:
+                with self._telling_memory():
+                    self._unteach(accepted, letters, taught)
             self._corrector.keep(accepted.context, letters)
             self._last = None
 
@@ -590,19 +593,24 @@ class Engine:
         """A word that had been accepted does not stand any more: its writer deleted it, or changed its
         letters. It is remembered once less; what came once only is as if it had never come.
 
+        A memory that fails is told of in `notice`.
+
         Args:
             context: the text after which it was accepted.
             word: one word, as it stood. What was accepted privately is not to be taken back.
-
-        Raises:
-            UserError: the memory's file failed; all of it is remembered still.
         """
-        with self._lock, self._changing_memory():
+        place = _place(context, word)
+        with self._lock:
             self._last = None
-            if self._corrector.is_kept(context, normalise(word)):
-                self._corrector.keep_nothing()  # when it is written there again, it is remembered again
-            if not is_inside_address(context):
-                self._personal.take_back(words_before(context), word)
+            if self._counted == place:
+                self._counted = None  # when it is written there again, it is remembered again
+            if self._corrector.is_kept(*place):
+                self._corrector.keep_nothing()
+            if self._uncounted == place:
+                self._uncounted = None
+            elif not is_inside_address(context):
+                with self._telling_memory():
+                    self._personal.take_back(words_before(context), word)
 
     def learn(self, word: str) -> None:
         """Makes a word known, written as it is given, until it is forgotten; `UserError` if it is no word."""
@@ -671,10 +679,10 @@ class Engine:
         return _Asked(touches, letters, place, habits, candidates, shown)
 
     def _contest(self, asked: _Asked, context: str, after: str) -> Contest | None:
-        """What competes for the word if a space ends it; None if a space leaves it as it is."""
-        if not asked.touches or not self._corrector.is_doubtful(context, asked.letters, after):
-            return None
-        return self._rivals_of(asked)
+        """What competes for the word if a space ends it; None if a space leaves its letters as they are."""
+        question = context, asked.letters, after
+        is_open = self._corrector.is_doubtful(*question) or self._corrector.is_perhaps_name(*question)
+        return self._rivals_of(asked) if asked.touches and is_open else None
 
     def _rivals_of(self, asked: _Asked) -> Contest:
         """What competes for the word, known or not."""
@@ -722,6 +730,10 @@ class Engine:
         except UserError as error:
             self.notice = str(error)
             return False
+
+    def _log_prob(self, text: str, place: Place) -> float:
+        """The model's log probability of one word or two in a place."""
+        return place.scores.spelled([tuple(i for word in text.split(" ") for i in self._path(word))])[0]
 
     def _written(self, word: str, letters: str) -> str:
         return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)
@@ -821,37 +833,56 @@ class Engine:
         number = self._owner.number(surface)
         return self.pieces.encode_unit(surface) if number is None else self.lexicon.pieces(number)
 
-    def _remember(self, context: str, typed: str, word: str, after: str, *, goes_on: bool) -> None:
-        """Observes each word of what now stands; `goes_on` as for `Personal.observe`."""
+    def _remember(self, context: str, typed: str, word: str, after: str, taught: Taught) -> None:
+        """Observes each word of what now stands."""
         word = normalise(word)
         is_taken = normalise(typed).lower() != word.lower()
         for unit, start in units_with_places(word):
             before = f"{context}{word[:start]}" if start else context
             if not is_word(unit) or is_inside_address(before):
                 continue
-            log_prob = self._places.go_to(before, after).scores.spelled([self._path(unit)])[0]
+            # What would be believed without the memory: of known words n-grams and the conversation, too.
+            scores, number = self._places.go_to(before, after).scores, self._owner.number(unit)
+            log_prob = (
+                scores.spelled([self._path(unit)])[0]
+                if number is None
+                else float(scores.log_probs(np.array([number], dtype=np.int64))[0])
+            )
             self._personal.observe(
                 words_before(before),
                 unit,
                 model_log_prob=log_prob,
                 lexicon_form=self._lexicon_form(unit),
                 accepted=is_taken,
-                goes_on=goes_on,
+                taught=taught,
             )
-            goes_on = True
+
+    def _unteach(self, accepted: Accepted, letters: str, taught: Taught) -> None:
+        """Takes back what the memory was told, and has it learn the letters that stand again."""
+        form = self._lexicon_form(letters)
+        self._personal.undo(taught, lexicon_form=form)
+        # The beginning of a word that was taken is no word to be kept, and what was remembered of a word that
+        # was replaced is there again.
+        put = normalise(accepted.word)
+        is_recased = put != letters and put.lower() == letters.lower()
+        is_meant = is_recased or not put.lower().startswith(letters.lower())
+        if is_meant and is_word(letters) and not taught.has_mended:
+            before = words_before(accepted.context)
+            self._personal.keep_literal(letters, before, lexicon_form=form, is_recased=is_recased)
+        if is_meant or taught.has_mended:
+            self._counted = _place(accepted.context, letters)
 
     def _take_back_half_of_address(self, context: str) -> None:
-        """Forgets the last word if an @ came right after it: it was the beginning of a mail address."""
-        if self._last is None:
+        """Forgets the last word if what came right after it makes it the beginning of a mail address, a link
+        or a number."""
+        if self._last is None or self._last.taught is None:
             return
-        end = len(self._last.context) + len(self._last.word)
-        if context[end : end + 1] == "@" and context[:end] == self._last.context + self._last.word:
+        stood = f"{self._last.context}{self._last.word}"
+        if makes_address(context[len(stood) :][:2]) and context.startswith(stood):
+            with self._telling_memory():
+                self._personal.undo(self._last.taught)
+            self._uncounted = _place(self._last.context, self._last.word)
             self._last = None
-            try:
-                with self._changing_memory():
-                    self._personal.undo()
-            except UserError as error:
-                self.notice = str(error)
 
     @contextmanager
     def _changing_memory(self) -> Iterator[None]:
@@ -859,6 +890,15 @@ class Engine:
             yield
         finally:
             self._owner.has_changed()
+
+    @contextmanager
+    def _telling_memory(self) -> Iterator[None]:
+        """Inside, the memory learns from typing. One that fails is told of, and keeps nobody from it."""
+        try:
+            with self._changing_memory():
+                yield
+        except UserError as error:
+            self.notice = str(error)
 
     def _heard(self, context: str, letters: str) -> dict[str, float]:
         """Words that the lexicon lacks, that this conversation has and the letters begin, with their log
@@ -904,6 +944,10 @@ class Engine:
         self._places.read_ahead()
 
 
+def _place(context: str, word: str) -> tuple[str, str]:
+    return context, normalise(word).lower()
+
+
 def _reluctantly(candidates: Candidates) -> Candidates:
     """The candidates, those that hold a mistake at a cost of `RELUCTANCE` more."""
     costs = np.where(candidates.costs > SLIP, candidates.costs + np.float32(RELUCTANCE), candidates.costs)
@@ -911,13 +955,14 @@ def _reluctantly(candidates: Candidates) -> Candidates:
 
 
 def _shown(
-    best: Sequence[tuple[str, float]], corrected: str | None, k: int
+    best: Sequence[tuple[str, float]], put: tuple[str, float] | None, k: int
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The first k words; what a space puts is among them."""
+    """The first k words; what a space puts is among them, at the end if it is not among the best."""
     shown = list(best[:k])
-    if corrected is not None and corrected.lower() not in (written.lower() for written, _ in shown):
+    if put is not None and put[0].lower() not in (written.lower() for written, _ in shown):
+        corrected, log_prob = put
         shown = shown[: k - 1]
-        shown.append((corrected, shown[-1][1] if shown else 0.0))
+        shown.append((corrected, min(log_prob, *(score for _, score in shown[-1:]), 0.0)))
     return tuple(written for written, _ in shown), tuple(score for _, score in shown)
 
 

@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fedkey.decoder import NO_HABITS, Habits
+from fedkey.errors import UserError
 from fedkey.gestures import GestureFinder
 from fedkey.lexicon import Lexicon
 from fedkey.personal import Personal
 from fedkey.personal_ngram import Predictions
-from fedkey.personal_rules import words_before
+from fedkey.personal_rules import NearWords, words_before
+from fedkey.personal_store import KnownWords
 
 MISTYPED_NEW_WORD = 5.0
 """Nats that a mistake in a word of the owner's own costs, of whatever kind."""
 
 MAX_MISTYPED_NEW_WORDS = 8
+
+MAX_NUMBERS = 4096
+"""Spellings whose number in the lexicon is kept at hand; the letters of every key are asked for."""
 
 
 class OwnHabits(NamedTuple):
@@ -48,21 +54,26 @@ NOTHING_KNOWN = OwnHabits(NO_HABITS, {}, {})
 
 
 class Owner:
-    """A memory in the words of a lexicon. Whoever changes the memory calls `has_changed`."""
+    """A memory in the words of a lexicon. Whoever changes the memory calls `has_changed`.
+
+    A word is the owner's own if this lexicon has none of its letters: what the lexicon of another bundle had
+    when the word came decides nothing.
+    """
 
     def __init__(self, memory: Personal, lexicon: Lexicon) -> None:
         self._memory = memory
         self._lexicon = lexicon
         self._last: tuple[str, OwnHabits] | None = None
         self._numbers: dict[str, int | None] = {}
+        self._own = NearWords()
+        self._own_version: int | None = None
+        self._seen: set[str] = set()
+        # Now, while nobody waits for a word: 10 ms for a thousand.
+        with suppress(UserError):
+            self._own_words(memory.known_words())
 
     def has_changed(self) -> None:
         """Forgets what was worked out from the memory as it was."""
-        self.has_moved()
-        self._numbers.clear()
-
-    def has_moved(self) -> None:
-        """Forgets the place that was asked about last."""
         self._last = None
 
     def habits(self, context: str, letters: str) -> OwnHabits:
@@ -78,8 +89,7 @@ class Owner:
             return NOTHING_KNOWN
         begun = self._sorted_out(self._memory.predictions(before, letters))
         own = dict(begun.own)
-        unknown = self._memory.unknown_words(letters, max_edits=1)
-        mistyped = [each.word for each in unknown if each.num_edits][:MAX_MISTYPED_NEW_WORDS]
+        mistyped = self._mistyped(letters)
         log_probs = self._memory.log_probs(before, mistyped) if mistyped else ()
         for word, log_prob in zip(mistyped, log_probs, strict=True):
             own[word] = math.log(weight) + float(log_prob) - MISTYPED_NEW_WORD
@@ -97,7 +107,8 @@ class Owner:
         `UserError` of the memory."""
         before = words_before(context)
         weight = self._memory.predictions(before).weight
-        own = [each.word for each in self._memory.unknown_words("") if not self._is_offensive(each.word)]
+        known = self._memory.known_words()
+        own = [known.words[key].surface for key in sorted(self._own_words(known).words)]
         costs = gestures.costs(path, own)
         meant = np.flatnonzero(np.isfinite(costs)).tolist()
         if not weight or not meant:
@@ -111,6 +122,8 @@ class Owner:
     def number(self, surface: str) -> int | None:
         """The lexicon's word for what the owner writes, in whatever case; None if it offers none."""
         if surface not in self._numbers:
+            if len(self._numbers) == MAX_NUMBERS:
+                self._numbers.clear()
             number = self._lexicon.find(surface)
             if number is None:
                 form = self._lexicon.forms.get(surface.lower())
@@ -128,7 +141,7 @@ class Owner:
             log_prob = math.log(predictions.weight * prob) if prob > 0 else -math.inf
             number = self.number(surface)
             if number is None:
-                if not self._is_offensive(surface):  # such words are offered when they are typed out
+                if self._is_own(surface.lower()):
                     own[surface] = log_prob
             else:
                 known[number] = max(log_prob, known.get(number, -math.inf))
@@ -136,10 +149,29 @@ class Owner:
                     spellings[number] = surface
         return OwnHabits(_as_habits(predictions.weight, known), spellings, own)
 
-    def _is_offensive(self, surface: str) -> bool:
-        form = self._lexicon.forms.get(surface.lower())
-        number = None if form is None else self._lexicon.find(form)
-        return number is not None and self._lexicon.is_offensive(number)
+    def _mistyped(self, letters: str) -> list[str]:
+        """Words of the owner's own that one wrong letter keeps from being what the letters begin, the most
+        frequent first."""
+        known = self._memory.known_words()
+        near = [known.words[key] for key in self._own_words(known).mistyped(letters.lower())]
+        near.sort(key=lambda each: (-each.strength, each.surface))
+        return [each.surface for each in near[:MAX_MISTYPED_NEW_WORDS]]
+
+    def _own_words(self, known: KnownWords) -> NearWords:
+        """Those of the known words that are the owner's own."""
+        if known.version != self._own_version:
+            for key in self._own.words - known.words.keys():
+                self._own.remove(key)
+            for key in known.words.keys() - self._seen:
+                if self._is_own(key):
+                    self._own.add(key)
+            self._seen, self._own_version = set(known.words), known.version
+        return self._own
+
+    def _is_own(self, key: str) -> bool:
+        """Whether a word is one of the owner's own. One that the lexicon has, but does not offer, is none: it
+        is offensive, and offered when it is typed out."""
+        return key not in self._lexicon.forms
 
 
 def by_word(habits: Habits) -> dict[int, float]:

@@ -6,9 +6,10 @@ list that can be read, changed, moved and erased. Next stop: `fedkey.engine`.
 
 What may be remembered: a word is *known*, and given back, once it was learned explicitly, accepted, or typed
 twice, restored after a correction counting as typed; a word that the lexicon offers unasked needs no second
-time. Digits, addresses, links and what looks like a password are never written down. Forgetting keeps no list
-of forgotten words, which would be the most private list of all: the word is as if it had never been typed,
-and becomes known again by the same rules.
+time. Digits, addresses, links and what looks like a password are not written down; a word that turns out to
+be the beginning of one (joe@, example.org) was, and is taken back at the next letter. Forgetting keeps no
+list of forgotten words, which would be the most private list of all: the word is as if it had never been
+typed, and becomes known again by the same rules.
 
 `personal_rules` says what may be kept, `personal_ngram` what it is worth, `personal_store` keeps it and
 `personal_lines` carries it away.
@@ -50,11 +51,10 @@ from fedkey.personal_rules import (
     elected,
     is_learnable,
     is_teachable,
-    num_edits,
     spelling_shown,
     with_vote,
 )
-from fedkey.personal_store import Before, Ngram, PersonalStore, State, WordRow
+from fedkey.personal_store import Before, KnownWords, Ngram, PersonalStore, State, WordRow
 from fedkey.text import normalise
 
 MAX_WORDS = 20_000
@@ -71,29 +71,11 @@ MAX_UNASKED = 32
 LEARNED_VOTES = 8
 """What an explicitly learned spelling is worth against typed ones."""
 
-MIN_LETTERS_FOR_EDIT = 3
-"""With fewer letters, one mistyped letter makes nearly any word of any."""
-
 ONCE_OR_LESS = 1.5
 """Counts fade, so that what came twice never counts for quite two."""
 
 _ANY, _START, _OTHER = 0, -1, -2
 """Numbers of what is no word before a word: nothing asked, a sentence's start, a word not remembered."""
-
-
-@dataclass(frozen=True)
-class UnknownWord:
-    """A word of the owner's that the lexicon does not offer.
-
-    Attributes:
-        word: as it is written.
-        count: how often it came, by what that is worth today.
-        num_edits: mistyped letters between what was typed and the word's beginning.
-    """
-
-    word: str
-    count: float
-    num_edits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +87,6 @@ class LearnedWord:
         count: how often it was finished or accepted.
         last_used: the day, as YYYY-MM-DD.
         is_known: whether it is given back; a word typed once is not, yet.
-        is_new: whether the lexicon does not offer it.
         is_pinned: whether it was learned explicitly, or restored after a correction and typed again.
         worth: how often it came, by what that is worth today; it is less with every word that comes, and so
             not compared.
@@ -115,35 +96,57 @@ class LearnedWord:
     count: int
     last_used: str
     is_known: bool
-    is_new: bool
     is_pinned: bool
     worth: float = field(compare=False)
+
+
+@dataclass(eq=False, slots=True)
+class Taught:
+    """What a memory is told at one stroke: to be handed to every `observe` and `take_back` of the stroke, and
+    in the end to `undo`. Each stroke has its own.
+
+    Attributes:
+        is_undone: whether it was taken back.
+        words: what was observed, each after the words before it.
+        mended: what was taken back, each after the words before it.
+        before: the rows that were replaced, oldest first; None once something else was written in between.
+        change: number of the last change that is part of it; 0 if it taught nothing.
+        since: number of the change that it came upon.
+        version: what other processes had written then.
+    """
+
+    is_undone: bool = False
+    words: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    mended: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    before: list[Before] | None = field(default_factory=list)
+    change: int = 0
+    since: int = 0
+    version: int = 0
+
+    @property
+    def has_mended(self) -> bool:
+        """Whether a word was taken back with it."""
+        return self.mended != []
 
 
 class Personal:
     """One owner's memory. One thread at a time, any thread; any number of processes may have it open.
 
-    Answers are functions of the file and the arguments: nothing is kept outside it but the means to undo the
-    last observation. Each method that writes is one transaction; where the file fails, it raises `UserError`
-    and has changed nothing.
+    Answers are functions of the file and the arguments: nothing is kept outside it but what was read from it,
+    and a number for its last change. Each method that writes is one transaction; where the file fails, it
+    raises `UserError` and has changed nothing.
     """
 
-    def __init__(self, store: PersonalStore, *, is_paused: bool = False) -> None:
+    def __init__(self, store: PersonalStore) -> None:
         """Takes an open store; `Personal.open` is the usual way in."""
         self._store = store
-        self._is_paused = is_paused
-        self._last: list[Before] | None = None
-        self._last_version = 0
+        self._change = self._num_changes = 0
 
     @classmethod
-    def open(cls, path: Path | None, *, read_only: bool = False) -> Personal:
-        """Opens or makes the memory at `path` (None: in memory only); `UserError` if that cannot be done.
-
-        Args:
-            path: a file that its owner alone may read.
-            read_only: nothing is observed and nothing is written, for incognito.
-        """
-        return cls(PersonalStore.open(path, read_only=read_only), is_paused=read_only)
+    def open(cls, path: Path | None) -> Personal:
+        """Opens or makes the memory at `path` (None: in memory only), a file that its owner alone may read;
+        `UserError` if that cannot be done."""
+        return cls(PersonalStore.open(path))
 
     def close(self) -> None:
         """Closes the file. Nothing is pending: every word was written when it was observed."""
@@ -164,15 +167,6 @@ class Personal:
         """A sentence for the owner if the file was damaged and set aside; mostly None."""
         return self._store.notice
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside, nothing is observed: for private fields. What is known is still given."""
-        was_paused, self._is_paused = self._is_paused, True
-        try:
-            yield
-        finally:
-            self._is_paused = was_paused
-
     # ------------------------------------------------------------------------------------ observing
 
     def observe(
@@ -183,7 +177,7 @@ class Personal:
         model_log_prob: float | None = None,
         lexicon_form: str | None = None,
         accepted: bool = False,
-        goes_on: bool = False,
+        taught: Taught | None = None,
     ) -> bool:
         """The owner finished or accepted a word.
 
@@ -196,20 +190,14 @@ class Personal:
             lexicon_form: how the lexicon writes the word; None if it does not offer the word unasked (unknown
                 or offensive).
             accepted: whether it was taken from the suggestions.
-            goes_on: whether it came with the word observed before it, at one stroke; both are taken back at
-                one then.
+            taught: for `undo`.
 
         Returns:
-            Whether it was remembered: not while paused, and not if it may not be.
+            Whether it was remembered: not if it may not be.
         """
-        earlier, version = self._last if goes_on else None, self._last_version
-        is_remembered = self._observe(
-            context_words, word, model_log_prob, lexicon_form, accepted=accepted, restored=False, num_votes=1
+        return self._observe(
+            context_words, word, model_log_prob, lexicon_form, accepted=accepted, taught=taught
         )
-        if earlier is not None:
-            # What another process wrote in between would be lost with them.
-            self._last = [*earlier, *(self._last or ())] if self._last_version == version else None
-        return is_remembered
 
     def keep_literal(
         self,
@@ -231,61 +219,65 @@ class Personal:
             is_recased: whether the correction was but of its capitals: those typed count for more then.
         """
         num_votes = RESTORED_VOTES if is_recased else 1
-        return self._observe(
-            context_words, word, None, lexicon_form, accepted=False, restored=True, num_votes=num_votes
-        )
+        return self._observe(context_words, word, None, lexicon_form, restored=True, num_votes=num_votes)
 
-    def take_back(self, context_words: Sequence[str], word: str) -> bool:
+    def take_back(self, context_words: Sequence[str], word: str, taught: Taught | None = None) -> bool:
         """The owner mended a word that had been observed: it came once less, after these words. What came
         once only is as if it had never come.
-
-        The word put in its place is to be observed with `goes_on`; `undo` then takes back both.
 
         Args:
             context_words: as they were when the word was observed.
             word: as it stood in the text.
+            taught: for `undo`, if the word that was put in its place is observed with it.
 
         Returns:
             Whether it was remembered.
         """
-        self._last = None
-        found = None if self._is_paused else self._store.find(normalise(word).lower())
+        with self._store.writing() as before:
+            is_remembered = self._come_once_less(context_words, word)
+            version = self._store.foreign_writes()
+        if is_remembered:
+            self._note(taught, before, version)
+            if taught is not None:
+                taught.mended.append((tuple(context_words), word))
+        return is_remembered
+
+    def _come_once_less(self, context_words: Sequence[str], word: str) -> bool:
+        """Whether there was such a word; only inside a transaction."""
+        found = self._store.find(normalise(word).lower())
         if found is None:
             return False
         number, row = found
-        with self._store.writing() as before:
-            state = self._store.state()
-            once = strength_now(state.words_seen)
-            if row.typed <= 1 and not row.is_pinned:
-                num_lost = len(self._store.mentions(number))
-                self._remove(number)
-                state = state._replace(
-                    total=strength_less(state.total, row.strength),
-                    num_words=state.num_words - 1,
-                    num_ngrams=state.num_ngrams - num_lost,
-                )
-            else:
-                num_lost = sum(
-                    self._come_once_less((*each, number), once) for each in self._contexts(context_words)
-                )
-                typed = max(row.typed - 1, 0)
-                less = row._replace(
-                    strength=strength_less(row.strength, once),
-                    typed=typed,
-                    restored=min(row.restored, typed),
-                    is_known=row.is_known and (row.is_pinned or not row.is_new or typed >= 2),
-                )
-                self._store.put("words", (number,), less)
-                others = strength_less(state.total, row.strength)
-                state = state._replace(
-                    total=strength_sum(others, less.strength), num_ngrams=state.num_ngrams - num_lost
-                )
-            self._store.put("state", (0,), state)
-            version = self._store.foreign_writes()
-        self._last, self._last_version = before, version
+        state = self._store.state()
+        once = strength_now(state.words_seen)
+        if row.typed <= 1 and not row.is_pinned:
+            num_lost = len(self._store.mentions(number))
+            self._remove(number)
+            state = state._replace(
+                total=strength_less(state.total, row.strength),
+                num_words=state.num_words - 1,
+                num_ngrams=state.num_ngrams - num_lost,
+            )
+        else:
+            num_lost = sum(
+                self._follow_once_less((*each, number), once) for each in self._contexts(context_words)
+            )
+            typed = max(row.typed - 1, 0)
+            less = row._replace(
+                strength=strength_less(row.strength, once),
+                typed=typed,
+                restored=min(row.restored, typed),
+                is_known=row.is_known and (row.is_pinned or not row.is_new or typed >= 2),
+            )
+            self._store.put("words", (number,), less)
+            others = strength_less(state.total, row.strength)
+            state = state._replace(
+                total=strength_sum(others, less.strength), num_ngrams=state.num_ngrams - num_lost
+            )
+        self._store.put("state", (0,), state)
         return True
 
-    def _come_once_less(self, ngram: Ngram, once: float) -> int:
+    def _follow_once_less(self, ngram: Ngram, once: float) -> int:
         """Returns how many n-grams there are less."""
         strength = self._store.ngram_strength(ngram)
         if strength == NEVER:
@@ -294,21 +286,52 @@ class Personal:
         self._store.put("ngrams", ngram, None if is_gone else (strength_less(strength, once),))
         return int(is_gone)
 
-    def undo(self) -> bool:
-        """Takes back the last `observe`, with those that it went on from, or `keep_literal`, exactly.
+    def undo(self, taught: Taught, *, lexicon_form: str | None = None) -> bool:
+        """Takes back what was told at one stroke.
+
+        If nothing was written since, by this process or another, the memory is exactly what it was; what was
+        told before it can be taken back exactly then, too. Otherwise each word comes once less after the
+        words before it, as by `take_back`, and one that was mended comes once more.
+
+        Args:
+            taught: what the stroke was told with.
+            lexicon_form: of the word that was mended, as for `observe`.
 
         Returns:
-            Whether there was one to take back: not if it remembered nothing or was taken back already, and
-            not after any other change of the memory, by this process or another.
+            Whether there was anything to take back: not if nothing was remembered, nor a second time.
         """
-        before, self._last = self._last, None
-        if before is None:
+        if taught.is_undone or not taught.change:
             return False
         with self._store.writing():
-            if self._store.foreign_writes() != self._last_version:
-                return False
-            self._store.restore(before)
+            is_last = self._change == taught.change and self._store.foreign_writes() == taught.version
+            before = taught.before if is_last else None
+            if before is not None:
+                self._store.restore(before)
+            else:
+                for context_words, word in reversed(taught.words):
+                    self._come_once_less(context_words, word)
+                for context_words, word in taught.mended:
+                    self._come_once_more(context_words, normalise(word), None, lexicon_form)
+        self._note(None, [], 0)
+        if before is not None:
+            self._change = taught.since
+        taught.is_undone = True
         return True
+
+    def _note(self, taught: Taught | None, before: list[Before], version: int) -> None:
+        """Gives the change that was just made a number, and counts it to what was told with `taught`."""
+        since = self._change
+        self._num_changes += 1
+        self._change = self._num_changes
+        if taught is None:
+            return
+        if not taught.change:
+            taught.before, taught.since, taught.version = before, since, version
+        elif taught.before is not None and (taught.change, taught.version) == (since, version):
+            taught.before += before
+        else:
+            taught.before = None
+        taught.change = self._change
 
     def _observe(
         self,
@@ -317,48 +340,72 @@ class Personal:
         model_log_prob: float | None,
         lexicon_form: str | None,
         *,
-        accepted: bool,
-        restored: bool,
-        num_votes: int,
+        accepted: bool = False,
+        restored: bool = False,
+        num_votes: int = 1,
+        taught: Taught | None = None,
     ) -> bool:
-        self._last = None
         surface = normalise(word)
         if model_log_prob is not None and math.isnan(model_log_prob):
             raise ValueError("model_log_prob must be a number or None, not NaN.")
         if lexicon_form is not None and lexicon_form.lower() != surface.lower():
             raise ValueError("lexicon_form must be the word itself, apart from capitals.")
-        if self._is_paused or not (is_learnable(surface) or self._is_taught(surface)):
+        if not (is_learnable(surface) or self._is_taught(surface)):
             return False
         with self._store.writing() as before:
-            state = self._store.state()
-            now = strength_now(state.words_seen)
-            contexts = self._contexts(context_words)
-            levels = self._levels(contexts, state)
-            found = self._store.find(surface.lower())
-            if model_log_prob is not None:
-                for place, evidence in learned_trust(levels, _shares(levels, found), model_log_prob).items():
-                    self._store.put("trusts", place, evidence)
-            starts_sentence = contexts[0][1] == _START
-            spelling = spelling_shown(surface, lexicon_form, starts_sentence=starts_sentence)
-            row, votes = self._counted(found, surface, spelling, num_votes, lexicon_form, now)
-            row = row._replace(
-                restored=row.restored + restored,
-                is_known=row.is_known or accepted or lexicon_form is not None or row.typed >= 2,
-                is_pinned=row.is_pinned or (row.restored + restored > 0 and row.typed >= 2),
-            )
-            number = self._write_word(found[0] if found else None, row, votes)
-            num_added = sum(self._count_follower(number, context, levels, now) for context in contexts)
-            self._settle(
-                State(
-                    state.words_seen + 1,
-                    strength_sum(state.total, now),
-                    state.num_words + (found is None),
-                    state.num_ngrams + num_added,
-                )
+            self._come_once_more(
+                context_words,
+                surface,
+                model_log_prob,
+                lexicon_form,
+                accepted=accepted,
+                restored=restored,
+                num_votes=num_votes,
             )
             version = self._store.foreign_writes()
-        self._last, self._last_version = before, version
+        self._note(taught, before, version)
+        if taught is not None:
+            taught.words.append((tuple(context_words), word))
         return True
+
+    def _come_once_more(
+        self,
+        context_words: Sequence[str],
+        surface: str,
+        model_log_prob: float | None,
+        lexicon_form: str | None,
+        *,
+        accepted: bool = False,
+        restored: bool = False,
+        num_votes: int = 1,
+    ) -> None:
+        """Counts a word; only inside a transaction."""
+        state = self._store.state()
+        now = strength_now(state.words_seen)
+        contexts = self._contexts(context_words)
+        levels = self._levels(contexts, state)
+        found = self._store.find(surface.lower())
+        if model_log_prob is not None:
+            for place, evidence in learned_trust(levels, _shares(levels, found), model_log_prob).items():
+                self._store.put("trusts", place, evidence)
+        starts_sentence = contexts[0][1] == _START
+        spelling = spelling_shown(surface, lexicon_form, starts_sentence=starts_sentence)
+        row, votes = self._counted(found, surface, spelling, num_votes, lexicon_form, now)
+        row = row._replace(
+            restored=row.restored + restored,
+            is_known=row.is_known or accepted or lexicon_form is not None or row.typed >= 2,
+            is_pinned=row.is_pinned or (row.restored + restored > 0 and row.typed >= 2),
+        )
+        number = self._write_word(found[0] if found else None, row, votes)
+        num_added = sum(self._count_follower(number, context, levels, now) for context in contexts)
+        self._settle(
+            State(
+                state.words_seen + 1,
+                strength_sum(state.total, now),
+                state.num_words + (found is None),
+                state.num_ngrams + num_added,
+            )
+        )
 
     def _is_taught(self, surface: str) -> bool:
         """Whether a word that typing alone would not teach was learned explicitly."""
@@ -429,29 +476,9 @@ class Personal:
         strengths = self._store.strengths(list(dict.fromkeys(keys))) if levels else {}
         return habit_log_probs(levels, strengths, keys)
 
-    def unknown_words(self, prefix: str, *, max_edits: int = 0) -> list[UnknownWord]:
-        """The owner's known words that the lexicon does not offer, nearest first, then most frequent.
-
-        Args:
-            prefix: letters typed so far, any case.
-            max_edits: 0 for the words that begin with them; 1 for those too that would with one letter left
-                out, put in, replaced or swapped with the next, if there are `MIN_LETTERS_FOR_EDIT` letters.
-        """
-        typed = normalise(prefix).lower()
-        is_strict = not max_edits or len(typed) < MIN_LETTERS_FOR_EDIT
-        now = strength_now(self._store.state().words_seen)
-        found = [
-            UnknownWord(surface, 2.0 ** (strength - now), edits)
-            for key, surface, strength in self._store.new_words(typed if is_strict else "")
-            if (edits := num_edits(typed, key)) is not None
-        ]
-        return sorted(found, key=lambda each: (each.num_edits, -each.count, each.word))
-
-    def knows(self, word: str) -> bool:
-        """Whether the word was learned explicitly, accepted, or typed twice; such words are never
-        corrected."""
-        found = self._store.find(normalise(word).lower())
-        return found is not None and found[1].is_known
+    def known_words(self) -> KnownWords:
+        """All known words as they are now; quick to ask for, and changed by the next call."""
+        return self._store.known_words()
 
     def spelling(self, word: str) -> str | None:
         """How the owner writes a known word, whatever its case here; None if it is not known."""
@@ -473,10 +500,8 @@ class Personal:
         """
         now = strength_now(self._store.state().words_seen)
         return [
-            LearnedWord(word, count, last, known != 0, new != 0, pinned != 0, 2.0 ** (strength - now))
-            for word, count, last, known, new, pinned, strength in self._store.listed(
-                normalise(search).lower()
-            )
+            LearnedWord(word, count, last, known != 0, pinned != 0, 2.0 ** (strength - now))
+            for word, count, last, known, pinned, strength in self._store.listed(normalise(search).lower())
         ]
 
     def remembered(self, word: str) -> Contents | None:
@@ -643,9 +668,9 @@ class Personal:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """A transaction that cannot be undone: nothing that was removed may come back."""
-        self._last = None
         with self._store.writing():
             yield
+        self._note(None, [], 0)
 
     def _contexts(self, context_words: Sequence[str]) -> list[tuple[int, int]]:
         """The numbers (second, first) of the words before: for level 1 and, inside a sentence, level 2."""

@@ -31,6 +31,9 @@ OTHER_WORD = "?"
 LARGEST_COUNT = 2.0**40
 """No owner types more. A larger count comes from a damaged or hostile file and would overflow later."""
 
+LEAST_STRENGTH = -1e9
+"""No count fades so far while so many words are typed. A smaller one would end as minus infinity."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -97,7 +100,9 @@ def from_lines(lines: Iterable[str], name: str) -> Contents:
             if contents is None:
                 if _count(entry["fedkey_personal"]) > FORMAT_VERSION:
                     raise UserError(f"{name} was exported by a newer fedkey; update this one.")
-                contents = Contents(_count(entry["words_seen"]), words, spellings, ngrams, trusts)
+                words_seen = _count(entry["words_seen"])
+                _require(words_seen <= LARGEST_COUNT)
+                contents = Contents(words_seen, words, spellings, ngrams, trusts)
                 most = strength_now(contents.words_seen) + math.log2(LARGEST_COUNT)
             elif "trust" in entry:
                 trusts[_place(entry["trust"])] = _evidence(entry["used"]), _evidence(entry["unused"])
@@ -164,7 +169,7 @@ def _evidence(value: Any) -> float:
 
 
 def _strength(value: Any, most: float) -> float:
-    _require(isinstance(value, float) and -math.inf < value <= most)
+    _require(isinstance(value, float) and LEAST_STRENGTH <= value <= most)
     return float(value)
 
 

@@ -9,7 +9,7 @@ words before it. With f_n(w) the share of w among all that came at level n, the 
     p_n(w) = (1 - t_n) p_{n-1}(w) + t_n f_n(w),    p_{-1} = the model,
 
 where the trust t_n depends on the level and on how much text stands behind the share. It is linear in the
-model's probability: p = (1 - weight) p_model + weight p_personal, which is `mix`.
+model's probability: p = (1 - weight) p_model + weight p_personal.
 
 Trust is learned on-line. Each word is one step of incremental expectation maximisation (Neal and Hinton 1998)
 for mixture weights: for each level reached it counts how likely it was that this level, and not one below it,
@@ -39,8 +39,11 @@ or two of a busy writer."""
 AMOUNT_EDGES = ((16.0, 256.0), (4.0, 16.0), (4.0, 16.0))
 """By level: the counts that tell little text behind a share from some, and some from much."""
 
-FIRST_TRUST = ((0.01, 0.05, 0.12), (0.07, 0.073, 0.16), (0.105, 0.13, 0.16))
-"""By level and amount: what trust came to on those authors beside a model of a million parameters."""
+FIRST_TRUST = ((0.005, 0.025, 0.06), (0.035, 0.036, 0.08), (0.052, 0.065, 0.08))
+"""By level and amount: half of what trust came to on those authors beside a model of a million parameters.
+The shipped one knows n-grams of many phones and what the conversation said. The first hundred messages of 10
+validation authors, who write to strangers, 2026-11-29: without a memory 57.08 % of the keys are saved, with
+these 57.03, with a quarter of what it was 57.07, with all 56.94."""
 
 FIRST_EVIDENCE = 50.0
 """Words that `FIRST_TRUST` is worth; 5 to 300 differ by 0.006 bits a word."""
@@ -83,27 +86,12 @@ class Predictions(NamedTuple):
     """The owner's habits in one place.
 
     Attributes:
-        weight: the share of the mix that belongs to them, for `mix`; 0 where nothing is known.
+        weight: the share of the mix that belongs to them; 0 where nothing is known.
         probs: surface form -> probability by habit alone. Sums to at most 1: not all words are listed.
     """
 
     weight: float
     probs: Mapping[str, float]
-
-
-def mix(model_log_probs: npt.ArrayLike, personal_probs: npt.ArrayLike, weight: float) -> Floats:
-    """log((1 - weight) p_model + weight p_personal), element by element.
-
-    Args:
-        model_log_probs: natural logs, any shape; -inf for what the model cannot write.
-        personal_probs: probabilities, of a shape that fits.
-        weight: from 0 to 1, see `Predictions`.
-    """
-    with np.errstate(divide="ignore"):
-        model = np.asarray(model_log_probs, dtype=np.float64) + np.log1p(-weight)
-        personal = np.log(weight * np.asarray(personal_probs, dtype=np.float64))
-        mixed: Floats = np.logaddexp(model, personal)
-    return mixed
 
 
 def strength_now(words_seen: int) -> float:
@@ -125,7 +113,8 @@ def strength_total(strengths: Sequence[float]) -> float:
 
 def strength_less(whole: float, part: float) -> float:
     """The strength of what is left of a count. Something always is: rounding must not leave nothing."""
-    return whole + math.log2(max(1.0 - 2.0 ** (part - whole), 2.0**-52))
+    # A part may be far more than what there is of a word that fades and is pinned.
+    return whole + math.log2(max(1.0 - 2.0 ** min(part - whole, 0.0), 2.0**-52))
 
 
 def new_level(

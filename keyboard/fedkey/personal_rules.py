@@ -6,6 +6,7 @@ be remembered, which spelling it speaks for. Next stop: `fedkey.personal`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -35,8 +36,15 @@ RESTORED_VOTES = 2
 MAX_VOTES = 16
 """More votes than this are halved, so that a new habit wins soon."""
 
+MIN_LETTERS_FOR_EDIT = 3
+"""With fewer letters, one mistyped letter makes nearly any word of any."""
+
 _GLUE = frozenset("@/\\=_.:&%#+~0123456789").union(PLACEHOLDERS)
 """Characters that make one address, link or number of what stands on both sides of them."""
+
+_PATH = frozenset("@/\\=").union(PLACEHOLDERS)
+_PAUSE = re.compile(r"(?:\.{2,}|[,;!?\u2026])\Z")
+"""Behind it a word begins, though the space was forgotten (wait...what, at 5,then); but not in a path."""
 
 
 def words_before(context: str, count: int = 2) -> tuple[str, ...]:
@@ -60,11 +68,25 @@ def words_before(context: str, count: int = 2) -> tuple[str, ...]:
 def is_inside_address(context: str) -> bool:
     """Whether a word after `context` is glued to what may be a mail address, a link or a number.
 
-    Such words are not to be observed. What will follow a word is not known when it is finished: when an @
-    comes right after one, its observation is to be undone.
+    Such words are not to be observed. What will follow a word is not known when it is finished, see
+    `makes_address`.
     """
     tail = context[-READ_BACK:]
-    return tail != "" and not tail[-1].isspace() and not _GLUE.isdisjoint(tail.split()[-1])
+    if tail == "" or tail[-1].isspace():
+        return False
+    chunk = tail.split()[-1]
+    if _PAUSE.search(chunk) and _PATH.isdisjoint(chunk):
+        return False
+    return not _GLUE.isdisjoint(chunk)
+
+
+def makes_address(behind: str) -> bool:
+    """Whether what was written right behind a word makes it the beginning of a mail address (joe@), a link
+    (example.org) or a number (b12): its observation is to be undone then.
+
+    A slash does not: who writes and/or means two words.
+    """
+    return behind[:1] == "@" or behind[:1].isnumeric() or (behind[:1] == "." and behind[1:2].isalpha())
 
 
 def is_learnable(word: str) -> bool:
@@ -128,3 +150,50 @@ def num_edits(typed: str, word: str) -> int | None:
         or (len(rest) > 1 and wanted.startswith(rest[1] + rest[0] + rest[2:]))
     )
     return 1 if is_near else None
+
+
+class NearWords:
+    """Words among which those that one mistyped letter may have begun are soon found.
+
+    They are sorted by their first and second letter, their second and third, their first and third: whatever
+    letter of those typed is wrong, two others lie under one of the three. Of `Owner.habits`, shipped bundle,
+    196 keys, 3,000 and 10,000 words of the owner's own, 2026-11-29, the 90th percentile is 9.0 and 30 ms of
+    CPU if every key reads and compares all words, and 1.1 and 2.0 ms so; of no such word 0.2 ms.
+    """
+
+    def __init__(self) -> None:
+        self.words: set[str] = set()
+        self._beginning: tuple[dict[str, set[str]], ...] = ({}, {}, {})
+
+    def add(self, word: str) -> None:
+        """Puts in a lower-case word."""
+        self.words.add(word)
+        for words, letters in zip(self._beginning, _pairs(word), strict=True):
+            words.setdefault(letters, set()).add(word)
+
+    def remove(self, word: str) -> None:
+        """Takes a word out that is there."""
+        self.words.remove(word)
+        for words, letters in zip(self._beginning, _pairs(word), strict=True):
+            words[letters].remove(word)
+            if not words[letters]:
+                del words[letters]
+
+    def mistyped(self, typed: str) -> list[str]:
+        """The words that would begin with some lower-case letters if one of these were not wrong, see
+        `num_edits`, in no order; none for fewer than `MIN_LETTERS_FOR_EDIT`."""
+        if len(typed) < MIN_LETTERS_FOR_EDIT:
+            return []
+        one, two, three = typed[0], typed[1], typed[2]
+        by_first_two, by_last_two, by_outer_two = self._beginning
+        near: set[str] = set()
+        # The wrong letter is a later one, or the first or second is swapped, one too many, another, missing.
+        for letters in (one + two, two + one, two + three, one + three):
+            near |= by_first_two.get(letters, set())
+        near |= by_last_two.get(two + three, set()) | by_last_two.get(one + two, set())
+        near |= by_outer_two.get(one + three, set()) | by_outer_two.get(one + two, set())
+        return [word for word in near if num_edits(typed, word) == 1]
+
+
+def _pairs(word: str) -> tuple[str, str, str]:
+    return word[:2], word[1:3], word[:1] + word[2:3]

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +50,6 @@ CREATE TABLE words (
 );
 CREATE INDEX words_by_strength ON words (strength);
 CREATE INDEX known_words ON words (key, strength, surface) WHERE is_known;
-CREATE INDEX new_words ON words (key) WHERE is_new AND is_known;
 CREATE TABLE spellings (
     word INTEGER NOT NULL CHECK (typeof(word) = 'integer'),
     surface TEXT NOT NULL CHECK (typeof(surface) = 'text'),
@@ -102,11 +102,9 @@ _LAST_CHARACTER = "\U0010ffff"
 _ASKED_AT_ONCE = 256
 _STRENGTHS = f"SELECT key, strength FROM words WHERE is_known AND key IN ({', '.join('?' * _ASKED_AT_ONCE)})"
 _SURFACES = "SELECT surface, strength FROM words WHERE is_known"
-_NEW_WORDS = """
-SELECT key, surface, strength FROM words WHERE is_new AND is_known AND key >= ? AND key < ?
-"""
+_KNOWN = "SELECT id, key, surface, strength FROM words WHERE is_known"
 _LISTED = """
-SELECT surface, typed, last_used, is_known, is_new, is_pinned, strength FROM words WHERE instr(key, ?)
+SELECT surface, typed, last_used, is_known, is_pinned, strength FROM words WHERE instr(key, ?)
 ORDER BY typed DESC, key
 """
 _FOLLOWERS = """
@@ -147,7 +145,8 @@ class WordRow(NamedTuple):
         strength: log2 of how often it came, see `fedkey.personal_ngram`.
         typed: how often it was finished or accepted.
         restored: how often its owner took back a correction of it.
-        is_new: whether the lexicon did not offer it when it came last.
+        is_new: whether the lexicon did not offer it when it came last. A hint: another bundle may have
+            another lexicon, so that whoever has to know asks it.
         is_known: whether it is given back.
         is_pinned: whether it is kept, however weak.
         last_used: the day, as YYYY-MM-DD.
@@ -180,6 +179,30 @@ class State(NamedTuple):
     num_ngrams: int = 0
 
 
+class KnownWord(NamedTuple):
+    """A known word.
+
+    Attributes:
+        surface: how it is written.
+        strength: log2 of how often it came.
+    """
+
+    surface: str
+    strength: float
+
+
+class KnownWords(NamedTuple):
+    """All known words.
+
+    Attributes:
+        words: by what they are in lower case.
+        version: another number whenever a word has become known, or is known no more.
+    """
+
+    words: Mapping[str, KnownWord]
+    version: int
+
+
 class Follower(NamedTuple):
     """A word that came after some words.
 
@@ -194,6 +217,10 @@ class Follower(NamedTuple):
     is_known: bool
     word_strength: float
     strength: float
+
+
+class TracesRemainError(UserError):
+    """What was to be forgotten is forgotten, but the file's bytes hold it still."""
 
 
 class PersonalStore:
@@ -211,19 +238,23 @@ class PersonalStore:
         """`PersonalStore.open` is the way in."""
         self._connection = connection
         self._before: list[Before] = []
+        self._known: dict[str, KnownWord] | None = None
+        self._known_keys: dict[int, str] = {}
+        self._known_version = self._known_changes = 0
+        self._changed_words: set[int] = set()
         self._is_hurried = False
         self.path = path
         self.notice = notice
 
     @classmethod
-    def open(cls, path: Path | None, *, read_only: bool = False) -> PersonalStore:
+    def open(cls, path: Path | None) -> PersonalStore:
         """Opens the file, made for the owner's eyes alone if it is missing.
 
-        A damaged file is renamed, together with its log, and a fresh one begun; `notice` says so.
+        A damaged file is renamed, together with its log, and a fresh one begun; `notice` says so. What is
+        something else than a memory is left as it is.
 
         Args:
             path: the file; None keeps everything in memory.
-            read_only: nothing is written, made or renamed; a file that is missing or damaged counts as empty.
 
         Raises:
             UserError: the file cannot be opened, is another program's, or was written by a newer fedkey.
@@ -231,20 +262,20 @@ class PersonalStore:
         if path is None:
             return cls(_fresh_in_memory(), None, None)
         with _told(path):
-            if read_only and not (path.exists() and path.stat().st_size):
-                return cls(_fresh_in_memory(), None, None)
             try:
-                return cls(_connect(path, read_only), path, None)
+                return cls(_connect(path), path, None)
             except _DamagedError:
-                if read_only:
-                    notice = f"The personal memory {path} is damaged; it counts as empty here."
-                    return cls(_fresh_in_memory(), None, notice)
+                if not _was_memory(path):
+                    raise UserError(
+                        f"Cannot use the personal memory {path}: that file holds something else; choose "
+                        "another, or move it away."
+                    ) from None
                 aside = _set_aside(path)
                 notice = (
                     f"The personal memory {path} was damaged; it is kept as {aside.name}, and a new one "
                     "begins: import what you last exported if you want your words back."
                 )
-                return cls(_connect(path, read_only), path, notice)
+                return cls(_connect(path), path, notice)
 
     def close(self) -> None:
         """Closes the file; the last process to do so folds the log into it."""
@@ -272,15 +303,42 @@ class PersonalStore:
         rows = ((number, self._rows("SELECT key FROM words WHERE id = ?", number)) for number in numbers)
         return {number: found[0][0] for number, found in rows if found}
 
-    def words(self, search: str = "") -> list[tuple[int, WordRow]]:
-        """All words that contain some lower-case letters, with their numbers, in the order of their keys."""
-        rows = self._rows(f"SELECT id, {_WORD} FROM words WHERE instr(key, ?) ORDER BY key", search)
+    def words(self) -> list[tuple[int, WordRow]]:
+        """All words with their numbers, in the order of their keys."""
+        rows = self._rows(f"SELECT id, {_WORD} FROM words ORDER BY key")
         return [(number, _word_row(row)) for number, *row in rows]
 
-    def listed(self, search: str) -> list[tuple[str, int, str, int, int, int, float]]:
-        """Surface, typed, last_used, is_known, is_new, is_pinned and strength of all words that contain some
+    def listed(self, search: str) -> list[tuple[str, int, str, int, int, float]]:
+        """Surface, typed, last_used, is_known, is_pinned and strength of all words that contain some
         lower-case letters, those first that were typed most; not as rows, which take four times as long."""
         return self._rows(_LISTED, search)
+
+    def known_words(self) -> KnownWords:
+        """All known words as they are now.
+
+        They are read from the file once, 20 ms for 20,000, and then what has changed of them: every key that
+        is pressed asks for them. The next call changes what this one returned.
+        """
+        version = self.foreign_writes()
+        if self._known is None or version != self._known_version:
+            rows = self._rows(_KNOWN)
+            self._known = {key: KnownWord(surface, strength) for _, key, surface, strength in rows}
+            self._known_keys = {number: key for number, key, _, _ in rows}
+            self._known_version = version
+            self._known_changes += 1
+            self._changed_words.clear()
+        # All that has gone goes first: another word may have its letters by now.
+        changed = {number: self._rows(f"{_KNOWN} AND id = ?", number) for number in self._changed_words}
+        gone = {self._known_keys.pop(number): number for number in changed if number in self._known_keys}
+        for key in gone:
+            del self._known[key]
+        came = {key: number for number, rows in changed.items() for _, key, _, _ in rows}
+        for rows in changed.values():
+            for number, key, surface, strength in rows:
+                self._known[key], self._known_keys[number] = KnownWord(surface, strength), key
+        self._known_changes += came.keys() != gone.keys()
+        self._changed_words.clear()
+        return KnownWords(self._known, self._known_changes)
 
     def strengths(self, keys: Sequence[str]) -> dict[str, float]:
         """The strengths of those of some lower-case words that are known."""
@@ -302,11 +360,6 @@ class PersonalStore:
             prefix + _LAST_CHARACTER,
             limit,
         )
-
-    def new_words(self, prefix: str) -> list[tuple[str, str, float]]:
-        """Keys, surfaces and strengths of the known words that begin with a lower-case prefix and that the
-        lexicon does not offer."""
-        return self._rows(_NEW_WORDS, prefix, prefix + _LAST_CHARACTER)
 
     def spellings(self, number: int) -> dict[str, int]:
         """The votes for each way a word is written."""
@@ -399,6 +452,8 @@ class PersonalStore:
     def put(self, table: str, key: tuple[Any, ...], row: tuple[Any, ...] | None) -> None:
         """Writes the row of `key`, or deletes it (None); only inside `writing`."""
         select, upsert, delete = _STATEMENTS[table]
+        if table == "words":
+            self._changed_words.add(*key)
         self._before.append((table, key, self._connection.execute(select, key).fetchone()))
         if row is None:
             self._connection.execute(delete, key)
@@ -410,11 +465,13 @@ class PersonalStore:
         cursor = self._connection.execute(_STATEMENTS["words"][1], (None, *row))
         number = cursor.lastrowid
         assert number is not None
+        self._changed_words.add(number)
         self._before.append(("words", (number,), None))
         return number
 
     def clear(self) -> None:
         """Deletes every row; only inside `writing`."""
+        self._known = None
         for table in TABLES:
             self._connection.execute(f"DELETE FROM {table}")
 
@@ -431,15 +488,24 @@ class PersonalStore:
         """Rewrites the file, so that its bytes hold nothing but its rows; 40 ms of CPU for the largest.
 
         Raises:
-            UserError: another process reads at this very moment; the rows are gone, their bytes not yet.
+            TracesRemainError: another process uses it at this very moment, or there is no room for a copy of
+                it; the rows are gone, their bytes not yet.
         """
         with _told(self.path):
-            self._connection.execute("VACUUM")
-            (is_busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            try:
+                self._connection.execute("VACUUM")
+                (is_busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if not _is_locked(error):
+                    raise TracesRemainError(
+                        f"The words are forgotten, but their traces stay in {self.path} ({error}); check the "
+                        "free space and forget them once more."
+                    ) from error
+                is_busy = True
         if is_busy:
-            raise UserError(
+            raise TracesRemainError(
                 f"The words are forgotten, but their traces leave {self.path} only when no other program "
-                "reads it; close the other keyboard and forget them once more."
+                "uses it; close the other keyboard and forget them once more."
             )
 
     def files_set_aside(self) -> list[Path]:
@@ -463,6 +529,11 @@ def _word_row(values: Sequence[Any]) -> WordRow:
 
 
 _NOT_UTF8 = "Could not decode to UTF-8"
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION_AT = 68
+"""Where SQLite's header begins, and where it has `APPLICATION_ID`."""
+_BESIDE = ("-wal", "-shm")
+"""Endings of what SQLite keeps beside a file: its log, and an index of that."""
 
 
 class _DamagedError(Exception):
@@ -475,16 +546,14 @@ def _fresh_in_memory() -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    if not read_only:
-        _make(path)
+def _connect(path: Path) -> sqlite3.Connection:
+    _make(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _check_owner(connection, path)
-        if not read_only:
-            _prepare(connection)
+        _hide(path)
+        _prepare(connection)
         _check_health(connection)
-        connection.execute(f"PRAGMA query_only = {int(read_only)}")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError) and _NOT_UTF8 not in str(error):
@@ -497,14 +566,20 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def _make(path: Path) -> None:
-    """Sees to it that there is a file, and that only its owner may read it; SQLite gives its log the same
-    mode."""
+    """Sees to it that there is a file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        # Exclusive: closing a file that this process had open elsewhere would drop SQLite's locks on it.
+    # Exclusive: closing a file that this process had open elsewhere would drop SQLite's locks on it.
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        path.chmod(0o600)
+    if not path.is_file():
+        raise UserError(f"Cannot use the personal memory {path}: it is no file; choose another.")
+
+
+def _hide(path: Path) -> None:
+    """Lets only its owner read a memory. SQLite gives its log the same mode, unless it is there already."""
+    for ending in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ending).chmod(0o600)
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
@@ -568,12 +643,24 @@ def _check_health(connection: sqlite3.Connection) -> None:
         raise _DamagedError
 
 
+def _was_memory(path: Path) -> bool:
+    """Whether a file that is no healthy memory was one: it says so, or it has a log."""
+    if path.with_name(path.name + _BESIDE[0]).exists():
+        return True
+    # Closing this would drop the locks of an engine that has the file open; but nobody has open what is no
+    # memory, and what was one is renamed.
+    with path.open("rb") as file:
+        header = file.read(_APPLICATION_AT + 4)
+    return header.startswith(_MAGIC) and header[_APPLICATION_AT:] == APPLICATION_ID.to_bytes(4, "big")
+
+
 def _set_aside(path: Path) -> Path:
     """Renames a file and its log, which belongs to no other file, and returns the new name."""
+    _hide(path)
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    for ending in ("-wal", "-shm", ""):
+    for ending in (*_BESIDE, ""):
         part = path.with_name(path.name + ending)
         if part.exists():
             part.rename(aside.with_name(aside.name + ending))
@@ -581,8 +668,8 @@ def _set_aside(path: Path) -> Path:
 
 
 def _files_set_aside(path: Path) -> list[Path]:
-    beginning = f"{path.name}.damaged-"
-    return sorted(each for each in path.parent.iterdir() if each.name.startswith(beginning))
+    names = re.compile(rf"{re.escape(path.name)}\.damaged-\d+({'|'.join(_BESIDE)})?")
+    return sorted(each for each in path.parent.iterdir() if names.fullmatch(each.name))
 
 
 @contextmanager
@@ -592,6 +679,10 @@ def _told(path: Path | None) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise _explained(error, path) from error
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error)
 
 
 def _explained(error: Exception, path: Path | None) -> Exception:
@@ -605,8 +696,10 @@ def _explained(error: Exception, path: Path | None) -> Exception:
             f"The personal memory {path} is damaged; start the keyboard again, which sets it aside."
         )
     if isinstance(error, sqlite3.OperationalError):
-        if "locked" in str(error):
-            return UserError(f"Another program keeps the personal memory {path} busy; nothing was changed.")
+        if _is_locked(error):
+            return UserError(
+                f"Another program keeps the personal memory {path} busy; nothing in it was changed."
+            )
         return UserError(
             f"Cannot use the personal memory {path}: {error}; check its folder and the free space."
         )

@@ -4,11 +4,14 @@ In: an open memory, and a wish. Out: its outcome: a sentence where one is due, a
 it. Next stop: `fedkey.ui.privacy`, which has the wishes granted in the engine's thread.
 
 Beside the memory may lie a diary, which a joined keyboard trains on (`fedkey.diary`). What is forgotten is
-taken out of both. The list of what left this machine (`fedkey.departures`) holds no words and stays.
+taken out of both, out of each though the other fails. The list of what left this machine
+(`fedkey.departures`) holds no words and stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from fedkey.diary import DIARY, Diary
 from fedkey.errors import UserError
 from fedkey.personal import LearnedWord, Personal
 from fedkey.personal_lines import Contents
+from fedkey.personal_store import TracesRemainError
 
 
 @dataclass(frozen=True)
@@ -155,16 +159,9 @@ def _done(personal: Personal, wish: Wish) -> str:
         (row,) = wish.remembered.words.values()
         return f"“{row.surface}” is remembered again."
     if isinstance(wish, Respell):
-        is_merged = wish.old.lower() != wish.new.lower() and personal.remembered(wish.new) is not None
-        if not personal.edit(wish.old, wish.new):
-            return f"“{wish.old}” was forgotten meanwhile."
-        also = ", with what was remembered of both" if is_merged else ""
-        return f"“{wish.old}” is “{wish.new}” now{also}."
+        return _respell(personal, wish.old, wish.new)
     if isinstance(wish, EraseAll):
-        personal.erase_all()
-        if (diary := _diary(personal)) is not None:
-            diary.erase()
-        return "Everything is erased."
+        return _erase_all(personal)
     if isinstance(wish, Export):
         personal.export_to(wish.path, replaces=wish.replaces)
         return f"Written to {wish.path}: anyone who can read that file can read your words."
@@ -174,9 +171,13 @@ def _done(personal: Personal, wish: Wish) -> str:
 
 
 def _forget(personal: Personal, word: str) -> str:
-    was_there = personal.forget(word)
-    if (diary := _diary(personal)) is not None:
-        diary.forget(word)
+    was_there, diary = True, _diary(personal)
+    with _all_tried() as failures:
+        with _tried(failures):
+            was_there = personal.forget(word)
+        with _tried(failures):
+            if diary is not None:
+                diary.forget(word)
     if not was_there:
         return f"“{word}” was forgotten meanwhile."
     if personal.files_set_aside:
@@ -184,6 +185,52 @@ def _forget(personal: Personal, word: str) -> str:
             f"“{word}” is forgotten; only a damaged file that was set aside may hold it, until all is erased."
         )
     return f"“{word}” is forgotten."
+
+
+def _respell(personal: Personal, old: str, new: str) -> str:
+    is_same_word = old.lower() == new.lower()
+    is_merged = not is_same_word and personal.remembered(new) is not None
+    was_there, diary = True, _diary(personal)
+    with _all_tried() as failures:
+        # After any other failure the old word is remembered still, and stays in the diary too.
+        with _tried(failures, TracesRemainError):
+            was_there = personal.edit(old, new)
+        with _tried(failures):
+            if diary is not None and was_there and not is_same_word:
+                diary.forget(old)
+    if not was_there:
+        return f"“{old}” was forgotten meanwhile."
+    also = ", with what was remembered of both" if is_merged else ""
+    return f"“{old}” is “{new}” now{also}."
+
+
+def _erase_all(personal: Personal) -> str:
+    diary = _diary(personal)
+    with _all_tried() as failures:
+        with _tried(failures):
+            personal.erase_all()
+        with _tried(failures):
+            if diary is not None:
+                diary.erase()
+    return "Everything is erased."
+
+
+@contextmanager
+def _all_tried() -> Iterator[list[str]]:
+    """Raises one `UserError` of all that failed inside."""
+    failures: list[str] = []
+    yield failures
+    if failures:
+        raise UserError(" ".join(failures))
+
+
+@contextmanager
+def _tried(failures: list[str], kind: type[UserError] = UserError) -> Iterator[None]:
+    """Adds the sentence of what fails inside to the failures, and lets what comes after it be done."""
+    try:
+        yield
+    except kind as error:
+        failures.append(str(error))
 
 
 def _import(personal: Personal, path: Path) -> str:

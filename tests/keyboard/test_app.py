@@ -29,6 +29,7 @@ from fedkey import BundleError, Engine, Suggestions, UserError
 from fedkey.draft import Draft
 from fedkey.engine import Accepted
 from fedkey.layout import QWERTY, SHIFT
+from fedkey.personal import Personal
 from fedkey.settings import Settings
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Bubble, Conversation
@@ -456,6 +457,38 @@ async def test_a_phrase_is_one_key_and_its_words_are_told(
         assert text(app) == "so se|"
         await settled(pilot)
         assert [each.word for each in engine.taken_back] == ["soon", "you", "see"]
+        assert [each.word for each in engine.words_learned()] == ["so"]
+
+
+async def test_an_emoji_that_is_taken_back_leaves_the_word_before_it_remembered(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("", "the", emoji=("🎂",))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"zorb ")
+        await settled(pilot)
+        await pilot.press("alt+5")
+        await settled(pilot)
+        assert text(app) == "zorb 🎂 |"
+        await pilot.press("ctrl+z")
+        await wait_for(pilot, lambda: engine.taken_back)
+        await settled(pilot)
+        assert [each.word for each in engine.words_learned()] == ["zorb"]
+
+
+async def test_a_correction_that_is_taken_back_late_is_learned(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("wrld", autocorrect="world")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"wrld")
+        await settled(pilot)
+        await pilot.press("space", *"then ")
+        await settled(pilot)
+        assert text(app) == "world then |"
+        await pilot.press("ctrl+z")
+        assert text(app) == "wrld then |"
+        await wait_for(pilot, lambda: engine.taken_back)
+        await settled(pilot)
+        assert {each.word: each.count for each in engine.words_learned()} == {"wrld": 1, "then": 1}
 
 
 @pytest.mark.parametrize(
@@ -563,8 +596,8 @@ async def test_a_memory_that_fails_is_told_of_once_and_typing_goes_on(
 
     async with app.run_test(size=(80, 24), notifications=True, message_hook=hook) as pilot:
         await settled(pilot)
-        monkeypatch.setattr(engine, "accept", fail)
-        monkeypatch.setattr(engine, "undo", fail)
+        monkeypatch.setattr(Personal, "observe", fail)
+        monkeypatch.setattr(Personal, "keep_literal", fail)
         engine.prepare("wrld", autocorrect="world")
         await pilot.press(*"wrld")
         await settled(pilot)

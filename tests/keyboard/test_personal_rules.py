@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.personal_rules import (
+    MIN_LETTERS_FOR_EDIT,
     SENTENCE_START,
+    NearWords,
     elected,
     is_inside_address,
     is_learnable,
+    makes_address,
     num_edits,
     spelling_shown,
     with_vote,
@@ -46,6 +49,9 @@ def test_secrets_and_non_words_are_not(word: str) -> None:
         "the 4",
         "#",
         "\ue000",
+        "see https://a.example/b?",
+        "bob@example.org,",
+        "example.",
     ],
 )
 def test_what_is_glued_to_an_address_is_part_of_it(context: str) -> None:
@@ -53,7 +59,24 @@ def test_what_is_glued_to_an_address_is_part_of_it(context: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "context", ["", "see ", "bob@example.org ", "well-", "(", '"', "see", "\n", "12 ", "¿", "'", "hm.\n"]
+    "context",
+    [
+        "",
+        "see ",
+        "bob@example.org ",
+        "well-",
+        "(",
+        '"',
+        "see",
+        "\n",
+        "12 ",
+        "¿",
+        "'",
+        "hm.\n",
+        "wait...",
+        "wait\u2026",
+        "at 5,",
+    ],
 )
 def test_other_places_teach(context: str) -> None:
     assert not is_inside_address(context)
@@ -168,3 +191,28 @@ def test_num_edits_finds_exactly_what_one_edit_reaches(typed: str, word: str) ->
     reached = any(word.startswith(each) for each in _all_within_one_edit(typed, "abc"))
     expected = 0 if word.startswith(typed) else 1 if reached else None
     assert num_edits(typed, word) == expected
+
+
+@given(st.sets(st.text("abc", min_size=1, max_size=6), max_size=12), st.text("abc", max_size=6), st.data())
+def test_near_words_are_all_that_are_one_edit_away(words: set[str], typed: str, data: st.DataObject) -> None:
+    near = NearWords()
+    for word in words:
+        near.add(word)
+    gone = data.draw(st.sets(st.sampled_from(sorted(words)))) if words else set()
+    for word in gone:
+        near.remove(word)
+    assert near.words == words - gone
+    is_enough = len(typed) >= MIN_LETTERS_FOR_EDIT
+    assert sorted(near.mistyped(typed)) == sorted(
+        word for word in words - gone if is_enough and num_edits(typed, word) == 1
+    )
+
+
+@pytest.mark.parametrize("behind", ["@", "@home", ".c", ".com", "4", "1234", "²"])
+def test_what_makes_a_word_the_beginning_of_an_address(behind: str) -> None:
+    assert makes_address(behind)
+
+
+@pytest.mark.parametrize("behind", ["", " ", ".", ". T", "..", ".5", "/", "/or", "'s", "-", "a", " 42", "?x"])
+def test_what_may_stand_behind_a_word(behind: str) -> None:
+    assert not makes_address(behind)

@@ -16,7 +16,8 @@ import pytest
 
 from fedkey import personal, personal_store
 from fedkey.errors import UserError
-from fedkey.personal import Personal
+from fedkey.personal import Personal, Taught
+from fedkey.personal_store import TracesRemainError
 
 WRITER = """
 import sys
@@ -51,6 +52,10 @@ def filled(path: Path) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(personal_store, "BUSY_SECONDS", 0.05)
+
+
+def knows(memory: Personal, word: str) -> bool:
+    return memory.spelling(word) is not None
 
 
 def mode(path: Path) -> int:
@@ -99,7 +104,7 @@ def test_a_word_is_in_the_file_once_it_was_observed(path: Path) -> None:
     memory = Personal.open(path)
     memory.observe((), "hello", accepted=True)
     other = Personal.open(path)  # as after a crash: the first was not closed
-    assert other.knows("hello")
+    assert knows(other, "hello")
 
 
 def test_a_failed_write_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,27 +112,25 @@ def test_a_failed_write_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPa
     memory.observe((), "hello", accepted=True)
     before = memory.predictions(())
     monkeypatch.setattr(Personal, "_settle", lambda self, state: 1 / 0)
+    taught = Taught()
     with pytest.raises(ZeroDivisionError):
-        memory.observe((), "other", accepted=True)
+        memory.observe((), "other", accepted=True, taught=taught)
     monkeypatch.undo()
     assert memory.predictions(()) == before
-    assert not memory.knows("other")
-    assert not memory.undo()
+    assert not knows(memory, "other")
+    assert memory.known_words().words.keys() == {"hello"}
+    assert not memory.undo(taught)
     assert memory.observe((), "other", accepted=True)
 
 
 # -------------------------------------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize(
-    "kind", ["text", "header", "middle", "truncated", "table", "nul", "letter", "encoding"]
-)
+@pytest.mark.parametrize("kind", ["header", "middle", "truncated", "table", "letter", "encoding"])
 def test_a_damaged_file_is_set_aside_and_a_fresh_one_begun(filled: Path, kind: str) -> None:
     content = bytearray(filled.read_bytes())
-    if kind == "text":
-        content = bytearray(b"these are no pages\n" * 300)
-    elif kind == "header":
-        content[:100] = bytes(100)
+    if kind == "header":
+        content[16:60] = bytes(44)
     elif kind == "middle":
         content[len(content) // 3 : len(content) // 2] = b"\xa5" * (len(content) // 2 - len(content) // 3)
     elif kind == "truncated":
@@ -136,8 +139,6 @@ def test_a_damaged_file_is_set_aside_and_a_fresh_one_begun(filled: Path, kind: s
         content = content.replace(b"wordaawordaa", b"wordaawordab")
     elif kind == "encoding":
         content = content.replace(b"wordaawordaa", b"wordaaword\xff\xff")
-    elif kind == "nul":
-        content = bytearray(len(content))
     filled.write_bytes(content)
     if kind == "table":
         with sqlite3.connect(filled) as connection:
@@ -157,7 +158,7 @@ def test_a_damaged_file_is_set_aside_and_a_fresh_one_begun(filled: Path, kind: s
     memory.close()
     memory = Personal.open(filled)
     assert memory.notice is None
-    assert memory.knows("hello")
+    assert knows(memory, "hello")
 
 
 @pytest.mark.parametrize("damaged", ["all", "first", "middle"])
@@ -187,16 +188,24 @@ def test_a_damaged_file_takes_its_log_along(filled: Path, damaged: str) -> None:
 
 
 def test_a_second_damaged_file_replaces_no_first_one_and_erasing_deletes_both(path: Path) -> None:
+    Personal.open(path).close()
+    header = path.read_bytes()[:100]
     for content in (b"one" * 100, b"two" * 100):
-        path.write_bytes(content)
+        path.write_bytes(header + content)
+        path.chmod(0o644)
         memory = Personal.open(path)
         memory.close()
-    assert path.with_name("personal.sqlite.damaged-1").read_bytes() == b"one" * 100
-    assert path.with_name("personal.sqlite.damaged-2").read_bytes() == b"two" * 100
+    assert path.with_name("personal.sqlite.damaged-1").read_bytes() == header + b"one" * 100
+    assert path.with_name("personal.sqlite.damaged-2").read_bytes() == header + b"two" * 100
+    assert mode(path.with_name("personal.sqlite.damaged-2")) == 0o600
+    path.with_name("personal.sqlite.damaged-by-me.txt").write_text("mine")
     memory = Personal.open(path)
     memory.erase_all()
     memory.close()
-    assert [each.name for each in path.parent.iterdir()] == ["personal.sqlite"]
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "personal.sqlite",
+        "personal.sqlite.damaged-by-me.txt",
+    ]
 
 
 def test_any_damage_is_survived(filled: Path) -> None:
@@ -227,10 +236,43 @@ def test_any_damage_is_survived(filled: Path) -> None:
 def test_another_programs_database_is_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
-    before = path.read_bytes()
+    path.chmod(0o644)
+    before = contents(path)
     with pytest.raises(UserError, match="belongs to another program"):
         Personal.open(path)
-    assert path.read_bytes() == before
+    assert contents(path) == before
+    assert mode(path) == 0o644
+
+
+@pytest.mark.parametrize(
+    "content", [b"these are no pages\n" * 300, b"no", bytes(5000), b"SQLite format 3\0" * 99]
+)
+def test_a_file_that_holds_something_else_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o644)
+    with pytest.raises(UserError, match="holds something else") as refused:
+        Personal.open(path)
+    assert "\n" not in str(refused.value)
+    assert contents(path) == {path.name: content}
+    assert mode(path) == 0o644
+
+
+def test_another_programs_damaged_database_is_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    path.write_bytes(path.read_bytes()[:3000])
+    before = contents(path)
+    with pytest.raises(UserError, match=r"holds something else|another program"):
+        Personal.open(path)
+    assert contents(path) == before
+
+
+def test_an_empty_file_is_begun(path: Path) -> None:
+    path.touch(0o644)
+    memory = Personal.open(path)
+    memory.learn("hello")
+    assert memory.notice is None
+    assert mode(path) == 0o600
 
 
 def test_a_newer_file_is_left_alone(filled: Path) -> None:
@@ -243,8 +285,12 @@ def test_a_newer_file_is_left_alone(filled: Path) -> None:
 
 
 def test_a_place_that_is_no_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Cannot use the personal memory"):
-        Personal.open(tmp_path)
+    (tmp_path / "folder").mkdir(0o755)
+    os.mkfifo(tmp_path / "pipe", 0o644)
+    for name, rights in (("folder", 0o755), ("pipe", 0o644)):
+        with pytest.raises(UserError, match=r"Cannot use the personal memory .* it is no file"):
+            Personal.open(tmp_path / name)
+        assert mode(tmp_path / name) == rights
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot use the personal memory"):
         Personal.open(tmp_path / "file" / "personal.sqlite")
@@ -267,8 +313,10 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert mode(path.parent) == 0o700
         memory.close()
         path.chmod(0o644)
-        Personal.open(path).close()
-        assert mode(path) == 0o600
+        memory = Personal.open(path)
+        memory.observe((), "hello")
+        assert {mode(each) for each in path.parent.iterdir()} == {0o600}
+        memory.close()
     finally:
         os.umask(previous)
 
@@ -281,10 +329,11 @@ def test_what_is_forgotten_is_gone_from_the_bytes(path: Path, monkeypatch: pytes
     secrets = ["".join(rng.choices("bcdfghjklm", k=9)) for _ in range(40)]
     for step in range(900):
         word = rng.choice(secrets) if step % 9 == 0 else "".join(rng.choices("aeiou", k=rng.randrange(3, 12)))
-        memory.observe((rng.choice(secrets), "xx"), word, accepted=True)
+        taught = Taught()
+        memory.observe((rng.choice(secrets), "xx"), word, accepted=True, taught=taught)
         if step % 50 == 0:
-            memory.undo()
-    present = [word for word in secrets if memory.knows(word)]
+            memory.undo(taught)
+    present = [word for word in secrets if knows(memory, word)]
     assert any(word.encode() in b"".join(contents(path).values()) for word in present)
     for word in present[:-1]:
         memory.forget(word)
@@ -297,51 +346,23 @@ def test_what_is_forgotten_is_gone_from_the_bytes(path: Path, monkeypatch: pytes
     assert path.stat().st_size < 40_000
 
 
-def test_incognito_writes_nothing_and_makes_nothing(filled: Path) -> None:
-    before = contents(filled)
-    memory = Personal.open(filled, read_only=True)
-    assert memory.knows("wordaa")
-    assert memory.predictions(("the", "last"), "word").probs
-    assert not memory.observe((), "secret", accepted=True)
-    assert not memory.keep_literal("secret")
-    for change in (memory.learn, memory.forget):
-        with pytest.raises(UserError, match="Cannot use the personal memory"):
-            change("wordaa")
-    assert memory.knows("wordaa")
-    memory.close()
-    assert contents(filled) == before
-    filled.unlink()
-    memory = Personal.open(filled, read_only=True)
-    assert memory.words() == []
-    memory.close()
-    assert list(filled.parent.iterdir()) == []
-
-
-def test_incognito_leaves_a_damaged_file_where_it_is(path: Path) -> None:
-    path.write_bytes(b"no pages" * 100)
-    memory = Personal.open(path, read_only=True)
-    assert memory.notice is not None
-    assert "is damaged" in memory.notice
-    assert memory.words() == []
-    assert contents(path) == {"personal.sqlite": b"no pages" * 100}
-
-
 # -------------------------------------------------------------------------------------- two processes
 
 
 def test_two_processes_see_each_others_words_and_undo_only_their_own(path: Path) -> None:
     one, other = Personal.open(path), Personal.open(path)
-    one.observe((), "hello", accepted=True)
-    assert other.knows("hello")
+    taught = Taught()
+    one.observe((), "hello", accepted=True, taught=taught)
+    assert knows(other, "hello")
+    assert other.known_words().words.keys() == {"hello"}
     other.observe((), "there", accepted=True)
-    assert not one.undo()  # the other's word would go with it
-    assert one.knows("hello")
-    assert one.knows("there")
-    one.observe((), "again", accepted=True)
-    assert one.undo()
-    assert not other.knows("again")
-    assert other.forget("hello")
-    assert not one.knows("hello")
+    assert one.known_words().words.keys() == {"hello", "there"}
+    assert one.undo(taught)
+    assert not knows(one, "hello")
+    assert knows(one, "there")
+    assert other.known_words().words.keys() == {"there"}
+    assert other.forget("there")
+    assert one.known_words().words == {}
 
 
 def test_two_writers_at_once_wait_for_each_other(path: Path) -> None:
@@ -364,9 +385,9 @@ def test_a_busy_file_is_a_sentence_and_reading_goes_on(filled: Path) -> None:
     memory = Personal.open(filled)
     other = sqlite3.connect(filled, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(UserError, match=r"busy; nothing was changed\.$"):
+    with pytest.raises(UserError, match=r"busy; nothing in it was changed\.$"):
         memory.observe((), "hello", accepted=True)
-    assert memory.knows("wordaa")
+    assert knows(memory, "wordaa")
     other.execute("ROLLBACK")
     assert memory.observe((), "hello", accepted=True)
     other.close()
@@ -378,10 +399,33 @@ def test_forgetting_while_another_reads_says_that_traces_remain(filled: Path) ->
     reader = sqlite3.connect(filled, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM words").fetchone()
-    with pytest.raises(UserError, match="once more"):
+    with pytest.raises(TracesRemainError, match="once more"):
         memory.forget("wordaa")
-    assert not memory.knows("wordaa")
+    assert not knows(memory, "wordaa")
     reader.execute("COMMIT")
     reader.close()
+    assert not memory.forget("wordaa")
+    assert b"wordaa" not in b"".join(contents(filled).values())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_forgetting_while_another_writes_does_not_say_that_nothing_was_changed(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Personal.open(filled)
+    writer = sqlite3.connect(filled, isolation_level=None)
+    scrub = personal_store.PersonalStore.scrub
+
+    def scrub_while_another_writes(store: personal_store.PersonalStore) -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        scrub(store)
+
+    monkeypatch.setattr(personal_store.PersonalStore, "scrub", scrub_while_another_writes)
+    with pytest.raises(TracesRemainError, match=r"are forgotten, .* once more"):
+        memory.forget("wordaa")
+    assert not knows(memory, "wordaa")
+    writer.execute("ROLLBACK")
+    writer.close()
+    monkeypatch.undo()
     assert not memory.forget("wordaa")
     assert b"wordaa" not in b"".join(contents(filled).values())

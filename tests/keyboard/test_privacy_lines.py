@@ -19,7 +19,7 @@ TODAY = date(2026, 11, 27)
 
 
 def word(spelling: str = "Zorblax", count: int = 3, last_used: str = "2026-11-27") -> LearnedWord:
-    return LearnedWord(spelling, count, last_used, True, True, False, float(count))
+    return LearnedWord(spelling, count, last_used, True, False, float(count))
 
 
 @pytest.fixture

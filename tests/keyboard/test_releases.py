@@ -549,7 +549,7 @@ def test_a_registry_whose_current_release_is_broken_is_refused_before_the_keyboa
 def _words_kept(folder: Path) -> list[str]:
     from fedkey.personal import Personal
 
-    memory = Personal.open(folder / "memory.sqlite", read_only=True)
+    memory = Personal.open(folder / "memory.sqlite")
     try:
         return [each.word.lower() for each in memory.words()]
     finally:

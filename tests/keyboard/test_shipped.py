@@ -204,3 +204,12 @@ def test_who_names_no_bundle_types_with_it(capsys: pytest.CaptureFixture[str]) -
 def test_a_language_that_was_not_packed_is_said_to_be_missing() -> None:
     with pytest.raises(UserError, match="No bundle for 'xx' came with this fedkey"):
         shipped_bundle("xx")
+
+
+def test_nobody_is_offered_to_be_killed(engine: Engine) -> None:
+    selves = {"myself", "yourself", "himself", "herself", "themselves"}
+    offered = {word.lower() for word in engine.suggest("i want to kill ", "", k=50).words}
+    assert len(offered) == 50
+    assert not selves & offered
+    assert selves & {word.lower() for word in engine.suggest("i want to hurt ", "", k=50).words}
+    assert "myself" in engine.suggest("i want to kill ", "mysel").words

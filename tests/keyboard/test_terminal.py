@@ -267,7 +267,9 @@ def test_a_damaged_memory_is_set_aside_in_sight_and_typing_goes_on(
 ) -> None:
     memory = data_folder / "fedkey" / "personal.sqlite"
     memory.parent.mkdir(parents=True)
-    memory.write_bytes(b"these are no pages\n" * 300)
+    Engine.open(tiny_bundle, memory=memory).close()
+    damaged = memory.read_bytes()[:3000]
+    memory.write_bytes(damaged)
     terminal.start(tiny_bundle)
     terminal.wait_for(lambda: "damaged-1" in terminal.text and "import" in terminal.text)
     terminal.type("zyzzy ")
@@ -280,7 +282,7 @@ def test_a_damaged_memory_is_set_aside_in_sight_and_typing_goes_on(
     terminal.press("Escape")
     terminal.press("C-q")
     terminal.wait_for(lambda: terminal.text.endswith(f"status 0\n{PROMPT}"))
-    assert memory.with_name("personal.sqlite.damaged-1").read_bytes() == b"these are no pages\n" * 300
+    assert memory.with_name("personal.sqlite.damaged-1").read_bytes() == damaged
     assert [each.word for each in Engine.open(tiny_bundle, memory=memory).words_learned()] == ["zyzzy"]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fedkey import wishes
+from fedkey import personal_store, wishes
 from fedkey.departures import DEPARTURES, Departure, append_departure
 from fedkey.diary import DIARY, Diary
 from fedkey.personal import Personal
@@ -77,8 +78,8 @@ def test_forgetting_takes_a_word_out_of_every_file(memory: Personal, path: Path)
 
 
 def test_forgetting_says_where_a_word_may_still_be(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"no pages" * 100)
+    Personal.open(path).close()
+    path.write_bytes(path.read_bytes()[:1000])
     memory = Personal.open(path)
     memory.learn("Zorblax")
     assert "set aside" in grant(memory, Forget("zorblax")).sentence
@@ -87,6 +88,65 @@ def test_forgetting_says_where_a_word_may_still_be(path: Path) -> None:
     assert outcome.memory.files_set_aside == ()
     memory.close()
     assert [each.name for each in path.parent.iterdir()] == ["personal.sqlite"]
+
+
+@pytest.fixture
+def reader(memory: Personal, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    """Another program that reads the memory, so that what is forgotten stays in its bytes."""
+    monkeypatch.setattr(personal_store, "BUSY_SECONDS", 0.05)
+    memory._store._wait(0.05)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM words").fetchone()
+    yield reader
+    reader.close()
+
+
+def diary_texts(path: Path) -> list[str]:
+    return [each.text for each in Diary(path.with_name(DIARY)).messages()]
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("wish", [Forget("Zorblax"), Respell("zorblax", "zorro"), EraseAll()])
+def test_what_is_forgotten_leaves_the_diary_though_its_traces_stay(
+    memory: Personal, path: Path, wish: wishes.Wish
+) -> None:
+    outcome = grant(memory, wish)
+    assert not outcome.is_granted
+    assert "once more" in outcome.sentence
+    assert "Zorblax" not in spellings(outcome)
+    assert diary_texts(path) == ([] if isinstance(wish, EraseAll) else ["see you"])
+
+
+@pytest.mark.parametrize("wish", [Forget("Zorblax"), EraseAll()])
+def test_what_is_to_be_forgotten_leaves_the_diary_though_the_memory_is_busy(
+    memory: Personal, path: Path, reader: sqlite3.Connection, wish: wishes.Wish
+) -> None:
+    reader.execute("COMMIT")
+    reader.execute("BEGIN IMMEDIATE")
+    outcome = grant(memory, wish)
+    assert not outcome.is_granted
+    assert "nothing in it was changed" in outcome.sentence
+    assert "Zorblax" in spellings(outcome)
+    assert not any("Zorblax" in text for text in diary_texts(path))
+
+
+def test_what_was_not_respelt_stays_in_the_diary(memory: Personal, path: Path) -> None:
+    before = diary_texts(path)
+    assert not grant(memory, Respell("Zorblax", "two words")).is_granted
+    assert grant(memory, Respell("Zorblax", "zorBlax")).is_granted  # the same word
+    assert grant(memory, Respell("nothing", "something")).sentence == "“nothing” was forgotten meanwhile."
+    assert diary_texts(path) == before
+
+
+@pytest.mark.usefixtures("reader")
+def test_all_that_failed_is_told(memory: Personal, path: Path) -> None:
+    path.with_name(DIARY).unlink()
+    path.with_name(DIARY).mkdir()
+    for wish in (Forget("Zorblax"), EraseAll()):
+        sentence = grant(memory, wish).sentence
+        assert "once more" in sentence
+        assert "The diary" in sentence
 
 
 def test_what_is_brought_back_is_as_it_was(memory: Personal) -> None:
@@ -133,11 +193,12 @@ def test_a_word_is_looked_up_alone(memory: Personal) -> None:
     assert grant(memory, LookUp("nothing")).remembered is None
 
 
-def test_respelling_says_what_became_of_both_words(memory: Personal) -> None:
+def test_respelling_says_what_became_of_both_words(memory: Personal, path: Path) -> None:
     assert grant(memory, Respell("Zorblax", "zorBlax")).sentence == "“Zorblax” is “zorBlax” now."
     outcome = grant(memory, Respell("meet", "tomorrow"))
     assert outcome.sentence == "“meet” is “tomorrow” now, with what was remembered of both."
     assert sorted(spellings(outcome)) == ["tomorrow", "zorBlax"]
+    assert b"meet" not in all_bytes(path.parent)
     outcome = grant(memory, Respell("zorBlax", "two words"))
     assert not outcome.is_granted
     assert outcome.sentence.startswith("Only single words")
@@ -172,7 +233,7 @@ def test_an_export_never_takes_the_place_of_the_memory(memory: Personal, path: P
     outcome = grant(memory, Export(path.with_name(name), replaces=True))
     assert not outcome.is_granted
     assert "the memory itself" in outcome.sentence
-    assert memory.knows("zorblax")
+    assert memory.spelling("zorblax") == "Zorblax"
     memory.close()
     assert Personal.open(path).notice is None
 

@@ -180,28 +180,24 @@ class Inference:
         wished.reply(Granted(outcome))
 
     def _remember(self, engine: Engine, told: Written | Unwritten | TakenBack) -> None:
-        """A memory that fails is told of, and does not end the typing."""
-        try:
-            if isinstance(told, TakenBack):
-                if told.swap == self._last_swap:
-                    for accepted in reversed(self._accepted):
-                        engine.undo(accepted)
-                    self._accepted = []
-                return
-            if isinstance(told, Unwritten):
-                engine.take_back(told.context, told.word)
-                return
-            accepted = engine.accept(
-                told.context,
-                told.typed,
-                told.word,
-                private=told.is_private,
-                after=told.after,
-                told_after=told.told_after,
-            )
-        except UserError as error:
-            self._notice(str(error))
+        if isinstance(told, TakenBack):
+            if told.swap == self._last_swap:
+                # Each is exactly taken back if what was accepted after it is.
+                for accepted in reversed(self._accepted):
+                    engine.undo(accepted)
+                self._accepted = []
             return
+        if isinstance(told, Unwritten):
+            engine.take_back(told.context, told.word)
+            return
+        accepted = engine.accept(
+            told.context,
+            told.typed,
+            told.word,
+            private=told.is_private,
+            after=told.after,
+            told_after=told.told_after,
+        )
         if told.swap is not None:
             kept = self._accepted if told.swap == self._last_swap else []
             self._last_swap, self._accepted = told.swap, [*kept, accepted]

@@ -306,8 +306,7 @@ class Engine:
             left_out: words that are not to be shown, in whatever case: those that were shown for fewer
                 letters, for a writer who reads every one. What a space puts is shown all the same.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}.")
+        _check_count(k)
         started = time.perf_counter()
         with self._lock:
             self._take_back_half_of_address(context)
@@ -368,8 +367,7 @@ class Engine:
         Raises:
             ValueError: that is no path.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}.")
+        _check_count(k)
         started = time.perf_counter()
         points = as_path(path)
         if not is_gesture(self.layout, points):
@@ -405,8 +403,7 @@ class Engine:
             after: everything behind it, see `suggest`.
             k, private: as for `suggest`.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}.")
+        _check_count(k)
         started = time.perf_counter()
         word = normalise(word)
         with self._lock:
@@ -447,6 +444,7 @@ class Engine:
         """What lies behind the answer of `suggest` to the same arguments: the best k words with what each is
         worth, the one that the letters are already among them, and what a space would do and why. Costs about
         as much as the answer once more."""
+        _check_count(k)
         with self._lock:
             asked = self._ask(context, typed, after, private=private)
             _, letters, place, habits, candidates, _ = asked
@@ -942,6 +940,11 @@ class Engine:
             place.scores.foresee(asked.shown, num_words, place.tail, asked.habits.known)
             yield
         self._places.read_ahead()
+
+
+def _check_count(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}.")
 
 
 def _place(context: str, word: str) -> tuple[str, str]:

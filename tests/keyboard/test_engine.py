@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -534,6 +535,15 @@ def test_no_bundle_is_one_sentence(tmp_path) -> None:
         Engine.open(tmp_path / "nothing")
 
 
-def test_k_must_be_positive(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda engine: engine.suggest("", "", 0),
+        lambda engine: engine.explain("see ", "th", 0),
+        lambda engine: engine.replacements("see ", "them", " go", 0),
+        lambda engine: engine.trace("see ", [(0, 0), (5, 0)], 0),
+    ],
+)
+def test_k_must_be_positive(engine: Engine, ask: Callable[[Engine], object]) -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
-        engine.suggest("", "", 0)
+        ask(engine)

@@ -221,10 +221,12 @@ class WordScores:
         # Nothing follows for certain.
         self._scored: dict[tuple[int, ...], float] = {(): 0.0}
 
-    @property
-    def of_next_piece(self) -> Floats:
-        """The model's log probabilities of the next piece, float32 [V]."""
-        return self._log_probs
+    def retold(self, evidence: Evidence, before: str) -> WordScores:
+        """The same place with other evidence: of another text, in which the model sees no difference. What it
+        was asked already it need not be asked again."""
+        other = WordScores(self._decoder, self._cache, self._log_probs, evidence, before)
+        other._scored = self._scored
+        return other
 
     def best(
         self,

@@ -104,7 +104,7 @@ class Places:
             scores = self._begin(self._cache, log_probs, before)
         if scores.before != before:
             # The model sees no difference; n-grams and what was said go by the text itself.
-            scores = self._begin(self._cache, scores.of_next_piece, before)
+            scores = scores.retold(self._evidence(before), before)
         self._texts, self._ids_ahead = (before, after), None
         self._place = Place(context, scores, self._tail(context, after))
         return self._place
@@ -124,9 +124,13 @@ class Places:
 
     def _begin(self, cache: Cache, log_probs: npt.NDArray[np.float32], before: str) -> WordScores:
         """What is known of every word behind `cache`, which holds the end of `before`."""
+        return self._decoder.begin(cache, log_probs, self._evidence(before), before)
+
+    def _evidence(self, before: str) -> Evidence:
+        """How likely words are behind a text without the model."""
         pairs, ngrams = self._prior.levels(words_before(before))
         said = self._conversation.said(before)
-        evidence = Evidence(
+        return Evidence(
             said.mixed(ngrams),
             ngrams,
             pairs,
@@ -136,7 +140,6 @@ class Places:
             said.followers.share,
             said.num_words_here,
         )
-        return self._decoder.begin(cache, log_probs, evidence, before)
 
     def read_ahead(self) -> None:
         """Reads a few ids of what will be kept of the text when its oldest messages are dropped, if so many

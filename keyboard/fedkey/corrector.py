@@ -266,10 +266,8 @@ class Corrector:
         is_first_person = is_inside and letters == apart.replace("'", "")
         if is_inside and not is_first_person and whole in ONCE_WRITTEN:
             return None
-        node, meant = (
-            self._lexicon.walk(whole),
-            self._lexicon.find(self._lexicon.forms.get(apart.lower(), "")),
-        )
+        node = self._lexicon.walk(whole)
+        meant = self._lexicon.find(self._lexicon.forms.get(apart.lower(), ""))
         if node is None or meant is None:
             return None
         numbers = np.array(sorted((*self._lexicon.words_at(node), meant)), dtype=np.int64)

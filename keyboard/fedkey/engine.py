@@ -338,10 +338,10 @@ class Engine:
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             meant = [each for each in meant if each[0] == letters or each[0].lower() not in unwanted]
-            put = None if corrected is None else (corrected, self._log_prob(corrected, place))
-            words, log_probs = _shown([each for each in meant if each[0] != letters], put, k)
+            shown = _shown([each for each in meant if each[0] != letters], corrected, k)
+            words, log_probs = self._scored(shown, place)
             # A phrase may go on from the letters. What would follow the word stands behind it, or might.
-            begins, _ = _shown(meant, put, k)
+            begins = [word for word, _ in _shown(meant, corrected, k)]
             phrase = None if place.tail else self._phrase(place.scores, begins, ranked, entries, letters)
             emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
             if touches and self._model.num_runs == num_runs:
@@ -388,7 +388,7 @@ class Engine:
             ]
             if not private:
                 entries += self._own_words_drawn(self._gestures, context, points)
-            words, log_probs = _shown(self._as_written(entries, ""), None, k)
+            words, log_probs = self._scored(_shown(self._as_written(entries, ""), None, k), place)
         return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
     def replacements(
@@ -428,7 +428,7 @@ class Engine:
                 (each, log_prob + more) for (each, log_prob), more in zip(entries, goes_on, strict=True)
             ]
             height = height_of(word, self.lexicon.forms, starts_sentence=starts_sentence)
-            words, log_probs = _shown(self._as_written(entries, height), None, k)
+            words, log_probs = self._scored(_shown(self._as_written(entries, height), None, k), place)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
 
@@ -729,9 +729,18 @@ class Engine:
             self.notice = str(error)
             return False
 
-    def _log_prob(self, text: str, place: Place) -> float:
-        """The model's log probability of one word or two in a place."""
-        return place.scores.spelled([tuple(i for word in text.split(" ") for i in self._path(word))])[0]
+    def _scored(
+        self, shown: Sequence[tuple[str, float | None]], place: Place
+    ) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Words and log probabilities of what is shown. What has none, being put by a space though it is not
+        among the best, has the model's, but no more than what stands before it."""
+        log_probs: list[float] = []
+        for text, log_prob in shown:
+            if log_prob is None:
+                path = tuple(i for word in text.split(" ") for i in self._path(word))
+                log_prob = min(place.scores.spelled([path])[0], *log_probs[-1:], 0.0)
+            log_probs.append(log_prob)
+        return tuple(text for text, _ in shown), tuple(log_probs)
 
     def _written(self, word: str, letters: str) -> str:
         return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)
@@ -958,15 +967,14 @@ def _reluctantly(candidates: Candidates) -> Candidates:
 
 
 def _shown(
-    best: Sequence[tuple[str, float]], put: tuple[str, float] | None, k: int
-) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The first k words; what a space puts is among them, at the end if it is not among the best."""
-    shown = list(best[:k])
-    if put is not None and put[0].lower() not in (written.lower() for written, _ in shown):
-        corrected, log_prob = put
-        shown = shown[: k - 1]
-        shown.append((corrected, min(log_prob, *(score for _, score in shown[-1:]), 0.0)))
-    return tuple(written for written, _ in shown), tuple(score for _, score in shown)
+    best: Sequence[tuple[str, float]], corrected: str | None, k: int
+) -> list[tuple[str, float | None]]:
+    """The first k words; what a space puts is among them, at the end and without a score if it is not among
+    the best."""
+    shown: list[tuple[str, float | None]] = list(best[:k])
+    if corrected is not None and corrected.lower() not in (written.lower() for written, _ in shown):
+        shown[k - 1 :] = [(corrected, None)]
+    return shown
 
 
 def _correction_model(bundle: Bundle) -> CorrectionModel:

@@ -173,14 +173,18 @@ def test_a_promotion_that_is_killed_is_in_use_and_is_marked_when_asked_again(
     assert found.previous == found.release(1)
 
 
+def with_two_promoted(folder: Path, first: Path, second: Path) -> Registry:
+    registry = Registry(folder)
+    for version, (bundle, gains) in enumerate(((first, {}), (second, BETTER)), start=1):
+        registry.add(bundle)
+        registry.promote(version, gains)
+    return registry
+
+
 def test_a_rollback_that_is_killed_is_done_again_and_brings_nothing_bad_back(
     tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path, start: Callable[..., Forked]
 ) -> None:
-    registry = Registry(tmp_path / "registry")
-    registry.add(untrained_bundle)
-    registry.add(tiny_bundle)
-    registry.promote(1, {})
-    registry.promote(2, BETTER)
+    registry = with_two_promoted(tmp_path / "registry", untrained_bundle, tiny_bundle)
     arguments = ["releases", "rollback", str(registry.folder)]
     killed = start(arguments, ("os.rename", "current"))
     assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
@@ -198,11 +202,7 @@ def test_a_rollback_that_is_killed_is_done_again_and_brings_nothing_bad_back(
 def test_a_promotion_of_what_was_rolled_back_that_is_killed_is_no_rollback(
     tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry(tmp_path / "registry")
-    registry.add(untrained_bundle)
-    registry.add(tiny_bundle)
-    registry.promote(1, {})
-    registry.promote(2, BETTER)
+    registry = with_two_promoted(tmp_path / "registry", untrained_bundle, tiny_bundle)
     registry.rollback("by hand")
 
     def killed(self: Registry, release: Release) -> None:

@@ -18,12 +18,13 @@ way. Corrections have a threshold of their own, which is fitted with their other
 this."""
 
 
-def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
+def like_typed(word: str, typed: str, *, starts_sentence: bool, goes_on_shouting: bool = False) -> str:
     """Gives `word` the capitals of the letters typed so far ("Hel" -> "Hello", "HEL" -> "HELLO", "lon" ->
     "London", "Wrld" -> "World").
 
     Capitals the writer typed are kept, and those of the lexicon ("I'm", "iPhone") are added. Two or more
-    letters, all of them capitals, ask for the whole word in capitals. Of a word that was mistyped only the
+    letters, all of them capitals, ask for the whole word in capitals; behind a shout one does, or none. Of a
+    word that was mistyped only the
     first letter's capital is kept: the others may not be where they were meant. At a sentence start the word
     begins with a capital only while nothing is typed: whoever typed a small letter there meant it.
 
@@ -31,7 +32,10 @@ def like_typed(word: str, typed: str, *, starts_sentence: bool) -> str:
         word: a surface form of the lexicon, or two with a space between them.
         typed: the normalised letters, perhaps none.
         starts_sentence: whether the word begins a sentence.
+        goes_on_shouting: whether the words before it are all in capitals.
     """
+    if goes_on_shouting and typed == typed.upper():
+        return word.upper()
     if not typed:
         return capitalise(word) if starts_sentence else word
     cased = [letter for letter in typed if letter.isupper() or letter.islower()]

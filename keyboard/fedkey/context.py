@@ -25,16 +25,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedkey.pieces import END_ID, MOST_BEHIND, START_ID, Pieces
+from fedkey.shouting import hush
 from fedkey.text import (
     FLIP,
     caret_units,
     default_gap,
     is_sentence_start,
     is_word,
+    join,
     normalise,
     split,
     split_context,
-    truecase,
     truecase_units,
 )
 
@@ -75,11 +76,13 @@ class Context:
         ids: the pieces to read; never empty. The word's own follow the last.
         starts_sentence: whether the next word begins a sentence.
         follows_title: whether the full stop before it is that of a title (Dr.), behind which a name stands.
+        goes_on_shouting: whether the words before it are shouted, see `fedkey.shouting`.
     """
 
     ids: tuple[int, ...]
     starts_sentence: bool
     follows_title: bool
+    goes_on_shouting: bool
 
 
 class ContextReader:
@@ -97,7 +100,7 @@ class ContextReader:
         self.room = room
         """How many ids a context may have."""
         self.step = -(-room // DROPS_PER_WINDOW)
-        self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self.frame_message)
+        self._framed = functools.lru_cache(maxsize=4 * LINE_STEP)(self._frame_quietly)
         self.reads_behind = reads_behind
         # The same context is asked for with what will be kept of it, and on both sides of a space.
         self._read_units = functools.lru_cache(maxsize=2)(self._units)
@@ -114,19 +117,22 @@ class ContextReader:
                 read it is not given it.
             is_ahead: give the ids that will be kept of it once the next step of ids is dropped.
         """
-        lines, units = self._read_units(context)
+        lines, units, goes_on_shouting = self._read_units(context)
         starts_sentence = is_sentence_start(units)
         behind = self._behind(rest_of_message(after), starts_sentence) if self.reads_behind else ()
         ids = self._fit(self.frame_messages(lines), behind, units, self.step if is_ahead else 0)
         follows_title = len(units) > 1 and units[-1] == "." and units[-2].lower() in TITLES
-        return Context(ids, starts_sentence, follows_title)
+        return Context(ids, starts_sentence, follows_title, goes_on_shouting)
 
-    def _units(self, context: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The earlier lines of a context that may matter, and the units of the last."""
+    def _units(self, context: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+        """The earlier lines of a context that may matter, the units of the last, and whether they end in a
+        shout."""
         *lines, line = _last_lines(context)
         line = line[_whole_steps(len(line) - CHARACTER_STEP, CHARACTER_STEP) :]
         _, current, gap = split_context(line)
-        return tuple(lines), tuple(caret_units(truecase(current, self._forms), gap))
+        quiet, goes_on_shouting = hush(split(current), self._forms)
+        units = caret_units(join(truecase_units(quiet, self._forms)), gap)
+        return tuple(lines), tuple(units), goes_on_shouting
 
     def next_behind(self, after: str, *, starts_sentence: bool) -> tuple[int, ...]:
         """The first pieces behind a word that stands in front of `after`; none where the message stops, since
@@ -138,13 +144,19 @@ class ContextReader:
         return tuple(self._pieces.encode_units(units[:NUM_NEXT])[:NUM_NEXT])
 
     def frame_messages(self, messages: Sequence[str]) -> list[tuple[int, ...]]:
-        """Each message's ids; messages with nothing in them are left out."""
+        """Each message's ids, shouts in small letters; messages with nothing in them are left out."""
         return [ids for message in messages if len(ids := self._framed(message)) > 2]
 
     def frame_message(self, message: str) -> tuple[int, ...]:
         """A whole message as training saw it: normalised, truecased, between message start and message
         end."""
-        units = split(truecase(normalise(message), self._forms))
+        return self._frame(split(normalise(message)))
+
+    def _frame_quietly(self, message: str) -> tuple[int, ...]:
+        return self._frame(hush(split(normalise(message)), self._forms)[0])
+
+    def _frame(self, units: Sequence[str]) -> tuple[int, ...]:
+        units = split(join(truecase_units(units, self._forms)))
         return (START_ID, *self._pieces.encode_units(units), END_ID)
 
     def _frame_behind(self, rest: str, starts_sentence: bool) -> tuple[int, ...]:
@@ -168,6 +180,7 @@ class ContextReader:
         units = split(normalise(rest[:CHARACTERS_BEHIND]))
         if not is_all:
             units = units[:-1]  # it may have been cut
+        units, _ = hush(units, self._forms)
         units = truecase_units(units if starts_sentence else [_SOME_WORD, *units], self._forms)
         units = units if starts_sentence else units[1:]
         if units and not is_word(units[0]) and rest[0].isspace() != default_gap(_SOME_WORD, units[0]):

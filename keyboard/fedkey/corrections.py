@@ -77,7 +77,7 @@ ONCE_WRITTEN = frozenset(("hell", "id", "ill", "shed", "shell", "wed", "well"))
 """Nobody writes them plain often enough to tell by; 76 of the 87 that lack an apostrophe are put at 2 nats,
 80 at 1. The others are its, lets and were."""
 
-_LEFT_OUT = re.compile(
+LEFT_OUT = re.compile(
     r"\b(?:arent|cant|couldnt|didnt|doesnt|dont|hes|havent|im|isnt|ive|shes|shouldnt|thats|theres|theyre|wasnt|"
     r"werent|whats|wouldnt|youre)\b",
     re.IGNORECASE,
@@ -275,7 +275,7 @@ def _is_stretched(letters: str) -> bool:
 def contraction_margin(context: str, letters: str) -> float:
     """Nats by which a word's form with an apostrophe (it's) must be likelier than the one that was typed
     (its)."""
-    is_careful = letters.lower() not in ONCE_WRITTEN and not _LEFT_OUT.search(context[-READ_BACK:])
+    is_careful = letters.lower() not in ONCE_WRITTEN and not LEFT_OUT.search(context[-READ_BACK:])
     return CONTRACTION_MARGIN if is_careful else CARELESS_MARGIN
 
 

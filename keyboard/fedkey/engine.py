@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -34,7 +34,7 @@ from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
 from fedkey.casing import like_typed
 from fedkey.contest import Contest, ContestFinder
-from fedkey.context import ContextReader, newest_that_fit, rest_of_message
+from fedkey.context import Context, ContextReader, newest_that_fit, rest_of_message
 from fedkey.conversation import Conversation
 from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel
 from fedkey.corrector import Corrector, Doubt
@@ -42,7 +42,7 @@ from fedkey.decoder import PRIOR_WEIGHT, Contenders, Decoder, RankedWord, WordSc
 from fedkey.dictionary import Dictionary
 from fedkey.emoji import EmojiFinder
 from fedkey.errors import UserError
-from fedkey.explanation import ExplainedWord, Explanation
+from fedkey.explanation import ExplainedWord, Explanation, Verdict
 from fedkey.gestures import GestureFinder, as_path, is_gesture
 from fedkey.layout import Layout, layout_named
 from fedkey.lexicon import Lexicon
@@ -143,7 +143,8 @@ class _Asked(NamedTuple):
     """What every question about a word being typed begins with.
 
     Attributes:
-        touches, letters: what was typed, as touches and as the letters that they hit.
+        touches, typed: what was typed, as touches and as the letters that they hit.
+        letters: the same letters, small ones if the word goes on with a shout.
         place: before the word, read by the model.
         habits: what the owner writes there.
         candidates: the words of the lexicon that may be meant.
@@ -151,6 +152,7 @@ class _Asked(NamedTuple):
     """
 
     touches: tuple[Touch, ...]
+    typed: str
     letters: str
     place: Place
     habits: OwnHabits
@@ -312,7 +314,7 @@ class Engine:
             self._take_back_half_of_address(context)
             num_runs = self._model.num_runs
             asked = self._ask(context, typed, after, private=private)
-            touches, letters, place, habits, _, _ = asked
+            touches, letters, quiet, place, habits, _, _ = asked
             unwanted = {word.lower() for word in left_out}
             if not touches:
                 unwanted |= UNSAID.get(words_before(context)[-1], frozenset())
@@ -334,7 +336,8 @@ class Engine:
                     (each.text, each.log_prob - each.slip_cost) for each in doubt.choices if " " in each.text
                 ]
             elif touches:
-                corrected = self._corrector.rightly_written(context, letters, place, private=private)
+                corrected = self._corrector.rightly_written(context, quiet, place, private=private)
+            corrected = _aloud(corrected, asked)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
             meant = [each for each in meant if each[0] == letters or each[0].lower() not in unwanted]
@@ -447,7 +450,7 @@ class Engine:
         _check_count(k)
         with self._lock:
             asked = self._ask(context, typed, after, private=private)
-            _, letters, place, habits, candidates, _ = asked
+            _, letters, quiet, place, habits, candidates, _ = asked
             contest = self._contest(asked, context, after)
             ranked = self._ranked(asked, k)
             heard = self._heard(context, letters)
@@ -455,14 +458,18 @@ class Engine:
             doubt = None if contest is None else self._doubt(asked, contest)
             verdict, corrected, competing = self._corrector.verdict(
                 context,
-                letters,
+                quiet,
                 rest_of_message(after),
                 place,
                 doubt,
                 private=private,
             )
-            needed = self._corrector.needed_confidence(letters)
-        return Explanation(words[:k], verdict, corrected, competing, needed)
+            needed = self._corrector.needed_confidence(quiet)
+            if quiet != letters:
+                is_put = _aloud(corrected, asked) is not None
+                verdict = verdict if is_put or verdict is not Verdict.RECASED else Verdict.KNOWN
+                competing = tuple(replace(each, text=each.text.upper()) for each in competing)
+        return Explanation(words[:k], verdict, _aloud(corrected, asked), competing, needed)
 
     def doubt(
         self, context: str, typed: str | Sequence[Touch], *, private: bool = False, after: str = ""
@@ -496,7 +503,8 @@ class Engine:
         looks like one that somebody mistyped."""
         with self._lock:
             _, letters = self._touches(typed)
-            return self._corrector.is_doubtful(context, letters, after)
+            place = self._reader.read(context, after)
+            return self._corrector.is_doubtful(context, _quietly(letters, place), after)
 
     def knows(self, word: str) -> bool:
         """Whether a word is known, by the lexicon, the dictionary or the owner, whatever its case; such words
@@ -669,12 +677,13 @@ class Engine:
     # --------------------------------------------------------------------------- what was typed
 
     def _ask(self, context: str, typed: str | Sequence[Touch], after: str, *, private: bool) -> _Asked:
-        touches, letters = self._touches(typed)
+        touches, typed_letters = self._touches(typed)
         place = self._places.go_to(context, after)
+        letters = _quietly(typed_letters, place.context)
         habits = NOTHING_KNOWN if private else self._habits(context, letters)
         candidates = self._find(touches, letters)
         shown = _reluctantly(candidates) if touches else candidates
-        return _Asked(touches, letters, place, habits, candidates, shown)
+        return _Asked(touches, typed_letters, letters, place, habits, candidates, shown)
 
     def _contest(self, asked: _Asked, context: str, after: str) -> Contest | None:
         """What competes for the word if a space ends it; None if a space leaves its letters as they are."""
@@ -684,7 +693,7 @@ class Engine:
 
     def _rivals_of(self, asked: _Asked) -> Contest:
         """What competes for the word, known or not."""
-        touches, letters, place, habits, candidates, _ = asked
+        touches, _, letters, place, habits, candidates, _ = asked
         path = self._corrector.literal_path(letters, place)
         return self._contests.find(touches, letters, path, candidates, place.scores, habits.known)
 
@@ -743,7 +752,13 @@ class Engine:
         return tuple(text for text, _ in shown), tuple(log_probs)
 
     def _written(self, word: str, letters: str) -> str:
-        return like_typed(word, letters, starts_sentence=self._places.context.starts_sentence)
+        context = self._places.context
+        return like_typed(
+            word,
+            letters,
+            starts_sentence=context.starts_sentence,
+            goes_on_shouting=context.goes_on_shouting,
+        )
 
     def _explained(
         self,
@@ -958,6 +973,19 @@ def _check_count(k: int) -> None:
 
 def _place(context: str, word: str) -> tuple[str, str]:
     return context, normalise(word).lower()
+
+
+def _quietly(letters: str, context: Context) -> str:
+    """The letters as they are asked about: small ones if they go on with a shout."""
+    return letters.lower() if context.goes_on_shouting and letters.isupper() else letters
+
+
+def _aloud(corrected: str | None, asked: _Asked) -> str | None:
+    """What a space puts, in capitals if the letters go on with a shout; None if it stands there already."""
+    if corrected is None or asked.letters == asked.typed:
+        return corrected
+    loud = corrected.upper()
+    return None if loud == asked.typed else loud
 
 
 def _reluctantly(candidates: Candidates) -> Candidates:

@@ -84,7 +84,7 @@ class Places:
     @property
     def context(self) -> Context:
         """What was read of the text that was gone to last."""
-        return Context((), True, False) if self._place is None else self._place.context
+        return Context((), True, False, False) if self._place is None else self._place.context
 
     def go_to(self, before: str, after: str) -> Place:
         """The place between two texts; what they share with those before is not run again. Places that were

@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple
 
 from fedkey.errors import UserError
 from fedkey.text import capitalise, is_word, sentence_starts
+from fedkey_server import british
 from fedkey_server.current_words import CAPITALS, CURRENT_SHARE, CURRENT_WORDS, MISSPELT, SMALL
 from fedkey_server.names import NO_NAMES, names
 
@@ -109,7 +110,16 @@ LISTS = ("wordfreq", "pyspellchecker", "better-profanity", "faker")
 
 def lists_sha256() -> str:
     """A digest that changes whenever what is known of words does: our own lists, or others' versions."""
-    ours = (*PUBLIC_FORMS.values(), *CHAT_WORDS, *RUN_TOGETHER, *ORDINARY, *COARSE, *MISSPELT, *NO_NAMES)
+    ours = (
+        *PUBLIC_FORMS.values(),
+        *CHAT_WORDS,
+        *RUN_TOGETHER,
+        *ORDINARY,
+        *COARSE,
+        *MISSPELT,
+        *NO_NAMES,
+        *british.IRREGULAR,
+    )
     known = [*sorted(ours), *(f"{package} {version(package)}" for package in LISTS)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 

@@ -53,7 +53,7 @@ def by_hand(messages: list[list[str]]) -> dict[str, float]:
             likely[word] = (1 - share) * likely[word] + share * counts[word] / counts.total()
 
     words: Counter[str] = Counter()
-    for unit, fading in ages:
+    for unit, fading in ages[:-1]:
         if unit != ".":
             words[unit] += fading * min(1.0, RARE / WORDS.get(unit, RARE))
     if words.total():
@@ -96,6 +96,15 @@ def test_what_was_said_is_likelier_and_a_rare_word_by_more() -> None:
     assert found["zeta"] > 100 * usual["zeta"]
     assert found["see"] < 1.1 * usual["see"]
     assert found["omega"] < usual["omega"]
+
+
+def test_the_last_word_is_expected_again_only_if_it_came_twice_in_a_row() -> None:
+    once, again = told("see the zeta "), told("see the zeta the ")
+    assert once["zeta"] < USUAL[ORDER.index("zeta")] < again["zeta"]
+    assert told("zeta zeta\nzeta ")["zeta"] > again["zeta"]
+    said = Conversation(LEXICON).new_words
+    assert said("an unheard ", "unh") == {}
+    assert said("an unheard the ", "unh").keys() == {"unheard"}
 
 
 def test_what_followed_the_last_word_follows_it_again() -> None:

@@ -54,10 +54,11 @@ last; and whether it is two words, only lacks its apostrophe, is the text with *
 letter, begins with a capital, and as in `Literal`."""
 
 LITERAL_INPUTS = ("by_letters", "by_model", "num_letters", "is_name", "is_tapped")
-"""Of the text as it stands, see `Literal`. What the model has often read it finds likely, misspellings that
-many make as well, and a right word that is often read is in the lexicon: so it can make the letters odder,
-and no likelier. Else it speaks for just those misspellings that are most common: of 363 that the model finds
-likelier by 4 nats than their letters 79 % are repaired instead of 85 (validation, 2026-11-29)."""
+"""What is looked at of the text as it stands, see `Literal`. `by_model` counts only as far as it is below
+`by_letters`. A text above that is one which the model has read often, and the right words of those are in the
+lexicon: what is left are the most common misspellings. If it counted in full, 79 % of 363 misspellings that
+the model finds likelier by 4 nats than their letters would be repaired instead of 85 (validation authors,
+2026-11-29)."""
 
 LEAST = -40.0
 """No log counts as less."""

@@ -112,8 +112,15 @@ class _Ngrams:
         return None
 
     def interpolated(self, usual: Floats, before: Sequence[int]) -> tuple[Floats, Floats]:
-        """The probabilities after the last of some words and after the last two, [W], from those after
-        none."""
+        """The probabilities of all words behind one word and behind two, [W] each.
+
+        A word of which no pair or triple is kept has what the others leave, shared out as behind fewer words.
+
+        Args:
+            usual: float32 [W], the probabilities wherever a word stands.
+            before: numbers of the words before, nearest last; of none and of one word what is known is
+                returned twice.
+        """
         if not before:
             return usual, usual
         start, end = self._pair_starts[before[-1]], self._pair_starts[before[-1] + 1]

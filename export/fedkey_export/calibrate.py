@@ -31,6 +31,7 @@ from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.corrections import DEFAULT_CORRECTIONS, CorrectionModel, confidence, may_be_corrected
 from fedkey.corrector import Doubt
 from fedkey.engine import Engine
+from fedkey.errors import UserError
 from fedkey.lexicon import Lexicon
 from fedkey.mistyping import Placed, place
 from fedkey.simulate import draws
@@ -60,6 +61,12 @@ MISSPELLINGS, ALONE = "misspellings", "alone"
 
 GRADED = (THUMBS, TAPS, SLIPS, JOINED, UNMARKED, MISSPELLINGS)
 """By which it is chosen how sure is sure enough."""
+
+NEEDED = (THUMBS, TAPS, SLIPS)
+"""Whatever lists of misspellings are installed, a text has to give cases of these."""
+
+FEWEST_AUTHORS = 2
+"""Whose words give such cases; half of them grade the fit to the other half's."""
 
 SHARES: Mapping[str, float] = {
     NEW: 0.2,
@@ -158,7 +165,8 @@ def calibrate(
             called with how much was just done.
 
     Raises:
-        UserError: something is not readable, or the bundle cannot be written.
+        UserError: something is not readable, or the bundle cannot be written, or the text has too few authors
+            and words to grade a fit by.
     """
     uncalibrated = _uncalibrated(open_bundle(bundle))
     everything = read_conversations(text)
@@ -175,8 +183,13 @@ def calibrate(
         **collect_joined(engine, _followed(follow, "leave out marks", chosen, "stretches"), seed=seed),
         **collect_misspelt(engine, _followed(follow, "misspell", placed, "words")),
     }
-    calibration = fit(sources, engine.corrections, seed, on_learned=follow("learn", NUM_LEARNED, "judges"))
     engine.close()
+    if any(len({case.group for case in sources[name].cases}) < FEWEST_AUTHORS for name in NEEDED):
+        raise UserError(
+            f"{text} holds too little to fit corrections to: it takes thousands of words by {FEWEST_AUTHORS} "
+            "authors or more, who grade each other."
+        )
+    calibration = fit(sources, engine.corrections, seed, on_learned=follow("learn", NUM_LEARNED, "judges"))
     write(bundle, calibration.model)
     return calibration
 

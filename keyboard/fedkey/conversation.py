@@ -4,9 +4,10 @@ In: the text before the caret, earlier messages included, and how likely words a
 stand. Out: how likely they are here. Next stop: `fedkey.decoder`, which mixes it with the model's opinion.
 
 The model reads the last hundred pieces, and is too small to learn a title or a turn of phrase from hearing it
-once; counting does. What was said fades: a word said a words ago counts 2^(-a / `HALF_LIFE`). With c(w) the
-counts of a word, each of them times min(1, `RARE` / f(w)), since the most frequent words (f in the lexicon)
-come again in any case, but for the very last word, and c(v, w) those of a word right behind the last one, v,
+once; counting does. What was said fades: a word counts 2^(-a / `HALF_LIFE`) where a words and ends of
+sentences have followed it. With c(w) the counts of a word, each of them times min(1, `RARE` / f(w)), since
+the most frequent words (f in the lexicon) come again in any case, none of the very last word, and c(v, w)
+those of a word right behind the last one, v,
 
     p1(w) = (1 - s) p(w) + s c(w) / sum of c,            s = `WORDS_SHARE` min(1, sum of c / `ENOUGH`),
     p2(w) = (1 - t) p1(w) + t c(v, w) / sum of c(v, .),  t = `PAIRS_SHARE` n / (n + 1), n = sum of c(v, .).
@@ -35,8 +36,8 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 HALF_LIFE = 100.0
-"""Words. On 4,015 words of validation authors, the bundle that ships, 2026-11-27, an ideal typist saves
-55.8 % of the keys, and as many with 50 or 200 here; 55.3 % without this module."""
+"""Words and ends of sentences. On 4,015 words of validation authors, the bundle that ships, 2026-11-27, an
+ideal typist saves 55.8 % of the keys, and as many with 50 or 200 here; 55.3 % without this module."""
 
 RARE = 2e-4
 """Words less frequent than this count in full. If all did, the typist would save 55.7 %."""
@@ -47,8 +48,9 @@ PAIRS_SHARE = 0.5
 """Of the prior, which is a fifth of a word's worth: so 24.9 % of the next words are first and 40.2 % among
 three; 24.5 and 39.2 if no pairs count, and 55.6 % of the keys are saved."""
 
-CHARACTERS_BACK, WORDS_BACK = 3000, 400
-"""What was said longer ago counts for less than a sixteenth."""
+CHARACTERS_BACK, ENTRIES_BACK = 3000, 400
+"""Characters that are read, and words and ends of sentences of them that count; what was said longer ago
+would count for less than a sixteenth."""
 
 MESSAGES_KEPT, TOKENS_KEPT = 256, 2048
 """The messages and words that were read last need not be read anew."""
@@ -142,7 +144,7 @@ class Conversation:
         usual = np.exp(np.asarray(lexicon.log_prob, dtype=np.float64))
         self._worth: Doubles = np.append(np.minimum(1.0, RARE / usual), 1.0)
         """[W + 1] what each word counts; the last, which is number -1, is `NEW`."""
-        self._fading: Doubles = 0.5 ** (np.arange(WORDS_BACK)[::-1] / HALF_LIFE)
+        self._fading: Doubles = 0.5 ** (np.arange(ENTRIES_BACK)[::-1] / HALF_LIFE)
         # Contexts differ by a word. 250 words are counted in 0.1 ms if they need not be read, too.
         self._message = lru_cache(MESSAGES_KEPT)(self._read)
         self._token = lru_cache(TOKENS_KEPT)(self._units)
@@ -206,7 +208,7 @@ class Conversation:
         *earlier, last = recent.split("\n")
         here = _joined(map(self._token, last.split()))
         text = _joined([*map(self._message, earlier), here])
-        dropped = max(0, len(text.numbers) - WORDS_BACK)
+        dropped = max(0, len(text.numbers) - ENTRIES_BACK)
         kept = [(place - dropped, word) for place, word in text.new if place >= dropped]
         num_here = len(here.numbers) - here.numbers.count(START)
         return np.array(text.numbers[dropped:], dtype=np.int64), kept, num_here

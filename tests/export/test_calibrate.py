@@ -248,6 +248,7 @@ def test_mistakes_are_told_in_one_sentence(
     text = tiny_data / "validation.jsonl"
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "broken.jsonl").write_text("{\n")
+    (tmp_path / "short.txt").write_text("hello there\nsee you tomorrow\n")
     before = contents(bundle)
     for arguments, reason in (
         ((tmp_path / "nothing", "--text", text), "no bundle at"),
@@ -255,6 +256,8 @@ def test_mistakes_are_told_in_one_sentence(
         ((bundle, "--text", tmp_path / "empty.txt"), "empty.txt"),
         ((bundle, "--text", tmp_path / "broken.jsonl"), "broken.jsonl"),
         ((bundle, "--text", text, "--max-words", 0), "--max-words must be at least 1"),
+        ((bundle, "--text", tmp_path / "short.txt"), "thousands of words by 2 authors"),
+        ((bundle, "--text", text, "--max-words", 1), "thousands of words by 2 authors"),
     ):
         status, out, error = fedkey_export("calibrate", *arguments)
         assert (status, out) == (EXIT_MISTAKE, "")
@@ -272,7 +275,7 @@ def test_a_bundle_that_cannot_be_written_stays_as_it_was(
     (bundle / CORRECTION / "in the way").write_text("")
     before = (bundle / MANIFEST).read_bytes()
     text = tiny_data / "validation.jsonl"
-    status, _, error = fedkey_export("calibrate", bundle, "--text", text, "--max-words", 20)
+    status, _, error = fedkey_export("calibrate", bundle, "--text", text, "--max-words", 60)
     assert status == EXIT_MISTAKE
     assert error.startswith(f"fedkey-export: Cannot write into the bundle {bundle}: ")
     assert (bundle / MANIFEST).read_bytes() == before

@@ -18,10 +18,10 @@ from fedkey import conversation as module
 from fedkey.conversation import (
     CHARACTERS_BACK,
     ENOUGH,
+    ENTRIES_BACK,
     HALF_LIFE,
     PAIRS_SHARE,
     RARE,
-    WORDS_BACK,
     WORDS_SHARE,
     Conversation,
 )
@@ -127,7 +127,7 @@ def test_capitals_and_what_is_glued_to_a_word_do_not_matter() -> None:
 
 
 def test_what_was_said_long_ago_is_forgotten_and_half_a_word_is_none() -> None:
-    filler = "see " * WORDS_BACK
+    filler = "see " * ENTRIES_BACK
     assert told(f"zeta {filler}")["zeta"] < USUAL[ORDER.index("zeta")]
     assert told(f"zeta\n{filler}\n{filler}")["zeta"] < USUAL[ORDER.index("zeta")]
     # The cut goes through "zeta": "eta" is no word of these, "us" of "zeus" would be one.

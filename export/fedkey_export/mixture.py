@@ -11,11 +11,11 @@ halves of the authors grade each other first, and tell what can be hoped for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from fedkey.text import PLACEHOLDERS, is_word, units_with_places
 from fedkey.workers import OpenedBundle, in_chunks, spread
 from fedkey_export.package import replace_files
 from fedkey_export.scaling import Scaling
+
+if TYPE_CHECKING:
+    from fedkey.cli.tables import Follow
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -105,7 +108,7 @@ def add_mixture(
     max_words: int | None = None,
     seed: int = 0,
     processes: int = 1,
-    on_progress: Callable[[int], None] | None = None,
+    follow: Follow = lambda description, total, unit: lambda done: None,
 ) -> Fitted:
     """Learns a bundle's mixture and writes it into it. Its corrections are taken out: they were fitted to
     other probabilities.
@@ -117,7 +120,8 @@ def add_mixture(
         max_words: words of it to ask for; None for all.
         seed: of the words and the fit.
         processes: worker processes.
-        on_progress: called with the number of stretches just asked.
+        follow: called with the name of the long step, how many stretches there are to ask, and the unit; what
+            it returns is called with the number of stretches just asked.
 
     Raises:
         UserError: something is not readable, or the bundle cannot be written, or the text has fewer than two
@@ -127,6 +131,7 @@ def add_mixture(
     authors = sorted({each.author for each in conversations})
     if len(authors) < 2:
         raise UserError(f"{text} has one author; a mixture is learned from several, who grade each other.")
+    on_progress = follow("mixture", len(conversations), "stretches")
     chunks = in_chunks(conversations)
     numbers = {author: number for number, author in enumerate(authors)}
     parts = spread(bundle, partial(ask, numbers), chunks, processes=processes, on_progress=on_progress)

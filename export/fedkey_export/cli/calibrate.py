@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(calibration: Calibration) -> str:
-    mistyped = [name for name in calibration.outcomes if name not in ("right", "new")]
+    from fedkey_export.calibrate import NEW, RIGHT
+
+    mistyped = [name for name in calibration.outcomes if name not in (RIGHT, NEW)]
     head = "confidence   harmed     new" + "".join(
         f"{name + ' repaired':>24}{'wrong':>8}" for name in mistyped
     )
@@ -71,7 +73,7 @@ def _table(calibration: Calibration) -> str:
         cells = "".join(
             f"{outcomes[name].repaired:>22.1%}  {outcomes[name].wrong:>6.1%}" for name in mistyped
         )
-        harmed = f"{outcomes['right'].wrong:>8.2%}{outcomes['new'].wrong:>8.1%}"
+        harmed = f"{outcomes[RIGHT].wrong:>8.2%}{outcomes[NEW].wrong:>8.1%}"
         lines.append(f"{confidence:>10.3f} {harmed} {cells}{mark}")
     lines.append("* fitted; two halves of the authors and of the misspelt words have graded each other")
     return "\n".join(lines)

@@ -42,14 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Learns, writes, and says what it is worth."""
     from fedkey.cli.tables import progress
-    from fedkey.conversations import read_conversations, sample
     from fedkey_export.mixture import add_mixture
 
     for name in ("max_words", "processes"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
-    num_stretches = len(sample(read_conversations(arguments.text), arguments.max_words, arguments.seed))
     with progress() as follow:
         fitted = add_mixture(
             arguments.bundle,
@@ -57,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_words=arguments.max_words,
             seed=arguments.seed,
             processes=arguments.processes,
-            on_progress=follow("mixture", num_stretches, "stretches"),
+            follow=follow,
         )
     print(_table(fitted))
     print("Corrections are to be fitted anew: fedkey-export calibrate.")

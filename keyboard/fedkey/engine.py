@@ -24,11 +24,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fedkey.bundle import CORRECTION, INFILL, MIXTURE, Bundle, BundleError, open_bundle
 from fedkey.candidates import MARKS, SLIP, CandidateBeam, CandidateFinder, Candidates
@@ -138,6 +138,9 @@ class Accepted:
 
 _DONE = object()
 
+Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed")
+
 
 class _Asked(NamedTuple):
     """What every question about a word being typed begins with.
@@ -212,8 +215,8 @@ class Engine:
             Dictionary(bundle.dictionary_array()),
             self._corrections,
             self._contests,
-            self._own_spelling,
-            self._is_pinned,
+            lambda word: self._of_memory(lambda: self._personal.spelling(word), None),
+            lambda word: self._of_memory(lambda: self._personal.is_pinned(word), False),
             self._path,
         )
         self._phrases = Phrases(self.lexicon)
@@ -314,18 +317,15 @@ class Engine:
             self._take_back_half_of_address(context)
             num_runs = self._model.num_runs
             asked = self._ask(context, typed, after, private=private)
-            touches, letters, quiet, place, habits, _, _ = asked
+            letters, place, habits = asked.typed, asked.place, asked.habits
             unwanted = {word.lower() for word in left_out}
-            if not touches:
+            if not asked.touches:
                 unwanted |= UNSAID.get(words_before(context)[-1], frozenset())
             contest = self._contest(asked, context, after)
             # One more, for the letters may be one of the words, which is not shown.
-            num_ranked = (k + 1 if touches else k) + len(unwanted)
+            num_ranked = (k + 1 if asked.touches else k) + len(unwanted)
             ranked = self._ranked(asked, num_ranked, contest.paths if contest else ())
-            entries = [
-                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
-                for each in ranked
-            ]
+            entries = self._entries(ranked, habits.spellings)
             entries += habits.own.items()
             entries += self._heard(context, letters).items()
             corrected = None
@@ -335,8 +335,8 @@ class Engine:
                 entries += [
                     (each.text, each.log_prob - each.slip_cost) for each in doubt.choices if " " in each.text
                 ]
-            elif touches:
-                corrected = self._corrector.rightly_written(context, quiet, place, private=private)
+            elif asked.touches:
+                corrected = self._corrector.rightly_written(context, asked.letters, place, private=private)
             corrected = _aloud(corrected, asked)
             meant = self._as_written(entries, letters)
             typed_log_prob = next((score for written, score in meant if written == letters), None)
@@ -346,8 +346,8 @@ class Engine:
             # A phrase may go on from the letters. What would follow the word stands behind it, or might.
             begins = [word for word, _ in _shown(meant, corrected, k)]
             phrase = None if place.tail else self._phrase(place.scores, begins, ranked, entries, letters)
-            emoji = () if touches else self._emoji.find(context, MAX_EMOJI)
-            if touches and self._model.num_runs == num_runs:
+            emoji = () if asked.touches else self._emoji.find(context, MAX_EMOJI)
+            if asked.touches and self._model.num_runs == num_runs:
                 self._places.read_ahead()
             self._to_foresee = None
             if place.tail:
@@ -385,12 +385,10 @@ class Engine:
                 self._gestures = GestureFinder(self.lexicon, self.layout)
             candidates = self._gestures.find(points)
             ranked = self._best(place, candidates, k, habits) if len(candidates) else []
-            entries = [
-                (habits.spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
-                for each in ranked
-            ]
+            entries = self._entries(ranked, habits.spellings)
             if not private:
-                entries += self._own_words_drawn(self._gestures, context, points)
+                drawn = partial(self._owner.drawn, self._gestures, context, points)
+                entries += self._of_memory(drawn, [])
             words, log_probs = self._scored(_shown(self._as_written(entries, ""), None, k), place)
         return Suggestions(words, log_probs, None, (time.perf_counter() - started) * 1000)
 
@@ -416,11 +414,8 @@ class Engine:
             near = NOTHING_KNOWN if private else self._habits(context, word)
             weighing = WRITTEN_AS_MEANT if self._corrector.is_known(word) else MISTYPED
             candidates = self._replacements.find(word, weighing)
-            spellings = {**here.spellings, **near.spellings}
-            entries = [
-                (spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob)
-                for each in place.scores.best(candidates, k + NUM_REREAD, near.known)
-            ]
+            ranked = place.scores.best(candidates, k + NUM_REREAD, near.known)
+            entries = self._entries(ranked, {**here.spellings, **near.spellings})
             entries += [(own, log_prob - weighing.most) for own, log_prob in here.own.items()]
             entries += near.own.items()
             entries = [each for each in entries if each[0].lower() != word.lower()]
@@ -450,26 +445,24 @@ class Engine:
         _check_count(k)
         with self._lock:
             asked = self._ask(context, typed, after, private=private)
-            _, letters, quiet, place, habits, candidates, _ = asked
+            letters = asked.letters
             contest = self._contest(asked, context, after)
-            ranked = self._ranked(asked, k)
-            heard = self._heard(context, letters)
-            words = self._explained(ranked, candidates, place.scores, habits, heard, letters)
+            words = self._explained(asked, self._ranked(asked, k), self._heard(context, letters))
             doubt = None if contest is None else self._doubt(asked, contest)
             verdict, corrected, competing = self._corrector.verdict(
                 context,
-                quiet,
+                letters,
                 rest_of_message(after),
-                place,
+                asked.place,
                 doubt,
                 private=private,
             )
-            needed = self._corrector.needed_confidence(quiet)
-            if quiet != letters:
-                is_put = _aloud(corrected, asked) is not None
-                verdict = verdict if is_put or verdict is not Verdict.RECASED else Verdict.KNOWN
+            needed = self._corrector.needed_confidence(letters)
+            put = _aloud(corrected, asked)
+            if letters != asked.typed:
+                verdict = Verdict.KNOWN if put is None and verdict is Verdict.RECASED else verdict
                 competing = tuple(replace(each, text=each.text.upper()) for each in competing)
-        return Explanation(words[:k], verdict, _aloud(corrected, asked), competing, needed)
+        return Explanation(words[:k], verdict, put, competing, needed)
 
     def doubt(
         self, context: str, typed: str | Sequence[Touch], *, private: bool = False, after: str = ""
@@ -522,11 +515,8 @@ class Engine:
         with self._lock:
             if self._to_foresee is None or self._to_foresee[0] is not self._places.place:
                 return False
-            try:
-                return next(self._to_foresee[1], _DONE) is not _DONE
-            except UserError as error:  # of the memory
-                self.notice = str(error)
-                return False
+            steps = self._to_foresee[1]
+            return self._of_memory(lambda: next(steps, _DONE), _DONE) is not _DONE
 
     # -------------------------------------------------------------------------------------- telling
 
@@ -722,22 +712,6 @@ class Engine:
             return self._beam.find(touches)
         return self._finder.find(letters)
 
-    def _own_spelling(self, word: str) -> str | None:
-        """How the owner writes a known word. A memory that fails is told of, and keeps nobody from typing."""
-        try:
-            return self._personal.spelling(word)
-        except UserError as error:
-            self.notice = str(error)
-            return None
-
-    def _is_pinned(self, word: str) -> bool:
-        """Whether the owner taught a word or brought it back; not if the memory fails, which is told of."""
-        try:
-            return self._personal.is_pinned(word)
-        except UserError as error:
-            self.notice = str(error)
-            return False
-
     def _scored(
         self, shown: Sequence[tuple[str, float | None]], place: Place
     ) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -760,20 +734,20 @@ class Engine:
             goes_on_shouting=context.goes_on_shouting,
         )
 
+    def _entries(self, ranked: Iterable[RankedWord], spellings: Mapping[int, str]) -> list[tuple[str, float]]:
+        """Words of the lexicon, as their owner writes them or as it has them, and their log probabilities."""
+        return [(spellings.get(each.word) or self.lexicon.word(each.word), each.log_prob) for each in ranked]
+
     def _explained(
-        self,
-        ranked: Sequence[RankedWord],
-        candidates: Candidates,
-        scores: WordScores,
-        habits: OwnHabits,
-        heard: Mapping[str, float],
-        letters: str,
+        self, asked: _Asked, ranked: Sequence[RankedWord], heard: Mapping[str, float]
     ) -> tuple[ExplainedWord, ...]:
         """Words of the lexicon, of the owner's own and of the conversation, best first, with their parts."""
+        letters, habits, candidates = asked.typed, asked.habits, asked.candidates
         numbers = np.array(sorted(each.word for each in ranked), dtype=np.int64)
         at = np.searchsorted(candidates.words, numbers)
         costs = dict(zip(numbers.tolist(), candidates.costs[at].tolist(), strict=True))
-        model = dict(zip(numbers.tolist(), scores.log_probs(numbers).tolist(), strict=True))
+        log_probs = asked.place.scores.log_probs(numbers).tolist()
+        model = dict(zip(numbers.tolist(), log_probs, strict=True))
         personal = by_word(habits.known)
         found = [
             ExplainedWord(
@@ -828,23 +802,17 @@ class Engine:
 
     # ------------------------------------------------------------------------------------- the memory
 
-    def _habits(self, context: str, letters: str) -> OwnHabits:
-        """What the owner writes in a place. A memory that fails is told of, and keeps nobody from typing."""
+    def _of_memory(self, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+        """What the memory answers. One that fails is told of, and keeps nobody from typing."""
         try:
-            return self._owner.habits(context, letters)
+            return ask()
         except UserError as error:
             self.notice = str(error)
-            return NOTHING_KNOWN
+            return otherwise
 
-    def _own_words_drawn(
-        self, gestures: GestureFinder, context: str, path: npt.NDArray[np.float32]
-    ) -> list[tuple[str, float]]:
-        """Words that the lexicon lacks and the owner taught, as the meaning of a path."""
-        try:
-            return self._owner.drawn(gestures, context, path)
-        except UserError as error:
-            self.notice = str(error)
-            return []
+    def _habits(self, context: str, letters: str) -> OwnHabits:
+        """What the owner writes in a place."""
+        return self._of_memory(lambda: self._owner.habits(context, letters), NOTHING_KNOWN)
 
     def _lexicon_form(self, word: str) -> str | None:
         """How the lexicon writes a word; None if it does not offer it."""
@@ -1013,9 +981,6 @@ def _correction_model(bundle: Bundle) -> CorrectionModel:
 def _mixture(bundle: Bundle) -> Mixture | None:
     text = bundle.mixture_text()
     return None if text is None else _read(Mixture.from_json, text, MIXTURE)
-
-
-Parsed = TypeVar("Parsed")
 
 
 def _read(from_json: Callable[[str], Parsed], text: str, name: str) -> Parsed:

@@ -23,10 +23,11 @@ from fedkey.diary import DIARY
 from fedkey.errors import UserError
 from fedkey.joined import phone_command
 from fedkey.releases import release_at
-from fedkey.settings import memory_file, read, usual_file
+from fedkey.settings import Settings, memory_file, read, usual_file
 from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:
+    from fedkey.bundle import Bundle
     from fedkey.engine import Engine
     from fedkey.layout import Layout
     from fedkey.ui.app import KeyboardApp
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.theme is not None:
         settings = replace(settings, theme=arguments.theme)
     # Imported late: the sentences above should not wait for a second of imports.
-    from fedkey.bundle import BundleError, open_bundle
+    from fedkey.bundle import open_bundle
     from fedkey.layout import LAYOUTS, layout_named
 
     release = release_at(path)
@@ -137,36 +138,15 @@ def run(arguments: argparse.Namespace) -> int:
     check_theme(settings.theme, f"{settings_file}: " if arguments.theme is None else "")
     if arguments.web and not is_served:
         return _serve(arguments.port or WEB_PORT)
-    # What is played is nobody's own, unless a file is named for it.
-    memory = (
-        None
-        if arguments.private or (arguments.play is not None and arguments.memory is None)
-        else arguments.memory or memory_file(settings, settings_file) or _usual_memory()
-    )
-
+    memory = _memory_of(arguments, settings, settings_file)
     if arguments.join is not None:
         if memory is None:
             raise UserError("A private keyboard keeps nothing to learn from; leave out --private or --join.")
         phone_command(arguments.join, memory.parent / DIARY, bundle.path)
 
-    def open_engine() -> Engine:
-        from fedkey.engine import Engine
-
-        try:
-            return Engine(bundle, memory)
-        except BundleError:
-            raise
-        except UserError as error:
-            # Who named a file wants that one. Everybody else wants to type.
-            if arguments.memory is not None:
-                raise
-            engine = Engine(bundle)
-            engine.notice = f"{str(error).rstrip('.')}; until then your words are forgotten when you quit."
-            return engine
-
     kind, recording = _kind_of_keyboard(arguments, layout, is_unseen=is_unseen)
     app = kind(
-        open_engine,
+        partial(_open_engine, bundle, memory, must_remember=arguments.memory is not None),
         layout,
         settings,
         settings_file=settings_file,
@@ -194,6 +174,32 @@ def _is_unseen(arguments: argparse.Namespace) -> bool:
     has_terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
     is_recorded = arguments.play is not None and arguments.record is not None
     return is_recorded and (arguments.size is not None or not has_terminal)
+
+
+def _memory_of(arguments: argparse.Namespace, settings: Settings, settings_file: Path) -> Path | None:
+    """Where the typist's words are remembered, if they are. What is played is nobody's own, unless a file is
+    named for it."""
+    if arguments.private or (arguments.play is not None and arguments.memory is None):
+        return None
+    return arguments.memory or memory_file(settings, settings_file) or _usual_memory()
+
+
+def _open_engine(bundle: Bundle, memory: Path | None, *, must_remember: bool) -> Engine:
+    """The engine, without a memory that cannot be opened unless it must remember: who named a file wants that
+    one, and everybody else wants to type."""
+    from fedkey.bundle import BundleError
+    from fedkey.engine import Engine
+
+    try:
+        return Engine(bundle, memory)
+    except BundleError:
+        raise
+    except UserError as error:
+        if must_remember:
+            raise
+        engine = Engine(bundle)
+        engine.notice = f"{str(error).rstrip('.')}; until then your words are forgotten when you quit."
+        return engine
 
 
 def _kind_of_keyboard(

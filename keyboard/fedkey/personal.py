@@ -6,8 +6,9 @@ list that can be read, changed, moved and erased. Next stop: `fedkey.engine`.
 
 What may be remembered: a word is *known*, and given back, once it was learned explicitly, accepted, or typed
 twice, restored after a correction counting as typed; a word that the lexicon offers unasked needs no second
-time. Digits, addresses, links and what looks like a password are not written down; a word that turns out to
-be the beginning of one (joe@, example.org) was, and is taken back at the next letter. Forgetting keeps no
+time. Digits, addresses, links, what looks like a password and what is announced as one are not written down;
+a word that turns out to be the beginning of an address (joe@, example.org) was, and is taken back at the next
+letter. Forgetting keeps no
 list of forgotten words, which would be the most private list of all: the word is as if it had never been
 typed, and becomes known again by the same rules.
 

@@ -50,7 +50,7 @@ from fedkey.mixture import Mixture
 from fedkey.model import LanguageModel
 from fedkey.owner import MISTYPED_NEW_WORD, NOTHING_KNOWN, Owner, OwnHabits, by_word
 from fedkey.personal import LearnedWord, Personal, Taught
-from fedkey.personal_rules import is_inside_address, makes_address, words_before
+from fedkey.personal_rules import is_meant, makes_address, may_teach, words_before
 from fedkey.phrases import Phrases
 from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
@@ -531,7 +531,7 @@ class Engine:
         told_after: str | None = None,
     ) -> Accepted:
         """Tells the engine that `word` now stands after `context`: taken from the suggestions, typed to its
-        end, or put there by a correction. It is remembered.
+        end, or put there by a correction. It is remembered, unless it may be a secret, see `may_teach`.
 
         The model reads the word at once, so that the first suggestion after it comes without waiting.
 
@@ -558,7 +558,7 @@ class Engine:
                 if place == self._uncounted:
                     self._uncounted = None
                 with self._telling_memory():
-                    if told_after is not None:
+                    if told_after is not None and may_teach(told_after, typed):
                         self._personal.take_back(words_before(told_after), typed, taught)
                     self._remember(context + gap, typed, word, after, taught)
             self._places.go_to(f"{context}{gap}{word} ", after)
@@ -582,12 +582,16 @@ class Engine:
             if taught is not None and not taught.is_undone:
                 with self._telling_memory():
                     self._unteach(accepted, letters, taught)
-            self._corrector.keep(accepted.context, letters)
+            # Letters that began the word are a mistake still if it was no space that put it there.
+            context, put = accepted.context, accepted.word
+            if is_meant(letters, put) or put == self._correction(context, letters, private=taught is None):
+                self._corrector.keep(context, letters)
             self._last = None
 
     def take_back(self, context: str, word: str) -> None:
         """A word that had been accepted does not stand any more: its writer deleted it, or changed its
-        letters. It is remembered once less; what came once only is as if it had never come.
+        letters. It is remembered once less; what came once only is as if it had never come, in the file's
+        bytes, too, unless another process is reading them.
 
         A memory that fails is told of in `notice`.
 
@@ -604,7 +608,7 @@ class Engine:
                 self._corrector.keep_nothing()
             if self._uncounted == place:
                 self._uncounted = None
-            elif not is_inside_address(context):
+            elif may_teach(context, word):
                 with self._telling_memory():
                     self._personal.take_back(words_before(context), word)
 
@@ -680,6 +684,16 @@ class Engine:
         question = context, asked.letters, after
         is_open = self._corrector.is_doubtful(*question) or self._corrector.is_perhaps_name(*question)
         return self._rivals_of(asked) if asked.touches and is_open else None
+
+    def _correction(self, context: str, letters: str, *, private: bool) -> str | None:
+        """What a space puts in place of letters at the end of a text."""
+        asked = self._ask(context, letters, "", private=private)
+        contest = self._contest(asked, context, "")
+        doubt = None if contest is None else self._doubt(asked, contest)
+        _, corrected, _ = self._corrector.verdict(
+            context, asked.letters, "", asked.place, doubt, private=private
+        )
+        return _aloud(corrected, asked)
 
     def _rivals_of(self, asked: _Asked) -> Contest:
         """What competes for the word, known or not."""
@@ -824,12 +838,12 @@ class Engine:
         return self.pieces.encode_unit(surface) if number is None else self.lexicon.pieces(number)
 
     def _remember(self, context: str, typed: str, word: str, after: str, taught: Taught) -> None:
-        """Observes each word of what now stands."""
+        """Observes each word of what now stands, but for what may not be remembered there."""
         word = normalise(word)
         is_taken = normalise(typed).lower() != word.lower()
         for unit, start in units_with_places(word):
             before = f"{context}{word[:start]}" if start else context
-            if not is_word(unit) or is_inside_address(before):
+            if not is_word(unit) or not may_teach(before, unit, word[start + len(unit) :]):
                 continue
             # What would be believed without the memory: of known words n-grams and the conversation, too.
             scores, number = self._places.go_to(before, after).scores, self._owner.number(unit)
@@ -851,15 +865,15 @@ class Engine:
         """Takes back what the memory was told, and has it learn the letters that stand again."""
         form = self._lexicon_form(letters)
         self._personal.undo(taught, lexicon_form=form)
-        # The beginning of a word that was taken is no word to be kept, and what was remembered of a word that
-        # was replaced is there again.
-        put = normalise(accepted.word)
-        is_recased = put != letters and put.lower() == letters.lower()
-        is_meant = is_recased or not put.lower().startswith(letters.lower())
-        if is_meant and is_word(letters) and not taught.has_mended:
-            before = words_before(accepted.context)
-            self._personal.keep_literal(letters, before, lexicon_form=form, is_recased=is_recased)
-        if is_meant or taught.has_mended:
+        # What was remembered of a word that was replaced is there again.
+        is_counted = taught.has_mended
+        if is_meant(letters, accepted.word) and is_word(letters) and not taught.has_mended:
+            is_recased = normalise(accepted.word).lower() == letters.lower()
+            is_counted = may_teach(accepted.context, letters)
+            if is_counted:
+                before = words_before(accepted.context)
+                self._personal.keep_literal(letters, before, lexicon_form=form, is_recased=is_recased)
+        if is_counted:
             self._counted = _place(accepted.context, letters)
 
     def _take_back_half_of_address(self, context: str) -> None:

@@ -6,8 +6,9 @@ list that can be read, changed, moved and erased. Next stop: `fedkey.engine`.
 
 What may be remembered: a word is *known*, and given back, once it was learned explicitly, accepted, or typed
 twice, restored after a correction counting as typed; a word that the lexicon offers unasked needs no second
-time. Digits, addresses, links and what looks like a password are not written down; a word that turns out to
-be the beginning of one (joe@, example.org) was, and is taken back at the next letter. Forgetting keeps no
+time. Digits, addresses, links, what looks like a password and what is announced as one are not written down;
+a word that turns out to be the beginning of an address (joe@, example.org) was, and is taken back at the next
+letter. Forgetting keeps no
 list of forgotten words, which would be the most private list of all: the word is as if it had never been
 typed, and becomes known again by the same rules.
 
@@ -21,7 +22,7 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -223,7 +224,8 @@ class Personal:
 
     def take_back(self, context_words: Sequence[str], word: str, taught: Taught | None = None) -> bool:
         """The owner mended a word that had been observed: it came once less, after these words. What came
-        once only is as if it had never come.
+        once only is as if it had never come, and leaves the file's bytes, unless another process is reading
+        them.
 
         Args:
             context_words: as they were when the word was observed.
@@ -240,7 +242,13 @@ class Personal:
             self._note(taught, before, version)
             if taught is not None:
                 taught.mended.append((tuple(context_words), word))
+            self._fold_without([word])
         return is_remembered
+
+    def _fold_without(self, words: Iterable[str]) -> None:
+        """Sees to it that words leave the file's bytes if they came no second time."""
+        if any(self._store.find(normalise(word).lower()) is None for word in words):
+            self._store.fold()
 
     def _come_once_less(self, context_words: Sequence[str], word: str) -> bool:
         """Whether there was such a word; only inside a transaction."""
@@ -291,7 +299,7 @@ class Personal:
 
         If nothing was written since, by this process or another, the memory is exactly what it was; what was
         told before it can be taken back exactly then, too. Otherwise each word comes once less after the
-        words before it, as by `take_back`, and one that was mended comes once more.
+        words before it, as by `take_back`, and one that was mended comes once more. Bytes as by `take_back`.
 
         Args:
             taught: what the stroke was told with.
@@ -316,6 +324,7 @@ class Personal:
         if before is not None:
             self._change = taught.since
         taught.is_undone = True
+        self._fold_without(word for _, word in taught.words)
         return True
 
     def _note(self, taught: Taught | None, before: list[Before], version: int) -> None:

@@ -1,7 +1,8 @@
 """What a personal memory may keep, and how it is written.
 
 In: text before the caret, and words as they were typed. Out: the words before the caret, whether a word may
-be remembered, which spelling it speaks for. Next stop: `fedkey.personal`.
+be remembered, which spelling it speaks for; a message without what may be a secret. Next stop:
+`fedkey.personal`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
-from fedkey.text import PLACEHOLDERS, is_word, normalise, units_with_places
+from fedkey.text import NUMBER, PLACEHOLDERS, is_word, normalise, units_with_places
 
 SENTENCE_START = ""
 """Stands where a sentence begins, in place of the word before."""
@@ -22,7 +23,12 @@ LONGEST_TYPED_WORD = 32
 """Letters of a word that is learned by typing; what is longer is a key held down, or a secret."""
 
 MOST_RISES = 2
-"""Capitals after small letters in a word: LaTeX has two, McDonald one; more look like a password."""
+"""Capitals after small letters in a word: LaTeX has two, McDonald one; more look like a password, and so does
+one behind a hyphen (sk-abcDEFghijk)."""
+
+SECRET_LETTERS = 4
+"""Letters of a secret that must not be trained on, as four digits are a number that must not: 4th, cs224 and
+the 1990s are none."""
 
 READ_BACK = 256
 """Characters before the caret that are looked at for the words before it."""
@@ -43,6 +49,17 @@ _GLUE = frozenset("@/\\=_.:&%#+~0123456789").union(PLACEHOLDERS)
 """Characters that make one address, link or number of what stands on both sides of them."""
 
 _PATH = frozenset("@/\\=").union(PLACEHOLDERS)
+_SECRET = re.compile(
+    r"""(?<![^\W_])
+    (?:(?P<telling>pass(?:words?|codes?|phrases?|wd)|pwd?|pin|otp) | pass | code | key)
+    (?:\s+(?:for|to|of|on|at|in)(?:\s+\S+){1,3}?)?
+    (?:\s*(?P<sign>[:=])(?![-'()\[\]\\/|*]) | (?:['\u2019]s|\s+(?:is|was|are))(?![^\W_])\s*[:=]?)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What announces a secret: the password for the wifi is, pw:, the code is. Not what ends in an emoticon."""
+
+_SENTENCE_END = re.compile(r"[.!?]+\s")
 _PAUSE = re.compile(r"(?:\.{2,}|[,;!?\u2026])\Z")
 """Behind it a word begins, though the space was forgotten (wait...what, at 5,then); but not in a path."""
 
@@ -86,7 +103,41 @@ def makes_address(behind: str) -> bool:
 
     A slash does not: who writes and/or means two words.
     """
-    return behind[:1] == "@" or behind[:1].isnumeric() or (behind[:1] == "." and behind[1:2].isalpha())
+    first, second = behind[:1], behind[1:2]
+    return first == "@" or first.isnumeric() or first in PLACEHOLDERS or (first == "." and second.isalpha())
+
+
+def is_announced(context: str) -> bool:
+    """Whether what is written after `context` was announced as a secret on the same line.
+
+    Behind a password, a PIN and their like, and behind any colon, everything is one up to the sentence's end,
+    since many passwords are phrases; behind "the key is" only what stands there until the next space, since
+    it may be to relax. Of 126,704 words of validation authors one is lost by that.
+    """
+    line = context.rpartition("\n")[2][-READ_BACK:]
+    *_, sentence = _SENTENCE_END.split(line)
+    for found in _SECRET.finditer(sentence):
+        said = sentence[found.end() :].lstrip()
+        if found["telling"] or found["sign"] or not any(map(str.isspace, said)):
+            return True
+    return False
+
+
+def may_teach(context: str, word: str, behind: str = "") -> bool:
+    """Whether a word may be observed where it stands: not as a part of an address, a link or a number, nor of
+    what may be a secret.
+
+    Args:
+        context: the text before it.
+        word: the word, which must be `is_learnable`, too, unless its owner taught it.
+        behind: what is written right behind it, as far as that is known.
+    """
+    return not (
+        is_inside_address(context)
+        or makes_address(behind)
+        or (context.endswith("-") and _num_rises(word) > 0)
+        or is_announced(context)
+    )
 
 
 def is_learnable(word: str) -> bool:
@@ -96,8 +147,42 @@ def is_learnable(word: str) -> bool:
         is_word(word)
         and len(word) <= LONGEST_TYPED_WORD
         and not any(each == "_" or (each.isnumeric() and not each.isalpha()) for each in word)
-        and sum(before.islower() and after.isupper() for before, after in pairwise(word)) <= MOST_RISES
+        and _num_rises(word) <= MOST_RISES
     )
+
+
+def _num_rises(word: str) -> int:
+    return sum(before.islower() and after.isupper() for before, after in pairwise(word))
+
+
+def without_secrets(message: str) -> str:
+    """A normalised message as it may be trained on: a number's placeholder stands for what was announced as a
+    secret, and for all between two spaces that has a word which the memory refuses.
+
+    Of 126,704 words of validation authors 69 go so, most of them with a slash between them.
+    """
+    kept, start = [], 0
+    for chunk in message.split(" "):
+        words = [(unit, at) for unit, at in units_with_places(chunk) if is_word(unit)]
+        is_secret = any(is_announced(message[: start + at]) for at in (0, *(at for _, at in words))) or (
+            sum(map(str.isalpha, chunk)) >= SECRET_LETTERS
+            and not all(
+                is_learnable(word) and may_teach(message[: start + at], word, chunk[at + len(word) :])
+                for word, at in words
+            )
+        )
+        ending = chunk[len(chunk.rstrip(".!?")) :]
+        kept.append(NUMBER + ending if is_secret else chunk)
+        start += len(chunk) + 1
+    return " ".join(kept)
+
+
+def is_meant(typed: str, put: str) -> bool:
+    """Whether letters are a word when what was put in their place is taken back: not if they were only the
+    beginning of it."""
+    letters, word = normalise(typed), normalise(put)
+    is_recased = word != letters and word.lower() == letters.lower()
+    return is_recased or not word.lower().startswith(letters.lower())
 
 
 def is_teachable(word: str) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fedkey.draft import Draft, Place, changed, followed
+from fedkey.personal_rules import makes_address
 from fedkey.spacing import straight
 from fedkey.text import is_word, normalise, units_with_places
 
@@ -87,8 +88,8 @@ def follow(told: Told, draft: Draft) -> Told:
     for word, place in zip(told.words, places, strict=True):
         if place is None or place not in standing:
             changing.append(Mending(word.place.start, word.place.end, (word,)))
-        elif draft.text[place.end : place.end + 1] != "@":
-            # Of what has become half an address the engine forgets itself.
+        elif not makes_address(draft.before[place.end :][:2]):
+            # Of what has become half an address the engine forgets itself, when it is told what comes after.
             kept[place] = word.context
     mendings = []
     for mending in _moved((*changing, *told.mendings), told.draft, draft, standing):

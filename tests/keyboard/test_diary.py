@@ -54,6 +54,19 @@ def test_what_must_not_be_learnt_never_reaches_the_file(tmp_path: Path) -> None:
     assert all(mark in text for mark in (NUMBER, MAIL, LINK, NAME))
 
 
+def test_secrets_never_reach_the_file_nor_the_training(tmp_path: Path) -> None:
+    path = tmp_path / "diary.jsonl"
+    diary = Diary(path)
+    diary.add("ok, see you\nthe wifi password is correct horse. Bye\nZarquon1987 or hunter2", "a")
+    text = path.read_text()
+    assert not any(part in text for part in ("correct", "horse", "Zarquon", "hunter"))
+    assert diary.conversations() == [
+        ["ok, see you", f"the wifi password is {NUMBER} {NUMBER}. Bye", f"{NUMBER} or {NUMBER}"]
+    ]
+    path.write_text('{"conversation": "a", "text": "pw: swordfish"}\n')
+    assert diary.conversations() == [[f"pw: {NUMBER}"]]
+
+
 def test_the_oldest_messages_make_room(tmp_path: Path) -> None:
     diary = Diary(tmp_path / "diary.jsonl", max_words=10)
     for number in range(9):

@@ -233,6 +233,15 @@ def test_what_was_taken_back_privately_is_remembered_when_it_is_typed_openly(eng
     assert counts(engine) == {"wrld": 1}
 
 
+def test_a_completion_that_was_taken_by_mistake_leaves_its_beginning_to_be_corrected(engine: Engine) -> None:
+    for typed, put, corrected in (("i", "is", "I"), ("tomorow", "tomorowing", "tomorrow")):
+        assert engine.suggest("well ", typed).autocorrect == corrected
+        engine.undo(engine.accept("well ", typed, put))
+        assert engine.suggest("well ", typed).autocorrect == corrected
+        engine.undo(engine.accept("well ", typed, corrected))
+        assert engine.suggest("well ", typed).autocorrect is None
+
+
 def test_taking_back_a_completion_unlearns_it(engine: Engine) -> None:
     accepted = engine.accept("see you ", "tom", "tomorrow")
     engine.undo(accepted)
@@ -310,11 +319,27 @@ def test_a_sign_elsewhere_takes_nothing_back(engine: Engine) -> None:
     [
         ("", "5551234"), ("", "hunter2"), ("", "me@home.org"), ("see ", "https://a.b/c"), ("a/", "home"),
         ("see https://", "home"), ("", "x" * 33), ("", "pAsSwOrDx"), ("", ""), ("", "?!"), ("", "\ue000"),
+        ("", "Zarquon1987"), ("", "swordfish12345"), ("", "QQ123456C"), ("", "zebedee4821@example"),
+        ("", "zebedee@gmail"), ("key sk-", "abcDEFghijk"), ("my password is ", "swordfish"),
+        ("pw: correct horse ", "battery"), ("the code is ", "zorblax"),
     ],
 )  # fmt: skip
 def test_secrets_are_not_remembered(engine: Engine, context: str, word: str) -> None:
+    engine.undo(engine.accept(context, "swordfsh", word))
+    engine.forget("swordfsh")
     engine.accept(context, word, word)
     assert learned(engine) == set()
+
+
+def test_a_secret_that_was_not_remembered_is_not_taken_back(engine: Engine) -> None:
+    context = write(engine, "swordfish so my password is")
+    before = engine.words_learned()
+    engine.accept(context, "swordfish", "swordfish")
+    engine.take_back(context, "swordfish")
+    engine.accept(context, "swordfish", "zorblax", told_after=context)
+    engine.undo(engine.accept(context, "swordfsh", "swordfish"))
+    assert engine.words_learned() == before
+    assert engine.suggest(context, "swordfsh").autocorrect is None
 
 
 # -------------------------------------------------------------------------------------------- forgetting
@@ -598,6 +623,22 @@ def test_a_word_that_stood_because_its_correction_was_taken_back_goes_and_comes_
     assert counts(engine) == {}
     engine.accept("so ", "wrld", "wrld")
     assert counts(engine) == {"wrld": 1}
+
+
+def test_a_word_that_was_taken_back_leaves_the_file(
+    open_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    engine = open_engine(tmp_path / "memory.sqlite")
+    write(engine, "see zorblax now")
+    engine.take_back("see ", "zorblax")
+    mistaken = engine.accept("see now ", "quib", "quibble")
+    write(engine, "then", "see now ")
+    engine.undo(mistaken)
+    engine.accept("mail ", "flugtag", "flugtag")
+    engine.suggest("mail flugtag@", "h")
+    bytes_of_all = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert not any(word in bytes_of_all for word in (b"zorblax", b"quibble", b"flugtag"))
+    assert learned(engine) == {"see", "now", "then"}
 
 
 def test_only_what_was_remembered_is_taken_back(engine: Engine) -> None:

@@ -560,6 +560,36 @@ async def test_letters_that_were_meant_and_changed_after_all_count_as_what_they_
             assert counts(engine) == {"my": number, "word": number}
 
 
+@pytest.mark.parametrize("put", ["world", "Wrld"])
+async def test_letters_that_came_back_late_are_told_of(
+    app: KeyboardApp, engine: GatedEngine, put: str
+) -> None:
+    engine.prepare("wrld", put, autocorrect=put)
+    async with app.run_test() as pilot:
+        await pilot.press(*"my wrld")
+        await settled(pilot)
+        await pilot.press(*" so ", "ctrl+z")
+        assert text(app) == "my wrld so |"
+        await settled(pilot)
+        assert counts(engine) == {"my": 1, "wrld": 1, "so": 1}
+        await pilot.press(*["left"] * 4, *["backspace"] * 4, *"word", "end")
+        await settled(pilot)
+        assert counts(engine) == {"my": 1, "word": 1, "so": 1}
+
+
+async def test_letters_that_came_back_and_went_on_count_as_what_they_became(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("wor", "war")
+    async with app.run_test() as pilot:
+        await pilot.press(*"my wor")
+        await settled(pilot)
+        await pilot.press("tab", "ctrl+z", *"ld", "enter")
+        await settled(pilot)
+        assert app.typing.messages == ("my world",)
+        assert counts(engine) == {"my": 1, "world": 1}
+
+
 async def test_letters_in_front_of_a_word_are_sent_as_a_part_of_it(
     app: KeyboardApp, engine: GatedEngine
 ) -> None:

@@ -11,14 +11,19 @@ from fedkey.personal_rules import (
     SENTENCE_START,
     NearWords,
     elected,
+    is_announced,
     is_inside_address,
     is_learnable,
+    is_meant,
     makes_address,
+    may_teach,
     num_edits,
     spelling_shown,
     with_vote,
+    without_secrets,
     words_before,
 )
+from fedkey.text import LINK, NUMBER, PLACEHOLDERS, normalise
 
 
 @pytest.mark.parametrize(
@@ -208,7 +213,7 @@ def test_near_words_are_all_that_are_one_edit_away(words: set[str], typed: str, 
     )
 
 
-@pytest.mark.parametrize("behind", ["@", "@home", ".c", ".com", "4", "1234", "²"])
+@pytest.mark.parametrize("behind", ["@", "@home", ".c", ".com", "4", "1234", "²", *PLACEHOLDERS])
 def test_what_makes_a_word_the_beginning_of_an_address(behind: str) -> None:
     assert makes_address(behind)
 
@@ -216,3 +221,121 @@ def test_what_makes_a_word_the_beginning_of_an_address(behind: str) -> None:
 @pytest.mark.parametrize("behind", ["", " ", ".", ". T", "..", ".5", "/", "/or", "'s", "-", "a", " 42", "?x"])
 def test_what_may_stand_behind_a_word(behind: str) -> None:
     assert not makes_address(behind)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "my password is ",
+        "The WiFi password for our guests is ",
+        "password: correct horse ",
+        "the passcode was: ",
+        "so the PIN's ",
+        "ok. pw = ",
+        "pw:",
+        "DB_PASS=",
+        "my passphrase is correct horse battery ",
+        "login: jane pass: ",
+        "the code is ",
+        "the code is XKQ",
+        "key: one two ",
+        "hello\nmy otp is ",
+    ],
+)
+def test_what_follows_is_announced_as_a_secret(context: str) -> None:
+    assert is_announced(context)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "",
+        "the key is to ",
+        "the code is broken and ",
+        "my password is on the wall. ",
+        "my password is\n",
+        "I forgot my password ",
+        "what is the password? ",
+        "the monkey is ",
+        "the keys are ",
+        "nice password :) ",
+        "a password island ",
+        "he passed: ",
+        "the bypass is ",
+    ],
+)
+def test_what_follows_is_not(context: str) -> None:
+    assert not is_announced(context)
+
+
+said = st.lists(
+    st.sampled_from("the my key code pin is was are : = for wifi to zorb 12 ,".split()), max_size=9
+)
+words_of_a_phrase = st.lists(st.text("abcxyz", min_size=1, max_size=7), min_size=1, max_size=6)
+
+
+@given(
+    said, st.sampled_from(["password", "PIN", "pw"]), st.sampled_from([" is", ":", " ="]), words_of_a_phrase
+)
+def test_no_word_of_an_announced_phrase_may_be_learned(
+    before: list[str], name: str, link: str, phrase: list[str]
+) -> None:
+    announced = f"{' '.join(before)} {name}{link} "
+    for at, word in enumerate(phrase):
+        context = announced + "".join(f"{each} " for each in phrase[:at])
+        assert is_announced(context + word[:1])
+        assert not may_teach(context, word)
+    assert not is_announced(f"{announced}{' '.join(phrase)}. ")
+    learnt = without_secrets(normalise(f"{announced}{' '.join(phrase)}."))
+    assert learnt.endswith(" ".join([NUMBER] * len(phrase)) + ".")
+
+
+@pytest.mark.parametrize(
+    ("context", "word", "behind"),
+    [("b/", "home", ""), ("", "joe", "@"), ("", "swordfish", NUMBER), ("", "Zarquon", "1987"),
+     ("a sk-", "abcDEF", ""), ("pw: ", "horse", "")],
+)  # fmt: skip
+def test_words_that_teach_nothing_where_they_stand(context: str, word: str, behind: str) -> None:
+    assert not may_teach(context, word, behind)
+    assert may_teach("see ", word, " now")
+
+
+@pytest.mark.parametrize(
+    ("message", "learnt"),
+    [
+        ("my password is swordfish", f"my password is {NUMBER}"),
+        ("the wifi password is Zarquon1987, ok?", f"the wifi password is {NUMBER} {NUMBER}?"),
+        ("pw:correct horse! Then call me", f"{NUMBER} {NUMBER}! Then call me"),
+        ("the code is abc then", f"the code is {NUMBER} then"),
+        ("I am zebedee@gmail or swordfish1234", f"I am {NUMBER} or {NUMBER}"),
+        ("use hunter2 or sk-abcDEFghijk.", f"use {NUMBER} or {NUMBER}."),
+        ("see https://a.b/c on the 4th, in the 1990s", f"see {LINK} on the 4th, in the {NUMBER}s"),
+        ("a well-known key: no secret", f"a well-known key: {NUMBER} {NUMBER}"),
+    ],
+)  # fmt: skip
+def test_what_of_a_message_may_be_trained_on(message: str, learnt: str) -> None:
+    assert without_secrets(normalise(message)) == learnt
+    assert without_secrets(learnt) == learnt
+
+
+@given(
+    st.lists(
+        st.sampled_from("my key pw password is : = for . ! zorb1987 Zorb a@b.c kXqPzLmW ok".split()),
+        max_size=9,
+    )
+)
+def test_what_was_masked_stays_so(words: list[str]) -> None:
+    learnt = without_secrets(normalise(" ".join(words)))
+    assert normalise(learnt) == learnt == without_secrets(learnt)
+    assert "zorb1" not in learnt
+
+
+@pytest.mark.parametrize(
+    ("typed", "put", "is_word_of_its_own"),
+    [("i", "I", True), ("i", "is", False), ("Tom", "tomorrow", False), ("wrld", "world", True),
+     ("", "so", False), ("form", "from", True), ("don\u2019", "don't", False), ("zor", "zor", False)],
+)  # fmt: skip
+def test_letters_are_meant_unless_they_began_what_was_put(
+    typed: str, put: str, is_word_of_its_own: bool
+) -> None:
+    assert is_meant(typed, put) == is_word_of_its_own

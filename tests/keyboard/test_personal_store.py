@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -391,6 +392,24 @@ def test_a_busy_file_is_a_sentence_and_reading_goes_on(filled: Path) -> None:
     other.execute("ROLLBACK")
     assert memory.observe((), "hello", accepted=True)
     other.close()
+
+
+def test_a_word_is_taken_back_at_once_though_another_reads(filled: Path) -> None:
+    memory = Personal.open(filled)
+    reader = sqlite3.connect(filled, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM words").fetchone() == (300,)
+    memory.observe((), "zorblax")
+    started = time.monotonic()
+    assert memory.take_back((), "zorblax")
+    assert time.monotonic() - started < personal_store.BUSY_SECONDS / 2
+    reader.execute("COMMIT")
+    assert b"zorblax" in b"".join(contents(filled).values())
+    memory.observe((), "quibble")
+    assert memory.take_back((), "quibble")
+    assert not any(word in b"".join(contents(filled).values()) for word in (b"zorblax", b"quibble"))
+    reader.close()
+    memory.close()
 
 
 @pytest.mark.usefixtures("impatient")

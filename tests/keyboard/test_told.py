@@ -116,6 +116,19 @@ def test_what_becomes_of_words_that_are_changed_by_hand(
         assert text.startswith(word.context + word.place.letters)
 
 
+@pytest.mark.parametrize("rest", ["@", "@home ", ".org ", ".org, "])
+def test_of_half_an_address_the_engine_forgets_itself(rest: str) -> None:
+    told = mended("see example", 11, *typing(rest))
+    assert told.after(Place(4, "example")) is None
+    assert told.after(Place(0, "see")) == ""
+    assert settle(told, None).gone == ()
+
+
+@pytest.mark.parametrize("rest", [".", ".o", ". org ", "/org ", "'", " @"])
+def test_what_is_no_address_or_not_yet_stays_told_of(rest: str) -> None:
+    assert mended("see example", 11, *typing(rest)).after(Place(4, "example")) == "see "
+
+
 def test_nothing_is_settled_while_the_caret_is_in_the_word() -> None:
     told = mended("see latr now", 7, *typing("e"))
     assert settle(told, 8).told == told

@@ -104,10 +104,13 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def _words(measured: Mapping[str, Numbers], graded: Mapping[str, int]) -> Iterable[Table | str]:
     own = list(measured.values())[-1]
+    authors, interval = f"{own['authors']:,} authors", "[95 % interval over authors]"
+    if own["authors"] == 1:
+        authors, interval = "one author", "There are intervals over several authors only."
     yield (
-        f"{own['words']:,} words of {own['authors']:,} authors, in {graded['stretches']:,} stretches of "
+        f"{own['words']:,} words of {authors}, in {graded['stretches']:,} stretches of "
         f"{graded['conversations']:,} conversations. Words the lexicon does not know count as wrong and case "
-        "is ignored, unless said. [95 % interval over authors]"
+        f"is ignored, unless said. {interval}"
     )
     recalls = [
         (str(letters), name, numbers["recall"][str(letters)])
@@ -169,7 +172,7 @@ def _words(measured: Mapping[str, Numbers], graded: Mapping[str, int]) -> Iterab
             for name, numbers in measured.items()
         ),
     )
-    if own["author_deciles"]["authors"]:
+    if own["author_deciles"]["authors"] > 1:
         rows = [
             f"deciles over the {own['author_deciles']['authors']:,} authors with {MIN_WORDS_FOR_DECILES} "
             "words and more"
@@ -476,4 +479,8 @@ def _percent(share: float) -> str:
 
 
 def _interval(interval: Mapping[str, float]) -> str:
+    """Without its ends if they are one: so it is whenever there is but one author to draw, and would say that
+    one is sure of what nobody knows."""
+    if interval["low"] == interval["high"]:
+        return _percent(interval["value"])
     return f"{_percent(interval['value'])} [{_percent(interval['low'])}, {_percent(interval['high'])}]"

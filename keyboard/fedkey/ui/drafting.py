@@ -26,6 +26,7 @@ from fedkey import told as telling
 from fedkey.draft import Draft, Place
 from fedkey.layout import QWERTY, Layout
 from fedkey.passed_over import PassedOver
+from fedkey.personal_rules import is_meant
 from fedkey.settings import DEFAULTS, Settings
 from fedkey.taps import Tap
 from fedkey.told import Told
@@ -284,11 +285,8 @@ class DraftingScreen(WatchedScreen):
         if draft != self.draft and swap is not None:
             self.post_message(TakenBack(self._last_swap))
             was_told, place = self._told_before, Place(swap.put.start, swap.typed)
-            is_meant = self.draft.is_just_corrected and not swap.put.letters.lower().startswith(
-                swap.typed.lower()
-            )
-            if was_told is None and is_meant:
-                # The engine counts the letters as typed, unless they are the word's beginning.
+            if was_told is None and is_meant(swap.typed, swap.put.letters):
+                # The engine counts the letters as typed.
                 was_told = self._told.after(swap.put)
             self._told = telling.untell(self._told, swap.put)
             self._put(draft, told=None if was_told is None else (place, was_told))

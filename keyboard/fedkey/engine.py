@@ -507,7 +507,7 @@ class Engine:
 
     def look_ahead(self) -> bool:
         """Works out what will be asked after the last answer of `suggest`, a few milliseconds at a time: to
-        be called while nobody waits, until it returns False. No answer depends on it, but most come sooner.
+        be called while nobody waits, until it returns False. No word depends on it, but most come sooner.
 
         There is something to do in front of other words only, where few words are written: at the end of a
         message the answers come as soon without it.

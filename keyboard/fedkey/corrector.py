@@ -47,6 +47,9 @@ something else, 2,049 and 146 at 0.72; of 712 names that they wrote, typed small
 changed. Before, all 4,233 got the name's capital. It is put where it is likelier than all else together: on
 355 of them, and on 709 of the 712."""
 
+NUM_KEPT = 64
+"""Places where what was taken back is not put again."""
+
 STEM_ENDINGS = ("s", "d", "ll", "ve", "re")
 """What stands behind the apostrophe of a word that is known if its stem is (the market's, who'd)."""
 
@@ -69,8 +72,8 @@ class Doubt(NamedTuple):
 
 
 class Corrector:
-    """Judges words by a bundle's lists and fits, and by what their owner taught. What was taken back last is
-    not put again in its place."""
+    """Judges words by a bundle's lists and fits, and by what their owner taught. What was taken back lately
+    is not put again in its place."""
 
     def __init__(
         self,
@@ -92,25 +95,29 @@ class Corrector:
         self._is_pinned = is_pinned
         self._path = path
         self._letters = LetterModel(lexicon)
-        self._kept: tuple[str, str] | None = None
+        self._kept: dict[tuple[str, str], None] = {}  # the oldest first
 
     # ------------------------------------------------------------------------------- what was taken back
 
     def keep(self, context: str, letters: str) -> None:
-        """The letters are left alone after this context, whatever competes."""
-        self._kept = context, letters.lower()
+        """The letters are left alone after this context, whatever competes, until `NUM_KEPT` others were kept
+        since."""
+        self.keep_no_more(context, letters)
+        self._kept[context, letters.lower()] = None
+        while len(self._kept) > NUM_KEPT:
+            del self._kept[next(iter(self._kept))]
 
     def keep_as(self, other: Corrector) -> None:
         """Leaves alone what another one does."""
-        self._kept = other._kept
+        self._kept = dict(other._kept)
 
-    def keep_nothing(self) -> None:
-        """Judges every place again."""
-        self._kept = None
+    def keep_no_more(self, context: str, letters: str) -> None:
+        """Judges the letters after this context again."""
+        self._kept.pop((context, letters.lower()), None)
 
     def is_kept(self, context: str, letters: str) -> bool:
         """Whether the letters are left alone there, in whatever case."""
-        return self._kept == (context, letters.lower())
+        return (context, letters.lower()) in self._kept
 
     # ------------------------------------------------------------------------------------- what is right
 

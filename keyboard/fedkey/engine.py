@@ -551,8 +551,10 @@ class Engine:
         gap = " " if context[-1:].isalnum() and word[:1].isalnum() else ""
         with self._lock:
             self._take_back_half_of_address(f"{context}{word}")
-            # What stands because a correction was taken back was remembered then.
+            # What stands because a correction was taken back was remembered then, once.
             taught = None if private or place == self._counted else Taught()
+            if place == self._counted:
+                self._counted = None
             accepted = self._last = Accepted(context, typed, word, taught)
             if taught is not None:
                 if place == self._uncounted:
@@ -604,8 +606,7 @@ class Engine:
             self._last = None
             if self._counted == place:
                 self._counted = None  # when it is written there again, it is remembered again
-            if self._corrector.is_kept(*place):
-                self._corrector.keep_nothing()
+            self._corrector.keep_no_more(*place)
             if self._uncounted == place:
                 self._uncounted = None
             elif may_teach(context, word):

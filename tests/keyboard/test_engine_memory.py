@@ -147,6 +147,26 @@ def test_what_was_taken_back_is_unlearned_and_the_letters_are_learned(engine: En
     assert [each.is_pinned for each in engine.words_learned("tomorow")] == [True]
 
 
+def test_letters_that_were_brought_back_count_once_and_again_when_they_come_again(engine: Engine) -> None:
+    engine.undo(engine.accept("", "thnaks", "thanks"))
+    engine.accept("", "thnaks", "thnaks")
+    assert not engine.knows("thnaks")
+    engine.accept("", "thnaks", "thnaks")
+    assert engine.knows("thnaks")
+
+
+def test_what_was_taken_back_stays_so_in_each_of_many_places(engine: Engine) -> None:
+    places = [f"{'a ' * count}so " for count in range(10)]
+    words = [f"tomorow{'abcdefghij'[count]}" for count in range(10)]
+    for place, word in zip(places, words, strict=True):
+        engine.undo(engine.accept(place, word, "tomorrow", private=True))
+    for place, word in zip(places, words, strict=True):
+        assert engine.explain(place, word).verdict is Verdict.KEPT
+        assert engine.suggest(place, word).autocorrect is None
+    engine.take_back(places[3], words[3])
+    assert engine.explain(places[3], words[3]).verdict is not Verdict.KEPT
+
+
 def test_who_brings_a_word_without_its_apostrophe_back_twice_is_obeyed(engine: Engine) -> None:
     corrected = [engine.suggest("", "its", private=private).autocorrect for private in (False, True)]
     assert corrected == ["it's", "it's"]

@@ -112,6 +112,25 @@ def test_who_leaves_apostrophes_out_is_asked_for_more(engine: Engine) -> None:
         assert contraction_margin(f"{text} ", "its") == contraction_margin("", "its")
 
 
+@pytest.mark.parametrize(
+    ("context", "typed", "put"),
+    [
+        ("", "itd", "it'd"),
+        ("", "thatd", "that'd"),
+        ("he said ", "Hed", "He'd"),
+        ("", "whens", "when's"),
+        # Another word of the stem is likelier.
+        ("i think ", "itd", None),
+    ],
+)
+def test_a_form_without_its_apostrophe_does_not_compete_with_others_of_its_stem(
+    engine: Engine, context: str, typed: str, put: str | None
+) -> None:
+    assert engine.suggest(context, typed).autocorrect == put
+    rivals = {rival.text.lower() for rival in engine.explain(context, typed).rivals}
+    assert (typed[:-1].lower() in rivals) == (put is None)
+
+
 # --- emphasis --------------------------------------------------------------------------------------------
 
 

@@ -174,6 +174,12 @@ most frequent word is within MARGIN of the least. Measured as for `ErrorModel`: 
 of 10 loses 1.5 points of the first candidates and 3 of the first 24, 12 half a point and 1; 18 gains 0.2 and
 costs a fifth more. Half the width loses 0.2 and twice gains nothing: the median beam holds 40 states."""
 
+LONGER_BAR = 7.2
+"""Nats at most that a letter of the row above the space bar costs for it, where nothing but the letter is
+known: most keyboards have a bar that lies under all of that row. Of 400 pairs of words of validation authors
+with m for their space 365 are repaired, none before; of 500 beside an m whose space is missing 420 instead of
+431, and 395 at what b costs, 4.2, because "Imglad" might be I, a bar and "glad"."""
+
 LONGEST_GAP = 2
 """Letters in a row that may be left out: people drop syllables (evebody, birday)."""
 
@@ -404,6 +410,8 @@ class CandidateBeam:
         costs = np.minimum(by_own + accent * alphabet.is_borrowed, by_base + accent * alphabet.is_accented)
         letter = literal(self._layout, [touch]).lower()
         if isinstance(touch, str):
+            if touch in self._layout.above_space:
+                space = min(space, LONGER_BAR)
             costs = costs + accent * (_base(letter) != letter)
             if letter in alphabet.characters:
                 costs[alphabet.characters.index(letter)] = 0

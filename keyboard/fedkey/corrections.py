@@ -38,18 +38,22 @@ MIN_LETTERS = 2
 """A single letter that is no word is an abbreviation (k, u), or the beginning of anything."""
 
 SHORT_FORMS = frozenset(
-    """afk agh aka asap atm ayy ayye bb bbl bby bc bf bff bot brb btw comin cuz dm dms doin dw ecg
-    esports ew fav favs fb feelin finna fr ftw fwiw fyi g2g gcse gcses gettin gf gg gj gl glhf gm gn
-    goin gonna gotta grl gtg hbd hbu heh heyo hf hmu hr hrs hru hw ic icymi idc idek idk ig ikr ily
-    imho imma imo improv imy irl iykyk jk kinda kk kpi lemme lgtm lil livin lmao lmfao lmk lol
-    lookin lotsa lowkey lul makin meh mhm mkay mm msg nah nbd ngl nm nope nothin np npm nvm obv obvs
-    ofc ok okie omds omfg omg omw oof oomf otw outta owo pic pics pls plz ppl pre prob probs prolly
-    psh pshh qt rad rly rn rofl sayin smh sms somethin soo sorta soz sry sup sus talkin tbf tbh tbqh
-    tbsp tbt tf tfw tgif thinkin tho thru thx til tis tldr tmi tmr tmrw tmw tryin tsp ttyl ttys twas
-    tx ty tysm u ugh uhh umm uni ur uuh vid vids wanna wbu wdym wfh whatcha wip wk wknd wks workin
-    wpm wru wtf wth wya wyd xd xoxo xx xxx ya yall yay yea yeah yeh yep yh yk yo yolo yup yw""".split()
+    """addr addy aest afk agh aka alr arse asap asdf asf atm attn ayy ayye bb bbl bby bc bf bff bldg boi
+    bois bool bot brb bst btw comin cpp cst cuz dm dms dob doin dw ecg ekg erm esports est eval ew ext
+    fav favs fb feelin finna fr ftw fwd fwiw fyi g2g gcse gcses gettin gf gg gj gl glhf gm gn goin gonna
+    goss gotta grl gtg hbd hbu heh heya heyo hf hmu hr hrm hrs hru hw hwy ic icymi idc idek idk ig ikr
+    ily imho imma imo improv imy incl intl irl iso iykyk jk kinda kk kpi lemme lgtm lil livin lmao lmfao
+    lmk lol lols lookin lotsa lowkey lul makin meh mhm mkay mm msg msgs muah nah naw nbd ngl nm nope
+    nothin notif np npm nuh nvm obv obvs ofc ok okie omds omfg omg omw oof oomf orly otw outta owo pdt
+    pic pics pkg pkgs pls plz pog poss ppl ppt pre prob probs prolly psh pshh pto qr qt rad rly rn rofl
+    sayin sez sim sku smh sms smth somethin soo sorta soz sqft sry ssn sth sup sus talkin tbf tbh tbqh
+    tbsp tbt tf tfw tgif thinkin tho thot thru thx til tis tldr tmi tmr tmrw tmw toml tryin tsk tsp ttyl
+    ttys twas tx txt ty tysm u udp ugh uhh umm uni ur usr uuh vid vids wah wanna wbu wdym wfh whatcha
+    wip wk wknd wks workin wpm wrt wru wtf wth wya wyd xd xoxo xx xxx ya yall yay yds yea yeah yeh yep
+    yerp yh yk yo yolo yr ytd yup yw""".split()
 )
-"""What people write on purpose and no lexicon of books holds: never a mistake, nor without its capitals."""
+"""What people write on purpose and no lexicon of books holds: never a mistake, nor without its capitals. Of
+60,000 words of validation authors with a slip each, 807 become one of these."""
 
 CONTRACTIONS: Mapping[str, str] = {
     "hell": "he'll",

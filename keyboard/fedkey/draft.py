@@ -36,6 +36,9 @@ _JOINER = "\u200d"
 _GOES_ON = frozenset("@#/\\&=+*~^|")
 """Characters that end a word and yet make one thing with it: an address, a path, a formula."""
 
+LONGER_THAN_SAID = 4
+"""Letters of a word whose last ones nobody leaves out in writing: an apostrophe behind it stands for none."""
+
 _LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 """Those of `str.splitlines`."""
 
@@ -155,19 +158,25 @@ class Draft:
 
     @property
     def finished_word(self) -> str | None:
-        """The word that a space, punctuation or Enter at the caret would finish; None if none would be."""
+        """The word that a space, punctuation or Enter at the caret would finish, without an apostrophe behind
+        it; None if none would be."""
         word = self.typed.rstrip("'\u2019")
         return word if self._word_end == self.caret and is_word(straight(word)) else None
 
     @property
     def correctable(self) -> Place | None:
         """The word at the caret, if a correction may take its place: not if it was begun in front of another
-        one, not if it is meant literally, and not if the caret came back to it: it was seen as it stands."""
-        typed = self.typed
-        is_settled = self.is_in_front or self.picked is not None or typed in self.literals
-        if typed != self.finished_word or is_settled:
+        one, not if it is meant literally, and not if the caret came back to it: it was seen as it stands.
+
+        An apostrophe behind it closes a quote, or came too late (dont'); but short words and those in -in'
+        are said so (ol', runnin').
+        """
+        typed, word = self.typed, self.finished_word
+        is_meant = not self.literals.isdisjoint((typed, word))
+        if word is None or is_meant or self.is_in_front or self.picked is not None:
             return None
-        return Place(self._word_start, typed)
+        is_said_so = typed != word and (len(word) < LONGER_THAN_SAID or word.endswith("in"))
+        return None if is_said_so else Place(self._word_start, word)
 
     @property
     def may_be_completed(self) -> bool:
@@ -460,31 +469,41 @@ def brings_correction(character: str) -> bool:
 
 
 def correct(draft: Draft, place: Place, word: str) -> Draft:
-    """Puts a correction where a word was finished. The caret stays where it is in the text behind.
+    """Puts a correction where a word was finished. The caret stays where it is in the text behind. An
+    apostrophe behind the word goes if the word has it inside now (dont'); behind an s it may be that of
+    owners, who stay as many.
 
     Nothing changes if the word does not stand there as it did, if it is meant literally, or unless the caret
     has moved on.
     """
-    if place.letters in draft.literals or draft.caret <= place.end or not _stands(draft, place):
+    end = place.end + _is_apostrophe(draft.text, place.end)
+    is_meant = not draft.literals.isdisjoint((place.letters, draft.text[place.start : end]))
+    if is_meant or draft.caret <= end or not _stands(draft, place):
         return draft
-    text = draft.text[: place.start] + word + draft.text[place.end :]
-    shift = len(word) - len(place.letters)
+    is_moved = "'" in straight(word) and "'" not in straight(place.letters)
+    is_quoted = _is_apostrophe(draft.text, place.start - 1)
+    is_owners = end > place.end and place.letters[-1] in "sS" and not is_quoted
+    if is_owners and not is_moved and word[-1:] not in ("s", "S"):
+        return draft
+    replaced = draft.text[place.start : end if is_moved and not is_quoted else place.end]
+    text = draft.text[: place.start] + word + draft.text[place.start + len(replaced) :]
+    shift = len(word) - len(replaced)
     room_at = draft.room_at
     if room_at is not None and room_at >= place.end:
         room_at += shift
     before = None
-    if draft.caret == place.end + 1:
+    if draft.caret == end + 1:
         # The character that brought it was put in, or stepped over a space that stood there.
         is_put_in = draft.room_at != draft.caret
-        letters = draft.text[: place.end] + draft.text[draft.caret if is_put_in else place.end :]
-        before = Draft(letters, place.end, literals=draft.literals | {place.letters})
+        letters = draft.text[:end] + draft.text[draft.caret if is_put_in else end :]
+        before = Draft(letters, end, literals=draft.literals | {place.letters})
     return Draft(
         text,
         draft.caret + shift,
         None if draft.accepted_end is None else draft.accepted_end + shift,
         draft.is_in_front,
         draft.literals,
-        Swap(Place(place.start, word), place.letters, is_correction=True, is_marked=True, before=before),
+        Swap(Place(place.start, word), replaced, is_correction=True, is_marked=True, before=before),
         is_just_corrected=before is not None,
         picked=None if draft.picked is None else replace(draft.picked, start=draft.picked.start + shift),
         room_at=room_at,
@@ -699,6 +718,10 @@ def _around_gap(draft: Draft) -> tuple[str, str, str]:
 
 def _continues_word(character: str) -> bool:
     return is_letter(character) or straight(character) == "'"
+
+
+def _is_apostrophe(text: str, place: int) -> bool:
+    return place >= 0 and straight(text[place : place + 1]) == "'"
 
 
 def _as_kept(character: str) -> str:

@@ -11,6 +11,7 @@ thumbs measures distances in them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -138,6 +139,14 @@ class Layout:
     def letters(self) -> tuple[str, ...]:
         """The letters that have a key of their own, in lower case."""
         return tuple(key.name for key in self.keys if key.name not in _TYPED_BY and key.name.isalpha())
+
+    @cached_property
+    def above_space(self) -> tuple[str, ...]:
+        """The letters of the row above the space bar; none if there is no such row."""
+        for above, row in itertools.pairwise(self.rows):
+            if any(key.name == SPACE for key in row):
+                return tuple(key.name for key in above if key.name in self.letters)
+        return ()
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a key of that name."""

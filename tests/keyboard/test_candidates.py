@@ -20,7 +20,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedkey.bundle import open_bundle
-from fedkey.candidates import DEFAULT_ERRORS, WIDTH, CandidateBeam, CandidateFinder, Candidates, ErrorModel
+from fedkey.candidates import (
+    DEFAULT_ERRORS,
+    LONGER_BAR,
+    WIDTH,
+    CandidateBeam,
+    CandidateFinder,
+    Candidates,
+    ErrorModel,
+)
 from fedkey.conversations import read_conversations
 from fedkey.layout import LAYOUTS, QWERTY
 from fedkey.lexicon import Lexicon
@@ -397,6 +405,19 @@ def test_a_missing_space_is_found(typed: str, first: str, second: str, cost: flo
     taps = [key_press(key) for letter in typed if (key := QWERTY.key_for(letter))]
     tapped = english_beam().find_splits(taps)
     assert (tapped.first[0], tapped.second[0]) == (splits.first[0], splits.second[0])
+
+
+@pytest.mark.parametrize("letter", QWERTY.above_space)
+def test_where_only_the_letter_is_known_the_bar_lies_under_all_of_the_row_above_it(letter: str) -> None:
+    lexicon, splits = english(), english_beam().find_splits(f"thank{letter}you")
+    assert (lexicon.word(splits.first[0]), lexicon.word(splits.second[0])) == ("thank", "you")
+    assert splits.costs[0] == pytest.approx(min(press_cost(letter, " "), LONGER_BAR), abs=1e-5)
+
+
+def test_a_tap_far_from_the_bar_does_not_mean_it() -> None:
+    taps = [key_press(QWERTY[letter]) for letter in "thankmyou"]
+    assert len(english_beam().find_splits(taps).costs) == 0
+    assert len(english_beam().find_splits("thankgyou").costs) == 0
 
 
 def test_pairs_of_words_are_few_ordered_and_not_offensive() -> None:

@@ -47,7 +47,7 @@ def literal(by_letters: float, *, is_name: bool = False) -> Literal:
 # ------------------------------------------------------------------------------ what may be corrected at all
 
 
-@pytest.mark.parametrize("letters", ["teh", "Teh", "im", "dont", "don'tt", "wxyz" * 6])
+@pytest.mark.parametrize("letters", [*"teh Teh hte adn waht att im dont don'tt".split(), "wxyz" * 6])
 def test_what_looks_mistyped_may_be_corrected(letters: str) -> None:
     for context in ("", "see you ", "hi\n", 'he said "', "(", "so,", "well-", "i'm ", "a b@c.de ", "10 "):
         assert may_be_corrected(context, letters)
@@ -56,8 +56,8 @@ def test_what_looks_mistyped_may_be_corrected(letters: str) -> None:
 @pytest.mark.parametrize(
     "letters",
     ["", "k", "TEH", "tEh", "McDonadl", "h3llo", "2nite", "snake_case", "no way", "well-knwon", "hi!", "'",
-     "42", "café", "tbh", "Btw", "sooo", "noooo", "aaa", "haha", "hahah", "xoxo", "😀", "\ue000",
-     "wxyz" * LONGEST_CORRECTED],
+     "42", "café", "tbh", "Btw", "smth", "sqft", "Fwd", "bool", "sooo", "noooo", "aaa", "haha", "hahah",
+     "xoxo", "😀", "\ue000", "wxyz" * LONGEST_CORRECTED],
 )  # fmt: skip
 def test_what_is_meant_otherwise_may_not(letters: str) -> None:
     assert not may_be_corrected("see you ", letters)

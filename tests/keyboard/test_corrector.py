@@ -112,6 +112,25 @@ def test_who_leaves_apostrophes_out_is_asked_for_more(engine: Engine) -> None:
         assert contraction_margin(f"{text} ", "its") == contraction_margin("", "its")
 
 
+@pytest.mark.parametrize(
+    ("context", "typed", "put"),
+    [
+        ("", "itd", "it'd"),
+        ("", "thatd", "that'd"),
+        ("he said ", "Hed", "He'd"),
+        ("", "whens", "when's"),
+        # Another word of the stem is likelier.
+        ("i think ", "itd", None),
+    ],
+)
+def test_a_form_without_its_apostrophe_does_not_compete_with_others_of_its_stem(
+    engine: Engine, context: str, typed: str, put: str | None
+) -> None:
+    assert engine.suggest(context, typed).autocorrect == put
+    rivals = {rival.text.lower() for rival in engine.explain(context, typed).rivals}
+    assert (typed[:-1].lower() in rivals) == (put is None)
+
+
 # --- emphasis --------------------------------------------------------------------------------------------
 
 
@@ -125,3 +144,31 @@ def test_other_letters_are_doubled_by_mistake() -> None:
     assert may_be_corrected("", "hhey")
     assert may_be_corrected("", "thee")
     assert not may_be_corrected("", "heyy")
+
+
+# --- keys that were held -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "put"),
+    [
+        # Shift.
+        ("THis", "This"),
+        ("DOnt", "Don't"),
+        ("CAn't", "Can't"),
+        ("YOure", "You're"),
+        ("THier", "Their"),
+        # Caps lock, and shift for the first letter.
+        ("tHE", "The"),
+        ("hELLO", "Hello"),
+        ("dONT", "Don't"),
+        ("iT'S", "It's"),
+        ("eBAY", "eBay"),
+        ("uSA", "USA"),
+        # What is written so, or of abbreviations, or begins with one letter of its own.
+        *dict.fromkeys("iOS eBay iPhone TVs IDs DMing OKed mRNA kHz UBoat VHost OAuth lOL".split()).items(),
+    ],
+)
+def test_capitals_of_a_key_that_was_held_go(engine: Engine, typed: str, put: str | None) -> None:
+    assert engine.suggest("so ", typed).autocorrect == put
+    assert engine.explain("so ", typed).autocorrect == put

@@ -191,6 +191,15 @@ def test_another_layout_is_a_table_of_rows() -> None:
     assert characters(layout.neighbours("space")) == ":bä"
 
 
+@pytest.mark.parametrize(
+    ("name", "letters"),
+    [("qwerty", "zxcvbnm"), ("qwertz", "yxcvbnm"), ("azerty", "wxcvbn"), ("dvorak", "jkxbmwv")],
+)
+def test_letters_lie_above_the_space_bar(name: str, letters: str) -> None:
+    assert "".join(layout_named(name).above_space) == letters
+    assert layout_from_rows("no bar", ((0, "a b"),), shifted={}).above_space == ()
+
+
 def test_a_layout_that_names_a_key_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         layout_from_rows("odd", ((0, "a b a"),), shifted={})

@@ -54,7 +54,8 @@ class Inference:
     Of the questions only the newest is kept: whoever types faster than the engine answers gets the answer to
     the last key, not a queue of old ones. A word that was finished before its answer came is asked for once
     more, in its turn: where the engine would leave it, it is told at once as it stands; where not, the
-    correction is posted, and whoever puts it tells so.
+    correction is posted, and whoever puts it tells so. Once it is stopped nobody does, and a mistake that
+    stood for a moment is not remembered.
 
     Another engine takes over between two of these. What is on screen was the old one's answer and stays until
     the next key.
@@ -105,7 +106,11 @@ class Inference:
             passed_over.engine.close()
 
     def stop(self) -> None:
-        """Lets `run` return after what it is doing."""
+        """Lets `run` return after what it is doing and was told already; nothing more is answered.
+
+        Where another program keeps the memory's file, the first write waits for it for two seconds and the
+        others hardly, so that this ends.
+        """
         with self._changed:
             self._is_stopped = True
             self._changed.notify()
@@ -141,6 +146,8 @@ class Inference:
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             elif isinstance(work, Gesture):
+                if self._is_stopped:
+                    continue
                 answer = engine.trace(work.context, work.path, private=work.is_private, after=work.after)
                 self._post(Recognised(work, answer))
             elif isinstance(work, LayoutChosen):
@@ -216,10 +223,10 @@ class Inference:
         """Waits for something to do; None means stop."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_idle())
-            if self._is_stopped:
-                return None
             if self._told:
                 return self._told.popleft()
+            if self._is_stopped:
+                return None
             if self._successor is not None and self._question is None:
                 successor, self._successor = self._successor, None
                 return successor

@@ -80,6 +80,8 @@ class Inference:
         # Only what was put last can be taken back, so nothing older is kept.
         self._last_swap: int | None = None
         self._accepted: list[Accepted] = []
+        # Words, each after its text, whose correction was posted and of which nothing was told since.
+        self._corrected: set[tuple[str, str]] = set()
 
     def ask(self, question: Question) -> None:
         """Puts a question in place of the one that waits, if any."""
@@ -177,6 +179,7 @@ class Inference:
             told = Written(word.context, word.typed, word.typed, word.is_private, after=word.after)
             self._remember(engine, told)
         else:
+            self._corrected.add((word.context, word.typed))
             self._post(Corrected(word, answer.autocorrect))
 
     def _grant(self, engine: Engine, wished: Wished) -> None:
@@ -195,8 +198,13 @@ class Inference:
                 self._accepted = []
             return
         if isinstance(told, Unwritten):
-            engine.take_back(told.context, told.word)
+            # What was deleted before its correction came was never remembered; an earlier one may be.
+            if (told.context, told.word) in self._corrected:
+                self._corrected.remove((told.context, told.word))
+            else:
+                engine.take_back(told.context, told.word)
             return
+        self._corrected.discard((told.context, told.typed))
         accepted = engine.accept(
             told.context,
             told.typed,

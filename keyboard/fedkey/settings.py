@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedkey.errors import UserError
+from fedkey.joined import is_address
 
 Value = str | bool | float
 """What a setting may be."""
@@ -168,7 +169,7 @@ def changed(settings: Settings, name: str, value: object, where: str = "Settings
         _check_encodable(name, value, where)
     if isinstance(value, float) and not 0 <= value <= WIDEST_SPREAD:
         raise UserError(f"{where}: {name} must be between 0 and {WIDEST_SPREAD:g}, not {value:g}.")
-    if name == "join" and value and not _is_address(str(value)):
+    if name == "join" and value and not is_address(str(value)):
         raise UserError(f"{where}: {name} must be HOST:PORT, such as 192.0.2.7:9092, not {value!r}.")
     if name == "memory":
         try:
@@ -304,11 +305,6 @@ def _check_encodable(name: str, value: str, where: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: {name} holds what is no text: {value!r}.") from error
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and not re.search(r"\s|/", host) and port.isdecimal() and 0 < int(port) < 65_536
 
 
 def _shortened(value: object) -> str:

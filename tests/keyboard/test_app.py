@@ -13,6 +13,7 @@ import pytest
 from at_screen import (
     GatedEngine,
     click_key,
+    key_cell,
     screen_text,
     settled,
     tap,
@@ -884,7 +885,7 @@ async def test_every_key_can_be_clicked(app: KeyboardApp, size: tuple[int, int])
         await settled(pilot)
         for key in QWERTY.keys:
             if key.typed.strip():
-                tap(app, *app.typing.query_one(Keypad).cell_of(key.name))
+                tap(app, *key_cell(app.typing.query_one(Keypad), key.name))
         await pilot.pause()
         assert app.typing.draft.text == "".join(key.typed.strip() for key in QWERTY.keys)
         await click_key(pilot, "space")
@@ -901,7 +902,7 @@ async def test_a_tap_beside_a_key_hits_the_nearest_and_only_the_left_button_coun
         keypad = app.typing.query_one(Keypad)
         await pilot.click(Keypad, offset=(0, 0))
         await pilot.click(Keypad, offset=(keypad.size.width - 1, 0))
-        await pilot.click(Keypad, offset=keypad.cell_of("g"), button=3)
+        await pilot.click(Keypad, offset=key_cell(keypad, "g"), button=3)
         assert text(app) == "qp|"
 
 

@@ -44,6 +44,8 @@ _LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+_TAGS = range(0xE0020, 0xE0080)
+"""Unseen letters behind a black flag that name whose it is: England, Scotland, Wales."""
 
 
 @dataclass(frozen=True)
@@ -736,7 +738,7 @@ def _is_kept(character: str) -> bool:
 
 def _continues_character(text: str, place: int) -> bool:
     """Whether the code point at `place` belongs to what people see as the character before it: accents, skin
-    tones, joined emoji, the second letter of a flag."""
+    tones, joined emoji, the second letter of a flag, the tags of one."""
     character = text[place]
     if "\n" in (character, text[place - 1]):
         return False
@@ -747,6 +749,7 @@ def _continues_character(text: str, place: int) -> bool:
     return (
         unicodedata.category(character)[0] == "M"
         or ord(character) in _SKIN_TONES
+        or ord(character) in _TAGS
         or character == _JOINER
         or text[place - 1] == _JOINER
     )

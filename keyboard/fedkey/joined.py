@@ -32,12 +32,18 @@ IDLE_SECONDS = 30.0
 
 NEEDED = ("fedkey_server", "flwr", "torch", "cryptography")
 
-ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
-"""HOST:PORT."""
+ADDRESS = re.compile(r"(?P<host>\w[\w.-]*|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
+"""HOST:PORT, see `is_address`. A host never looks like an option of a command."""
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 """Hosts that are this machine, where nothing leaves it."""
 
 CONTRIBUTIONS = ("masked update", "masked counts", "update")
+
+
+def is_address(text: str) -> bool:
+    """Whether a federation can have this address."""
+    found = ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found["port"]) < 1 << 16
 
 
 class Phase(Enum):
@@ -149,8 +155,7 @@ def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
     Raises:
         UserError: that is no address, or the phone is not installed.
     """
-    found = ADDRESS.fullmatch(address)
-    if found is None or not 0 < int(found["port"]) < 1 << 16:
+    if not is_address(address):
         raise UserError(f"{address!r} is no address; give HOST:PORT, such as fed.example.org:9092.")
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise UserError(
@@ -158,7 +163,7 @@ def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
             "extra: pip install '.[server]' in a checkout."
         )
     certificates = diary.with_name(CERTIFICATES)
-    if LOOPBACK.fullmatch(found["host"]):
+    if LOOPBACK.fullmatch(address.rpartition(":")[0]):
         trust = ["--insecure"]  # nothing leaves this machine
     else:
         trust = ["--root-certificates", str(certificates)] if certificates.exists() else []

@@ -75,6 +75,10 @@ LEARNED_VOTES = 8
 ONCE_OR_LESS = 1.5
 """Counts fade, so that what came twice never counts for quite two."""
 
+_NO_FILE = (OSError, RuntimeError, ValueError)
+"""What using a path may raise: the system refuses it, its links lead round in a circle (until Python 3.13),
+or nothing can have such a name."""
+
 _ANY, _START, _OTHER = 0, -1, -2
 """Numbers of what is no word before a word: nothing asked, a sentence's start, a word not remembered."""
 
@@ -640,8 +644,8 @@ class Personal:
             except BaseException:
                 Path(name).unlink()
                 raise
-        except OSError as error:
-            raise UserError(f"Cannot write {path}: {error.strerror}; choose another place.") from error
+        except _NO_FILE as error:
+            raise UserError(f"Cannot write {path}: {_why(error)}; choose another place.") from error
 
     def import_from(self, path: Path) -> None:
         """Merges an exported memory into this one.
@@ -653,12 +657,15 @@ class Personal:
             UserError: the file is unreadable or no exported memory; nothing was imported.
         """
         try:
+            # What is no plain file may never end, or never begin.
+            if path.exists() and not path.is_file():
+                raise UserError(f"{path} is no file; nothing was imported.")
             with path.open(encoding="utf-8") as file:
                 contents = from_lines(file, str(path))
-        except OSError as error:
-            raise UserError(f"Cannot read {path}: {error.strerror}; nothing was imported.") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 text; nothing was imported.") from error
+        except _NO_FILE as error:
+            raise UserError(f"Cannot read {path}: {_why(error)}; nothing was imported.") from error
         with self._changing():
             self._merge(contents)
             self._recount()
@@ -862,6 +869,11 @@ def _named(
         if {*before, word} <= names.keys():
             named[tuple(names[each] for each in before), names[word]] = strength
     return named
+
+
+def _why(error: Exception) -> str:
+    """Why a path cannot be used, in the words of the system where it is the one that refuses."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _row_of(votes: int | None) -> tuple[int] | None:

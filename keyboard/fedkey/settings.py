@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedkey.errors import UserError
+from fedkey.joined import is_address
 
 Value = str | bool | float
 """What a setting may be."""
@@ -108,6 +109,26 @@ def meaning(name: str) -> str:
     return str(found.metadata[_MEANING])
 
 
+def named_path(text: str) -> Path:
+    """The file or folder that somebody named; `~` begins with a home.
+
+    Raises:
+        UserError: nothing can have that name.
+    """
+    if "\0" in text:
+        raise UserError(f"{text!r} holds U+0000, which no file's name does; write another one.")
+    try:
+        text.encode()
+        return Path(text).expanduser()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{text!r} is no text, which a file's name is; write another one.") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"{text!r} begins with the home of somebody whom this machine does not know; write the whole "
+            "path."
+        ) from error
+
+
 def usual_file() -> Path:
     """Where the settings of whoever runs this are."""
     from platformdirs import user_config_path  # late: most commands need none
@@ -148,10 +169,13 @@ def changed(settings: Settings, name: str, value: object, where: str = "Settings
         _check_encodable(name, value, where)
     if isinstance(value, float) and not 0 <= value <= WIDEST_SPREAD:
         raise UserError(f"{where}: {name} must be between 0 and {WIDEST_SPREAD:g}, not {value:g}.")
-    if name == "join" and value and not _is_address(str(value)):
+    if name == "join" and value and not is_address(str(value)):
         raise UserError(f"{where}: {name} must be HOST:PORT, such as 192.0.2.7:9092, not {value!r}.")
     if name == "memory":
-        _check_file(name, str(value), where)
+        try:
+            named_path(str(value))
+        except UserError as error:
+            raise UserError(f"{where}: {name}: {error}") from error
     return replace(settings, **{name: typing.cast(typing.Any, value)})
 
 
@@ -210,7 +234,7 @@ def as_toml_value(value: Value) -> str:
 
 def memory_file(settings: Settings, path: Path) -> Path | None:
     """Where the settings of the file `path` say that words are remembered; None for the usual place."""
-    return path.parent / Path(settings.memory).expanduser() if settings.memory else None
+    return path.parent / named_path(settings.memory) if settings.memory else None
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -281,23 +305,6 @@ def _check_encodable(name: str, value: str, where: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: {name} holds what is no text: {value!r}.") from error
-
-
-def _check_file(name: str, value: str, where: str) -> None:
-    if "\0" in value:
-        raise UserError(f"{where}: {name} must be a file's name, which holds no U+0000, not {value!r}.")
-    try:
-        Path(value).expanduser()
-    except RuntimeError as error:
-        raise UserError(
-            f"{where}: {name} begins with the home of somebody whom this machine does not know: {value!r}; "
-            "write the whole path."
-        ) from error
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and not re.search(r"\s|/", host) and port.isdecimal() and 0 < int(port) < 65_536
 
 
 def _shortened(value: object) -> str:

@@ -10,9 +10,11 @@ taken out of both, out of each though the other fails. The list of what left thi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from fedkey.departures import DEPARTURES, Departure, read_departures
@@ -67,7 +69,7 @@ class Export:
     """Writes all words to a file.
 
     Attributes:
-        path: the file.
+        path: the file; or a folder, in which it gets its usual name.
         replaces: whether it may take the place of another.
     """
 
@@ -114,6 +116,7 @@ class Outcome:
         sentence: what its owner should know of it; may be empty.
         memory: what is remembered now; None after `LookUp`, and where that could not be read.
         remembered: of `LookUp` and `Forget`, what is or was remembered of the word; None if there is none.
+        may_replace: of `Export`, whether it was not done because there is such a file.
     """
 
     wish: Wish
@@ -121,6 +124,7 @@ class Outcome:
     sentence: str
     memory: Memory | None
     remembered: Contents | None = None
+    may_replace: bool = False
 
 
 def grant(personal: Personal, wish: Wish) -> Outcome:
@@ -133,14 +137,15 @@ def grant(personal: Personal, wish: Wish) -> Outcome:
             remembered = personal.remembered(wish.word)
         sentence = _done(personal, wish)
     except UserError as error:
-        return Outcome(wish, False, str(error), _read(personal), remembered)
+        may_replace = isinstance(wish, Export) and not wish.replaces and os.path.isfile(wish.path)
+        return Outcome(wish, False, str(error), _read(personal), remembered, may_replace)
     return Outcome(wish, True, sentence, _read(personal), remembered)
 
 
 def usual_export(folder: Path, day: str) -> Path:
-    """A name in a folder, after a day, that no file has yet."""
+    """A name in a folder, after a day, that no file has yet, as far as the folder may be looked into."""
     number, path = 1, folder / f"fedkey-words-{day}.jsonl"
-    while path.exists():
+    while os.path.exists(path):
         number += 1
         path = folder / f"fedkey-words-{day}-{number}.jsonl"
     return path
@@ -163,8 +168,7 @@ def _done(personal: Personal, wish: Wish) -> str:
     if isinstance(wish, EraseAll):
         return _erase_all(personal)
     if isinstance(wish, Export):
-        personal.export_to(wish.path, replaces=wish.replaces)
-        return f"Written to {wish.path}: anyone who can read that file can read your words."
+        return _export(personal, wish)
     if isinstance(wish, Import):
         return _import(personal, wish.path)
     return ""
@@ -233,10 +237,14 @@ def _tried(failures: list[str], kind: type[UserError] = UserError) -> Iterator[N
         failures.append(str(error))
 
 
+def _export(personal: Personal, wish: Export) -> str:
+    is_folder = os.path.isdir(wish.path)
+    path = usual_export(wish.path, date.today().isoformat()) if is_folder else wish.path
+    personal.export_to(path, replaces=wish.replaces)
+    return f"Written to {path}: anyone who can read that file can read your words."
+
+
 def _import(personal: Personal, path: Path) -> str:
-    # What is no plain file may never end, or never begin.
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file; nothing was imported.")
     before = {each.word.lower() for each in personal.words()}
     personal.import_from(path)
     num_new = sum(each.word.lower() not in before for each in personal.words())

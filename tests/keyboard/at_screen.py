@@ -22,7 +22,7 @@ from fedkey import Engine, Suggestions
 from fedkey.bundle import open_bundle
 from fedkey.engine import Accepted
 from fedkey.ui.app import KeyboardApp
-from fedkey.ui.keypad import Keypad
+from fedkey.ui.keypad import Keypad, fitted
 from fedkey.ui.suggestions import NUM_WORDS, Choice, offered
 
 RUN = re.compile(r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>')
@@ -177,5 +177,12 @@ def mouse(app: KeyboardApp, kind: type[events.MouseEvent], column: float, line: 
     app.screen._forward_event(kind(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y))
 
 
+def key_cell(keypad: Keypad, name: str) -> tuple[int, int]:
+    """The cell in the middle of a key in view, (column, line) within the keypad."""
+    fit = fitted(keypad.keys, *keypad.size)
+    x, y = keypad.drawn[name].center
+    return fit.edge(x), int(y / fit.line_height)
+
+
 async def click_key(pilot: Pilot[str], name: str) -> None:
-    await pilot.click(Keypad, offset=pilot.app.query_one(Keypad).cell_of(name))
+    await pilot.click(Keypad, offset=key_cell(pilot.app.query_one(Keypad), name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from at_screen import (
     GatedEngine,
     click_key,
+    key_cell,
     screen_text,
     settled,
     tap,
@@ -883,7 +885,7 @@ async def test_every_key_can_be_clicked(app: KeyboardApp, size: tuple[int, int])
         await settled(pilot)
         for key in QWERTY.keys:
             if key.typed.strip():
-                tap(app, *app.typing.query_one(Keypad).cell_of(key.name))
+                tap(app, *key_cell(app.typing.query_one(Keypad), key.name))
         await pilot.pause()
         assert app.typing.draft.text == "".join(key.typed.strip() for key in QWERTY.keys)
         await click_key(pilot, "space")
@@ -900,7 +902,7 @@ async def test_a_tap_beside_a_key_hits_the_nearest_and_only_the_left_button_coun
         keypad = app.typing.query_one(Keypad)
         await pilot.click(Keypad, offset=(0, 0))
         await pilot.click(Keypad, offset=(keypad.size.width - 1, 0))
-        await pilot.click(Keypad, offset=keypad.cell_of("g"), button=3)
+        await pilot.click(Keypad, offset=key_cell(keypad, "g"), button=3)
         assert text(app) == "qp|"
 
 
@@ -1099,7 +1101,8 @@ async def test_the_theme_is_chosen_from_the_palette(app: KeyboardApp) -> None:
         await wait_for(pilot, lambda: app.theme == "fedkey-light")
 
 
-async def test_quitting_ends_the_engines_thread(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def end_of_thread(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set once the engine's thread has ended."""
     has_ended = threading.Event()
     serve = app.inference.run
 
@@ -1108,11 +1111,67 @@ async def test_quitting_ends_the_engines_thread(app: KeyboardApp, monkeypatch: p
         has_ended.set()
 
     monkeypatch.setattr(app.inference, "run", run)
+    return has_ended
+
+
+async def test_quitting_ends_the_engines_thread(app: KeyboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_ended = end_of_thread(app, monkeypatch)
     async with app.run_test() as pilot:
         await settled(pilot)
         await pilot.press("ctrl+q")
     assert await asyncio.to_thread(has_ended.wait, 20)
     assert (app.return_value, app.return_code) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "remembered"),
+    [
+        ([*"zyzzy flumm "], {"skibidi", "zyzzy", "flumm"}),
+        ([*"zyzzy ", "f8", "ctrl+d", "y"], set()),
+    ],
+    ids=["words", "a wish"],
+)
+async def test_what_the_engine_was_told_is_done_though_the_keyboard_is_closed_before_it_is_open(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: list[str],
+    remembered: set[str],
+) -> None:
+    engine = Engine.open(tiny_bundle, memory=tmp_path / "personal.sqlite")
+    engine.learn("skibidi")
+    may_open = threading.Event()
+
+    def open_engine() -> Engine:
+        assert may_open.wait(20)
+        return engine
+
+    app = KeyboardApp(open_engine, QWERTY)
+    has_ended = end_of_thread(app, monkeypatch)
+    async with app.run_test() as pilot:
+        await pilot.press(*keys)
+        await pilot.pause()
+        await pilot.press("ctrl+q")
+    may_open.set()
+    assert await asyncio.to_thread(has_ended.wait, 20)
+    memory = Personal.open(tmp_path / "personal.sqlite")
+    assert {each.word for each in memory.words()} == remembered
+    memory.close()
+
+
+async def test_a_memory_that_another_program_keeps_does_not_hold_up_the_end(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "personal.sqlite"
+    app = KeyboardApp(lambda: Engine.open(tiny_bundle, memory=path), QWERTY)
+    has_ended = end_of_thread(app, monkeypatch)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await pilot.press(*"zyzzy flumm ok so ", "ctrl+q")
+    assert await asyncio.to_thread(has_ended.wait, 20)
+    other.close()
 
 
 async def test_two_keyboards_in_one_process_share_nothing(tiny_bundle: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedkey import draft as writing
 from fedkey.draft import Draft, Place, accept, backspace, context, correct, follow, insert, place, send, undo
+from fedkey.emoji_search import search
 from fedkey.text import default_gap, is_word, join, normalise, units_with_places
 
 GOLDEN = [
@@ -582,6 +583,19 @@ def test_accepted_words_stay_words(draft: Draft, one: str, other: str) -> None:
     after = accept(accept(place(insert(draft, " "), draft.caret + 1), one), other)
     found = [unit for unit, _ in units_with_places(after.text[: after.accepted_end])]
     assert found[-2:] == [one, other]
+
+
+@pytest.mark.parametrize("before", ["", "so ", "🇩🇪"])
+def test_every_emoji_of_the_page_is_one_character(before: str) -> None:
+    emoji = [each.emoji for each in search("", k=10_000)]
+    assert "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f" in emoji  # England
+    for each in emoji:
+        behind = Draft(before + each, len(before + each))
+        in_front = writing.left(behind)
+        assert in_front.caret == len(before), each
+        assert writing.right(in_front).caret == behind.caret
+        assert backspace(behind).text == before
+        assert writing.delete(in_front).text == before
 
 
 @given(drafts, st.sampled_from(list("aé1,.!)-🙂\n")))

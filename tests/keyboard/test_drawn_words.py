@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from at_screen import settled, wait_for
+from at_screen import key_cell, settled, wait_for
 from textual import events
 from textual.pilot import Pilot
 
@@ -59,7 +59,7 @@ def app(engine: GatedEngine) -> KeyboardApp:
 async def drag(pilot: Pilot[str], letters: Sequence[str]) -> None:
     """Draws a line from key to key, as fast as a mouse."""
     keypad = pilot.app.query_one(Keypad)
-    corners = [keypad.cell_of(letter) for letter in letters]
+    corners = [key_cell(keypad, letter) for letter in letters]
     _mouse(keypad, events.MouseDown, corners[0])
     for start, end in pairwise(corners):
         for cell in cells_between(start, end)[1:]:
@@ -180,7 +180,7 @@ async def test_a_line_that_comes_back_is_a_word_and_a_press_that_slips_a_letter(
         await draw_word(pilot, "did")
         assert text(app) == "Did |"
         keypad = pilot.app.query_one(Keypad)
-        column, line = keypad.cell_of("h")
+        column, line = key_cell(keypad, "h")
         await pilot.mouse_down(keypad, (column, line))
         await pilot.hover(keypad, (column - 1, line))
         await pilot.mouse_up(keypad, (column - 1, line))
@@ -203,11 +203,11 @@ async def test_shift_gives_a_capital_and_locked_all(app: KeyboardApp) -> None:
         keypad = pilot.app.query_one(Keypad)
         await settled(pilot)
         await pilot.press(*"so ")
-        await pilot.click(keypad, keypad.cell_of(SHIFT))
+        await pilot.click(keypad, key_cell(keypad, SHIFT))
         await draw_word(pilot, "thanks")
         await draw_word(pilot, "for")
-        await pilot.click(keypad, keypad.cell_of(SHIFT))
-        await pilot.click(keypad, keypad.cell_of(SHIFT))
+        await pilot.click(keypad, key_cell(keypad, SHIFT))
+        await pilot.click(keypad, key_cell(keypad, SHIFT))
         await draw_word(pilot, "thanks")
         assert text(app) == "so Thanks for THANKS |"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from at_screen import key_cell
 from textual import events
 from textual.pilot import Pilot
 
@@ -222,7 +223,7 @@ async def test_what_was_pasted_or_sent_is_not_counted(app: KeyboardApp) -> None:
 
 async def test_a_tap_is_a_key(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
-        await pilot.click("Keypad", offset=app.typing._keypad.cell_of("s"))
+        await pilot.click("Keypad", offset=key_cell(app.typing._keypad, "s"))
         await wait_for(pilot, lambda: session(pilot).latency.total == 1)
         assert session(pilot).keystrokes == Keystrokes(1, 1)
 

@@ -22,6 +22,7 @@ from fedkey.joined import (
     remember_consent,
     summary,
 )
+from fedkey.settings import from_text
 
 
 def after(*events: dict[str, object]) -> Joined:
@@ -97,7 +98,24 @@ def test_the_phone_goes_without_tls_to_this_machine_only(tmp_path: Path) -> None
     assert "--insecure" not in phone_command("fed.example.org:9092", diary, bundle)
     (tmp_path / joined.CERTIFICATES).touch()
     assert "--root-certificates" in phone_command("fed.example.org:9092", diary, bundle)
-    for address in ("nowhere", "host:0", "host:99999", "a b:1", "--help:1x"):
+
+
+ADDRESSES = ["fed.example.org:9092", "192.0.2.7:1", "localhost:65535", "[fd00::1]:9092", "my_host-2:80"]
+NO_ADDRESSES = [
+    "nowhere", ":9092", "host:", "host:0", "host:65536", "host:99999", "host:1x", "host:\u0661", "a b:1",
+    "user@host:9092", "h#x:99", "fd00::1:9092", "http://a/:80", "--help:1", "--help:1x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, *NO_ADDRESSES])
+def test_an_address_that_can_be_set_can_be_joined(tmp_path: Path, address: str) -> None:
+    diary, bundle = tmp_path / "diary.jsonl", tmp_path / "bundle"
+    if address in ADDRESSES:
+        assert from_text("join", address) == address
+        assert address in phone_command(address, diary, bundle)
+    else:
+        with pytest.raises(UserError, match="HOST:PORT"):
+            from_text("join", address)
         with pytest.raises(UserError, match="no address"):
             phone_command(address, diary, bundle)
 

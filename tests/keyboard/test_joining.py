@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
@@ -23,6 +24,7 @@ from fedkey.joined import CONSENTS, Phase, phone_command
 from fedkey.layout import QWERTY
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.joining import Joining, JoinScreen, LeftScreen
+from fedkey.ui.messages import PhoneEnded
 
 PHONE = """
 import json, os, sys
@@ -238,12 +240,11 @@ async def test_the_real_phone_answers_for_itself_and_is_gone_when_it_was_left(
         diary = folder / DIARY
         joining = Joining(diary, lambda to: phone_command(to, diary, tiny_bundle), address)
         app = KeyboardApp(lambda: Engine(open_bundle(tiny_bundle)), QWERTY, joining=joining)
-        async with app.run_test(size=(80, 24)) as pilot:
+        ends: list[Message] = []
+        async with app.run_test(size=(80, 24), message_hook=ends.append) as pilot:
             await wait_for(pilot, lambda: joining.state and joining.state.phase is Phase.UNREACHABLE, 300)
             assert joining.state is not None
             assert f"{address} does not answer" in joining.state.reason
-            assert joining._phone is not None
-            phone = joining._phone
             joining.leave()
-            await wait_for(pilot, lambda: phone.has_ended)
+            await wait_for(pilot, lambda: any(isinstance(each, PhoneEnded) for each in ends))
     assert {path.name for path in folder.iterdir()} == {CONSENTS, "identity.key", "registry.json"}

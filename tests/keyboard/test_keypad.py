@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from at_screen import GatedEngine, mouse, settled, text, wait_for
+from at_screen import GatedEngine, key_cell, mouse, settled, text, wait_for
 from textual import events
 from textual.pilot import Pilot
 
@@ -28,7 +28,7 @@ async def tap(pilot: Pilot[str], *names: str, right: float = 0, down: float = 0)
     app = pilot.app
     assert isinstance(app, KeyboardApp)
     for name in names:
-        column, line = app.typing.query_one(Keypad).cell_of(name)
+        column, line = key_cell(app.typing.query_one(Keypad), name)
         mouse(app, events.MouseDown, column + right, line + down)
         mouse(app, events.MouseUp, column + right, line + down)
         await pilot.pause()
@@ -83,7 +83,7 @@ async def test_every_key_of_every_page_is_drawn_and_can_be_tapped(
             keys = [key.name for key in keypad.drawn.keys if key.typed and key.name not in (SPACE, "'")]
             for name in keys:
                 for kind in (events.MouseDown, events.MouseUp):
-                    mouse(app, kind, *keypad.cell_of(name))
+                    mouse(app, kind, *key_cell(keypad, name))
             await pilot.pause()
             assert app.typing.draft.text.replace(" ", "") == "".join(keys)
             shown = labels(app)
@@ -244,13 +244,13 @@ async def test_a_press_that_leaves_its_key_is_no_tap_and_one_that_slips_is(app: 
     async with app.run_test() as pilot:
         await settled(pilot)
         keypad = app.typing.query_one(Keypad)
-        column, line = keypad.cell_of("g")
+        column, line = key_cell(keypad, "g")
         mouse(app, events.MouseDown, column, line)
         await pilot.pause()
         assert text(app) == "|"
         assert keypad.lit == {"g"}
-        mouse(app, events.MouseMove, *keypad.cell_of(SPACE))
-        mouse(app, events.MouseUp, *keypad.cell_of(SPACE))
+        mouse(app, events.MouseMove, *key_cell(keypad, SPACE))
+        mouse(app, events.MouseUp, *key_cell(keypad, SPACE))
         await pilot.pause()
         assert text(app) == "|"
         for down, up in (((column + 2, line), (column + 4, line)), ((column - 2, line), (column + 2, line))):
@@ -263,7 +263,7 @@ async def test_a_press_that_leaves_its_key_is_no_tap_and_one_that_slips_is(app: 
 async def test_the_button_may_be_let_go_outside(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
         await settled(pilot)
-        mouse(app, events.MouseDown, *app.typing.query_one(Keypad).cell_of("g"))
+        mouse(app, events.MouseDown, *key_cell(app.typing.query_one(Keypad), "g"))
         mouse(app, events.MouseUp, 3, -5)
         await tap(pilot, "h")
         assert text(app) == "h|"
@@ -390,7 +390,7 @@ async def test_marks_are_drawn_where_the_tap_was_and_fade(
         before = drawing(app)
         x, y = QWERTY["g"].center
         keypad.mark(Tap(x + 0.35, y))
-        column, line = keypad.cell_of("g")
+        column, line = key_cell(keypad, "g")
         assert drawing(app).split("\n")[line][column + 2] == MARKS[0]
         await wait_for(pilot, lambda: MARKS[-1] in drawing(app))
         await wait_for(pilot, lambda: not keypad.marks)
@@ -401,7 +401,7 @@ async def test_a_letter_under_a_mark_stays_legible(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
         await settled(pilot)
         keypad = app.typing.query_one(Keypad)
-        _, line = keypad.cell_of("g")
+        _, line = key_cell(keypad, "g")
         column = drawing(app).split("\n")[line].index("g")
         x, y = QWERTY["g"].center
         keypad.mark(Tap(x - 0.01, y))

@@ -543,6 +543,59 @@ async def test_a_correction_of_a_word_that_was_changed_meanwhile_is_not_told_of(
         assert counts(engine) == {"my": 1, "wrld": 1, "wrlk": 1}
 
 
+@pytest.mark.parametrize("deletion", [["ctrl+w"] * 2, ["backspace"] * 5, ["ctrl+u"]])
+async def test_a_word_that_is_deleted_before_its_correction_comes_was_never_written(
+    app: KeyboardApp, engine: GatedEngine, deletion: list[str]
+) -> None:
+    engine.prepare("wrld", "world", autocorrect="world")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        for number in (0, 1):  # a word that was meant so, in this very place, stays remembered
+            engine.gate.clear()
+            await pilot.press(*"wrld", "space", *deletion, "ctrl+home")
+            engine.gate.set()
+            await settled(pilot)
+            await pilot.pause()
+            assert text(app) == "|"
+            assert counts(engine) == ({"wrld": 1} if number else {})
+            await pilot.press(*"wrld", "escape", "space")
+            await settled(pilot)
+            assert counts(engine) == {"wrld": number + 1}
+            await pilot.press("enter")
+            app.typing.clear_conversation()
+            await settled(pilot)
+
+
+async def test_a_word_that_is_written_again_before_its_correction_comes_is_told_of_once(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("wrld", "world", autocorrect="world")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press(*"so wrld", "space", "ctrl+w", "ctrl+home", "ctrl+end")
+        assert text(app) == "so |"
+        await pilot.press(*"wrld", "space")
+        engine.gate.set()
+        await wait_for(pilot, lambda: text(app) == "so world |")
+        await settled(pilot)
+        await wait_for(pilot, lambda: counts(engine) == {"so": 1, "world": 1})
+
+
+async def test_a_word_that_is_sent_before_its_correction_comes_counts_as_it_was_sent(
+    app: KeyboardApp, engine: GatedEngine
+) -> None:
+    engine.prepare("wrld", "world", autocorrect="world")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press(*"my wrld", "space", "enter")
+        engine.gate.set()
+        await settled(pilot)
+        await wait_for(pilot, lambda: counts(engine) == {"my": 1, "wrld": 1})
+        assert app.typing.messages == ("my wrld",)
+
+
 async def test_letters_that_were_meant_and_changed_after_all_count_as_what_they_became(
     app: KeyboardApp, engine: GatedEngine
 ) -> None:

@@ -250,6 +250,24 @@ async def test_words_are_exported_and_imported_and_nothing_is_overwritten_unaske
     assert remembered(path) == {"meet": 2, "Zorblax": 2, "skibidi": 1}
 
 
+@pytest.mark.parametrize("key", ["ctrl+s", "ctrl+b"])
+async def test_a_path_that_cannot_be_used_is_answered_with_a_sentence(
+    app: KeyboardApp, path: Path, key: str
+) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await privacy(pilot)
+        for typed, sentence in (
+            ("~nosuchuser/words.jsonl", "whom this machine does not know; write the whole path."),
+            ("half\ud800", "is no text"),
+            ("x" * 300, "Cannot "),
+        ):
+            await pilot.press(key)
+            await answer(pilot, typed)
+            await said(pilot, sentence)
+            assert screen.ask is Ask.SEARCH
+    assert remembered(path) == {"meet": 2, "Zorblax": 2, "skibidi": 1}
+
+
 async def test_clicks_do_what_keys_do(app: KeyboardApp, path: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await privacy(pilot)

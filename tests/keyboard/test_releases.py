@@ -16,7 +16,8 @@ from textual.message import Message
 from textual.pilot import Pilot
 
 from fedkey import BundleError, Engine, UserError
-from fedkey.bundle import open_bundle
+from fedkey import bundle as bundles
+from fedkey.bundle import Bundle, open_bundle
 from fedkey.cli import main
 from fedkey.commands import EXIT_MISTAKE
 from fedkey.layout import LAYOUTS, QWERTY
@@ -405,9 +406,13 @@ async def test_a_broken_release_is_refused_once_and_the_old_one_goes_on(
 ) -> None:
     _altered(registry.folder / "0002")
     app = Watched(registry, tmp_path / "memory.sqlite")
-    assert app._following is not None
-    opened, openings = app._following._opened, list[int]()
-    monkeypatch.setattr(app._following, "_opened", lambda each: openings.append(1) or opened(each))
+    openings: list[Path] = []
+
+    def counted(folder: Path) -> Bundle:
+        openings.append(folder)
+        return open_bundle(folder)
+
+    monkeypatch.setattr(bundles, "open_bundle", counted)
     async with running(app) as pilot:
         await pilot.press("s")
         await settled(pilot)
@@ -434,11 +439,13 @@ async def test_a_release_for_other_keys_leaves_the_keys_to_the_writer(
 ) -> None:
     _for_other_keys(registry.folder / "0002")
     app = Watched(registry)
-    assert app._following is not None
-    opened, engines = app._following._opened, list[Engine]()
-    monkeypatch.setattr(
-        app._following, "_opened", lambda each: (engines.append(opened(each)), engines[-1])[1]
-    )
+    inherit, engines = Engine.inherit, list[Engine]()
+
+    def noted(engine: Engine, other: Engine) -> None:
+        inherit(engine, other)
+        engines.append(engine)
+
+    monkeypatch.setattr(Engine, "inherit", noted)
     async with running(app) as pilot:
         await pilot.press("ctrl+l", "s")
         await settled(pilot)

@@ -120,10 +120,10 @@ def test_any_number_comes_back_as_it_was(number: float) -> None:
         ("join = 'example.org'", "join must be HOST:PORT, such as 192.0.2.7:9092, not 'example.org'."),
         ("join = 'example.org:70000'", "join must be HOST:PORT, such as 192.0.2.7:9092, not"),
         ("join = 'http://a/:80'", "join must be HOST:PORT, such as 192.0.2.7:9092, not"),
-        (r'memory = "a\u0000b"', r"memory must be a file's name, which holds no U+0000, not 'a\x00b'."),
+        (r'memory = "a\u0000b"', r"memory: 'a\x00b' holds U+0000, which no file's name does; write"),
         (
             "memory = '~nosuchuser/x'",
-            "memory begins with the home of somebody whom this machine does not know: '~nosuchuser/x'; write",
+            "memory: '~nosuchuser/x' begins with the home of somebody whom this machine does not know; write",
         ),
     ],
 )

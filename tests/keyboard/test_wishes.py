@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +223,7 @@ def test_an_export_replaces_nothing_unless_it_is_told_to(memory: Personal, tmp_p
     refused = grant(memory, Export(place))
     assert not refused.is_granted
     assert "exists" in refused.sentence
+    assert refused.may_replace
     assert place.read_text() == "mine"
     assert grant(memory, Export(place, replaces=True)).is_granted
     assert "Zorblax" in place.read_text()
@@ -233,6 +235,7 @@ def test_an_export_never_takes_the_place_of_the_memory(memory: Personal, path: P
     outcome = grant(memory, Export(path.with_name(name), replaces=True))
     assert not outcome.is_granted
     assert "the memory itself" in outcome.sentence
+    assert not outcome.may_replace
     assert memory.spelling("zorblax") == "Zorblax"
     memory.close()
     assert Personal.open(path).notice is None
@@ -248,13 +251,53 @@ def test_an_import_says_how_many_words_are_new(memory: Personal, tmp_path: Path)
 
 
 def test_what_is_no_file_is_not_waited_for(memory: Personal, tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path, tmp_path / "nothing"):
         outcome = grant(memory, Import(place))
         assert not outcome.is_granted
         assert "nothing was imported" in outcome.sentence
+
+
+@pytest.fixture
+def unusable(tmp_path: Path) -> Iterator[list[Path]]:
+    """Places where no file can be read or written, each for a reason of its own."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    names = ["x" * 300, "loop/words.jsonl", "nul\0", "half\ud800", "missing/words.jsonl"]
+    yield [*(tmp_path / name for name in names), *([] if os.geteuid() == 0 else [closed / "words.jsonl"])]
+    closed.chmod(0o700)
+
+
+def test_a_place_that_cannot_be_used_is_told_of_and_nothing_else_happens(
+    memory: Personal, unusable: list[Path]
+) -> None:
+    before = grant(memory, Look()).memory
+    for place in unusable:
+        for wish, told in (
+            (Import(place), "nothing was imported"),
+            (Export(place), "choose another place"),
+            (Export(place, replaces=True), "choose another place"),
+        ):
+            outcome = grant(memory, wish)
+            assert not outcome.is_granted
+            assert told in outcome.sentence, (place, outcome.sentence)
+            assert not outcome.may_replace
+            assert outcome.memory == before
+
+
+def test_an_export_into_a_folder_gets_a_name_that_nothing_has(memory: Personal, tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    for number in (1, 2):
+        assert f"Written to {folder}" in grant(memory, Export(folder)).sentence
+        assert len([*folder.iterdir()]) == number
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to root")
+def test_an_export_into_a_closed_folder_is_refused(memory: Personal, unusable: list[Path]) -> None:
+    outcome = grant(memory, Export(unusable[-1].parent))
+    assert "choose another place" in outcome.sentence
 
 
 def test_the_usual_name_of_an_export_is_one_that_nothing_has(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ class DraftingScreen(WatchedScreen):
         self._edits: tuple[Edit, ...] = ()
         # Words whose correction may still come, by the number it would have.
         self._finished: dict[int, Place] = {}
+        # The numbers of those that were sent before it came.
+        self._finished_and_sent: set[int] = set()
 
     @property
     def is_unremembered(self) -> bool:
@@ -237,14 +239,17 @@ class DraftingScreen(WatchedScreen):
         self.press("\n")
 
     def show_correction(self, message: Corrected) -> None:
-        """Makes a correction that came late, where that is still what the writer would expect."""
+        """Makes a correction that came late, where that is still what the writer would expect. A word that
+        was deleted or changed meanwhile was never written."""
         finished = message.finished
         place = self._finished.pop(finished.swap, None)
+        was_sent = finished.swap in self._finished_and_sent
+        self._finished_and_sent.discard(finished.swap)
         corrected = self.draft if place is None else writing.correct(self.draft, place, message.word)
         is_made = corrected != self.draft
         word, swap = (message.word, finished.swap) if is_made else (finished.typed, None)
         self._told, is_changed = telling.dismiss(self._told, finished.typed, finished.context)
-        if is_changed:
+        if is_changed or not (place or was_sent or self._stands_again(finished)):
             return  # it never stood there to the engine
         self.post_message(
             Written(finished.context, finished.typed, word, finished.is_private, swap, finished.after)
@@ -253,6 +258,16 @@ class DraftingScreen(WatchedScreen):
             self._last_swap, self._told_before = finished.swap, None
             self._told = telling.untell(self._told, place)
             self._put(corrected, told=(Place(place.start, message.word), finished.context))
+
+    def _stands_again(self, finished: Finished) -> bool:
+        """Whether a word that was changed since it was finished has its letters again, and was not finished a
+        second time, of which it will be told."""
+        pending = self._finished.values()
+        return any(
+            (word.place.letters, word.context) == (finished.typed, finished.context)
+            and word.place not in pending
+            for word in self._told.words
+        )
 
     def action_undo(self) -> None:
         """Takes back the last deletion or paste, if nothing was written since; otherwise the last correction,
@@ -324,6 +339,7 @@ class DraftingScreen(WatchedScreen):
             self._tell_finished(word)
         self._settle(None)
         self.messages, self._told = messages, Told()
+        self._finished_and_sent |= self._finished.keys()
         self.post_message(Sent(messages[-1], self.is_unremembered))
         self._put(draft)
 

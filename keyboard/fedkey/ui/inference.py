@@ -54,7 +54,8 @@ class Inference:
     Of the questions only the newest is kept: whoever types faster than the engine answers gets the answer to
     the last key, not a queue of old ones. A word that was finished before its answer came is asked for once
     more, in its turn: where the engine would leave it, it is told at once as it stands; where not, the
-    correction is posted, and whoever puts it tells so.
+    correction is posted, and whoever puts it tells so. Once it is stopped nobody does, and a mistake that
+    stood for a moment is not remembered.
 
     Another engine takes over between two of these. What is on screen was the old one's answer and stays until
     the next key.
@@ -79,6 +80,8 @@ class Inference:
         # Only what was put last can be taken back, so nothing older is kept.
         self._last_swap: int | None = None
         self._accepted: list[Accepted] = []
+        # Words, each after its text, whose correction was posted and of which nothing was told since.
+        self._corrected: set[tuple[str, str]] = set()
 
     def ask(self, question: Question) -> None:
         """Puts a question in place of the one that waits, if any."""
@@ -105,7 +108,11 @@ class Inference:
             passed_over.engine.close()
 
     def stop(self) -> None:
-        """Lets `run` return after what it is doing."""
+        """Lets `run` return after what it is doing and was told already; nothing more is answered.
+
+        Where another program keeps the memory's file, the first write waits for it for two seconds and the
+        others hardly, so that this ends.
+        """
         with self._changed:
             self._is_stopped = True
             self._changed.notify()
@@ -141,6 +148,8 @@ class Inference:
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             elif isinstance(work, Gesture):
+                if self._is_stopped:
+                    continue
                 answer = engine.trace(work.context, work.path, private=work.is_private, after=work.after)
                 self._post(Recognised(work, answer))
             elif isinstance(work, LayoutChosen):
@@ -170,6 +179,7 @@ class Inference:
             told = Written(word.context, word.typed, word.typed, word.is_private, after=word.after)
             self._remember(engine, told)
         else:
+            self._corrected.add((word.context, word.typed))
             self._post(Corrected(word, answer.autocorrect))
 
     def _grant(self, engine: Engine, wished: Wished) -> None:
@@ -188,8 +198,13 @@ class Inference:
                 self._accepted = []
             return
         if isinstance(told, Unwritten):
-            engine.take_back(told.context, told.word)
+            # What was deleted before its correction came was never remembered; an earlier one may be.
+            if (told.context, told.word) in self._corrected:
+                self._corrected.remove((told.context, told.word))
+            else:
+                engine.take_back(told.context, told.word)
             return
+        self._corrected.discard((told.context, told.typed))
         accepted = engine.accept(
             told.context,
             told.typed,
@@ -216,10 +231,10 @@ class Inference:
         """Waits for something to do; None means stop."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_idle())
-            if self._is_stopped:
-                return None
             if self._told:
                 return self._told.popleft()
+            if self._is_stopped:
+                return None
             if self._successor is not None and self._question is None:
                 successor, self._successor = self._successor, None
                 return successor

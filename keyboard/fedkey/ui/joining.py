@@ -156,11 +156,6 @@ class PhoneProcess:
             raise UserError(f"The federation's phone cannot be started: {error.strerror}.") from error
         threading.Thread(target=self._listen, daemon=True).start()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the process is gone."""
-        return self._process.poll() is not None
-
     def tell(self, *, is_idle: bool) -> None:
         """Whether anybody types, if that has changed."""
         if is_idle != self._is_idle:

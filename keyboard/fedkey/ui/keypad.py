@@ -219,11 +219,6 @@ class Keypad(Widget):
 
     # --------------------------------------------------------------------------------------- places
 
-    def cell_of(self, name: str) -> tuple[int, int]:
-        """The cell in the middle of a key in view, (column, line) within the widget."""
-        x, y = self.drawn[name].center
-        return self._fit.edge(x), int(y / self._fit.line_height)
-
     def place_of(self, event: events.MouseEvent) -> Tap:
         """Where the mouse is.
 

@@ -29,8 +29,10 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from fedkey import privacy_lines as lines
+from fedkey.errors import UserError
 from fedkey.personal import LearnedWord
 from fedkey.personal_lines import Contents
+from fedkey.settings import named_path
 from fedkey.sockets import open_sockets
 from fedkey.ui.acts import ACTS, acts_line
 from fedkey.ui.line_list import LineList
@@ -187,7 +189,7 @@ class PrivacyScreen(ModalScreen[None]):
             self._say(outcome.sentence, is_wrong=not outcome.is_granted)
         else:
             self._tell_of_page()
-        if isinstance(outcome.wish, Export) and not outcome.is_granted and outcome.wish.path.is_file():
+        if isinstance(outcome.wish, Export) and outcome.may_replace:
             self._export = outcome.wish.path
             self.ask = Ask.REPLACE
 
@@ -332,15 +334,16 @@ class PrivacyScreen(ModalScreen[None]):
         if ask is Ask.RESPELL and self._respelt is not None:
             self._wish(Respell(self._respelt.word, value))
             return
-        path = Path(value).expanduser()
+        try:
+            path = named_path(value)
+        except UserError as error:
+            self._say(str(error), is_wrong=True)
+            return
         if ask is Ask.IMPORT:
             self._say(f"Reading {path.name} …")
             self._wish(Import(path))
         else:
-            self._wish(Export(self._usual_export(path) if path.is_dir() else path))
-
-    def _usual_export(self, folder: Path) -> Path:
-        return usual_export(folder, date.today().isoformat())
+            self._wish(Export(path))
 
     # ----------------------------------------------------------------------------------------- actions
 
@@ -393,7 +396,8 @@ class PrivacyScreen(ModalScreen[None]):
 
     def action_export(self) -> None:
         """Asks where the words shall be written."""
-        self._ask(Ask.EXPORT, str(self._usual_export(self._folder or Path.home())))
+        folder = self._folder or Path.home()
+        self._ask(Ask.EXPORT, str(usual_export(folder, date.today().isoformat())))
 
     def action_import(self) -> None:
         """Asks where words shall be read."""

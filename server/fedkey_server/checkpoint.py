@@ -32,7 +32,7 @@ from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
 
 COMPLETE = "complete.json"
-"""File of a data folder: the settings that it was prepared with."""
+"""File of a data folder: the settings that it was prepared with, and digests of its files."""
 CARRIED = ("tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json")
 UNITS = {"train": "steps", "federate": "rounds"}
 """Kind of a run -> what it counts."""

@@ -11,13 +11,14 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/validation.jsonl, test.jsonl
                               their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
-    DATA/complete.json        the configuration and the digests of its files; written last
+    DATA/complete.json        the configuration and the digests of the text and of these files; written last
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -37,6 +38,8 @@ from fedkey_server.validation import VALIDATION_TEXT
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
+
+log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.model"
 
@@ -79,7 +82,8 @@ PUBLIC_LISTS = (
 
 
 def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None = None) -> bool:
-    """Builds the data folder; returns False if it was already there for the same configuration and text.
+    """Builds the data folder; returns False if it was already there for the same configuration and text, and
+    whole.
 
     Args:
         text: folder of the files that the preset names.
@@ -102,10 +106,16 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     if pieces is not None:
         described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
     complete = folder / checkpoint.COMPLETE
-    # Folders of before 2026-11-28 have no dictionary.
-    is_there = complete.exists() and (folder / dictionary.DICTIONARY).exists()
-    if is_there and checkpoint.read_json(complete) == described:
-        return False
+    if complete.exists():
+        told = checkpoint.read_object(complete)
+        digests = told.pop("files", {})
+        if told == described:
+            spoiled = _spoiled(folder, digests)
+            if not spoiled:
+                return False
+            log.warning(
+                "missing or damaged in %s: %s; the data are prepared again", folder, ", ".join(spoiled)
+            )
     made = {(folder / name).resolve() for name in MADE}
     files = [Path(place) for source, place in places.items() if not is_package(source)]
     for file in [*files, *([text / cased_words] if cased_words else [])]:
@@ -117,13 +127,21 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
         for name in (checkpoint.COMPLETE, *MADE):
             (folder / name).unlink(missing_ok=True)
         _build(config, folder, text, places, pieces)
-        checkpoint.write_json(complete, described)
+        digests = {name: checkpoint.sha256(folder / name) for name in MADE}
+        checkpoint.write_json(complete, described | {"files": digests})
     except OSError as error:
         raise UserError(
             f"Cannot write the data folder {folder}: {error.strerror or error}; make room and prepare again, "
             "or give another --data."
         ) from error
     return True
+
+
+def _spoiled(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """The files that are missing, or not as they were written: folders of before 2026-11-29 do not tell how,
+    and those of before 2026-11-28 have no dictionary."""
+    missing = [name for name in MADE if not (folder / name).exists()]
+    return missing or [name for name, digest in digests.items() if checkpoint.sha256(folder / name) != digest]
 
 
 def _build(

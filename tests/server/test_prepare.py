@@ -94,6 +94,54 @@ def test_another_configuration_or_another_text_builds_anew(
     assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
 
 
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("server.npz", remove),
+        ("tokenizer.model", cut_short),
+        pytest.param("lexicon.tsv", cut_short, marks=pytest.mark.slow),
+        pytest.param("test.jsonl", cut_short, marks=pytest.mark.slow),
+    ],
+)
+def test_a_missing_or_damaged_file_builds_anew_and_is_named(
+    tmp_path: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    spoil: Callable[[Path], None],
+) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    config = load("tiny", small_overrides)
+    assert not prepare(config, data)
+    spoil(data / name)
+    assert prepare(config, data)
+    assert caplog.messages == [f"missing or damaged in {data}: {name}; the data are prepared again"]
+    assert contents(data) == contents(tiny_data)
+    assert not prepare(config, data)
+
+
+def test_a_folder_of_before_there_were_digests_is_there_if_its_files_are(
+    tmp_path: Path, tiny_data: Path, small_overrides: list[str]
+) -> None:
+    older = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    told = json.loads((older / "complete.json").read_text())
+    del told["files"]
+    (older / "complete.json").write_text(json.dumps(told))
+    assert not prepare(load("tiny", small_overrides), older)
+    (older / "phones.npz").unlink()
+    assert prepare(load("tiny", small_overrides), older)
+    assert contents(older) == contents(tiny_data)
+
+
 def test_other_lists_of_words_build_anew(
     tmp_path: Path, small_overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ In: weights, optimizer state, counters. Out: folders that are complete or absent
     RUN/checkpoints/00000400/       weights, optimizer state, counters; renamed into place when complete
     RUN/done.json                   final figures, written when the run is finished
     RUN/lock                        held by the process that works on the run; empty
+    RUN/noise.key                   of a private federation that is not finished, mode 0600
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ COMPLETE = "complete.json"
 CARRIED = ("tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json")
 UNITS = {"train": "steps", "federate": "rounds"}
 """Kind of a run -> what it counts."""
+NOISE_KEY = "noise.key"
+"""Of a private run until it is finished. Whoever has it can take the noise off."""
 KEPT = 2
 """Checkpoints kept: the newest, and the one before it in case a disk lied about the newest."""
 
@@ -366,9 +369,10 @@ def read(folder: Path) -> Saved:
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"The checkpoint {folder} cannot be read ({reason}); delete it to go on from the one before."
-        ) from error
+        # A private round may have left the server: done again it would add the same noise to another sum.
+        is_private = (folder.parent.parent / NOISE_KEY).exists()
+        remedy = "start another run" if is_private else "delete it to go on from the one before"
+        raise UserError(f"The checkpoint {folder} cannot be read ({reason}); {remedy}.") from error
 
 
 def load(source: Path) -> Checkpoint:
@@ -463,6 +467,15 @@ def append_metrics(run: Path, row: dict[str, Any]) -> None:
     """Adds one line to metrics.jsonl."""
     with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def last_told(run: Path) -> int:
+    """The last step that metrics.jsonl tells of; 0 if it tells of none."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return 0
+    rows = map(_row, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return max((row["step"] for row in rows if row is not None), default=0)
 
 
 def trim_metrics(run: Path, step: int) -> None:

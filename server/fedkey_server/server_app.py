@@ -140,7 +140,10 @@ def _go_on(
     is_after_phones = checkpoint.knows_phones(init)
     if accountant is not None and is_after_phones:
         log.warning("%s has learned from phones; the ledger counts what this federation adds", init)
-    private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
+    private: PrivateAverage | None = None
+    if accountant is not None:
+        is_over = resumed.step == rounds.num_rounds or not accountant.fits(resumed.step + 1)
+        private = private_average(accountant, rounds, run, resumed.private, is_over=is_over)
     settings = config.train
     examiner = Examiner(
         settings.objective, data, config.model.window, settings.validation_rows, settings.seed
@@ -222,6 +225,8 @@ def _go_on(
     final |= measured or measure()
     if spent is not None:
         final["privacy"] = spent
+    # With it and two checkpoints the last round's sum could be computed, and finished runs are copied.
+    (run / checkpoint.NOISE_KEY).unlink(missing_ok=True)
     checkpoint.write_json(run / "done.json", final)
     return final
 
@@ -281,7 +286,9 @@ class Tally:
 
     def counters(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {**self.totals, "failures": dict(self.failures)}
+        # Phones of a private run do not say how many steps they took.
+        totals = {name: total for name, total in self.totals.items() if total or name != "local_steps"}
+        return {**totals, "failures": dict(self.failures)}
 
 
 class Resumed(NamedTuple):
@@ -305,6 +312,8 @@ class Resumed(NamedTuple):
 
 def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     folder = checkpoint.latest(run)
+    if (run / checkpoint.NOISE_KEY).exists():
+        _refuse_repeated(run, 0 if folder is None else int(folder.name))
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
         return Resumed(
@@ -326,6 +335,17 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
         counters["fleet"],
         counters["name"],
     )
+
+
+def _refuse_repeated(run: Path, step: int) -> None:
+    """`UserError` if a private run is to do a round again that its metrics tell of, since somebody deleted
+    its checkpoint: two sums under the same noise give away their difference."""
+    told = checkpoint.last_told(run)
+    if told > step:
+        raise UserError(
+            f"Round {told} of {run} has left the server, and its checkpoint is gone; done again, it would "
+            "get the same noise, so start another run."
+        )
 
 
 def _selection(

@@ -181,10 +181,10 @@ def _go_on(
                 break
             measured = {}  # of another round, which may be the last one
             arrays = to_record(model.state_dict())
-            told = partial(advance, round=number)
+            told = _up_to(rounds.phones_per_round, partial(advance, round=number))
             new_arrays = strategy.run_round(number, arrays, told_phones, grid, told)
             result, is_changed = strategy.result, new_arrays is not None
-            advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
+            told(rounds.phones_per_round)  # those that did not come
             if new_arrays is not None:
                 model.load_state_dict(from_record(new_arrays))
             if not is_changed:
@@ -229,6 +229,19 @@ def _go_on(
     (run / checkpoint.NOISE_KEY).unlink(missing_ok=True)
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+def _up_to(most: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Advances by `most` altogether, however many phones of a round answer: coins may ask more."""
+    done = 0
+
+    def told(amount: int) -> None:
+        nonlocal done
+        step = min(amount, most - done)
+        done += step
+        advance(step)
+
+    return told
 
 
 def _described(config: Config) -> dict[str, Any]:

@@ -293,6 +293,7 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     small_overrides: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.min_reports=1", "rounds.num_rounds=6"]
     run = tmp_path / "run"
@@ -316,6 +317,7 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     assert heard <= set(spent)  # phones are told, so that they can tell their owners
     assert final["privacy"]["epsilon_at_a_million"] < 0.1 < spent[0]
     assert {row["asked"] for row in rows} != {5}  # a coin for every phone
+    assert "federate run: 30 phones in " in capsys.readouterr().err
     assert all(row.keys().isdisjoint({"train_loss", "num_targets", "local_steps"}) for row in rows)
     assert {(each["num-examples"], each["nll"], each["num-steps"]) for each in told} == {(0, 0.0, 0)}
     assert {each["vote"] for each in told} <= {0.5, -0.5}

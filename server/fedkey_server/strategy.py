@@ -30,7 +30,7 @@ from fedkey_server.grid import replies_to
 from fedkey_server.identities import simulated_registry
 from fedkey_server.masking import MASK
 from fedkey_server.private_average import PrivateAverage
-from fedkey_server.quantisation import Quantiser, Sum
+from fedkey_server.quantisation import LARGEST_COHORT, Quantiser, Sum
 from fedkey_server.records import from_record, lend, record_in, twin_of
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.roster import Registry, Terms
@@ -278,8 +278,10 @@ class SeededFedAvg(FedAvg):
         on_reply: Callable[[int], None],
     ) -> ArrayRecord | None:
         nodes, settings = self._begin(server_round, arrays, config, grid)
-        if len(nodes) < self.least_reports:
-            self.result.lost += Counter({"for nothing: too few phones were asked": len(nodes)})
+        is_few = len(nodes) < self.least_reports
+        if is_few or len(nodes) > LARGEST_COHORT:  # of coins, which may ask any number
+            reason = f"for nothing: too {'few' if is_few else 'many'} phones were asked"
+            self.result.lost += Counter({reason: len(nodes)})
             return self._conclude(server_round, None)
         terms = self._terms(server_round, len(nodes))
         # Rounding to the ring lengthens an update; what leaves the phone must still be within the bound.

@@ -609,6 +609,26 @@ def test_each_phone_of_a_secure_round_is_booked_once(
     assert sum(told.values()) - told[asked] == 7 + 2
 
 
+def test_a_secure_round_that_coins_made_too_large_is_left_out_and_the_run_goes_on(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.secure=true", "rounds.min_reports=2"]
+    make_with_key(tmp_path / "run")
+    monkeypatch.setattr("fedkey_server.strategy.LARGEST_COHORT", 5)
+    federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, tmp_path / "run", tiny_run)
+    rows = rounds_of(tmp_path / "run")[1:]
+    assert {row["changed"] for row in rows} == {True, False}
+    for row in rows:
+        assert row["changed"] == (2 <= row["asked"] <= 5)
+        if row["asked"] > 5:
+            assert row["lost"] == {"for nothing: too many phones were asked": row["asked"]}
+    assert max(row["asked"] for row in rows) > 5
+
+
 def test_secure_and_private_go_together_and_phones_say_nothing_of_their_training(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:

@@ -203,22 +203,23 @@ def refuse_shorter_window(data: Path, window: int) -> None:
 
 
 LOCK = "lock"
-"""A file of a run folder; whoever works on the run holds it. A killed process does not."""
+"""A file of a run, of data and of a registry of releases; whoever works on the folder holds it. A killed
+process does not."""
 
 
-def hold(run: Path) -> IO[bytes]:
-    """Keeps other processes off a run for as long as what is returned stays open.
+def hold(folder: Path) -> IO[bytes]:
+    """Keeps other processes off a folder for as long as what is returned stays open.
 
     Two that went on with one run would mix their checkpoints, and a private federation would add the same
-    noise to two sums.
+    noise to two sums; two that prepared the same data would delete each other's files.
 
     Raises:
         UserError: another process is at work on it, or nothing can be written there.
     """
     try:
-        file = (run / LOCK).open("wb")
+        file = (folder / LOCK).open("wb")
     except OSError as error:
-        raise UserError(f"Cannot write {run / LOCK}: {error.strerror}; give another --run.") from error
+        raise UserError(f"Cannot write {folder / LOCK}: {error.strerror}; give another folder.") from error
     try:
         import fcntl  # not on Windows, where nobody is kept off
     except ImportError:
@@ -228,7 +229,7 @@ def hold(run: Path) -> IO[bytes]:
     except BlockingIOError as error:
         file.close()
         raise UserError(
-            f"Another process is at work on {run}; wait for it, or give another --run."
+            f"Another process is at work on {folder}; wait for it, or give another folder."
         ) from error
     except OSError:
         return file  # some network folders have no locks; there, too, nobody is kept off

@@ -11,6 +11,7 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/validation.jsonl, test.jsonl
                               their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
+    DATA/lock                 held by the process that prepares; empty
     DATA/complete.json        the configuration and the digests of the text and of these files; written last
 """
 
@@ -92,7 +93,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
 
     Raises:
         UserError: a source cannot be read, holds too little text, or would be written over; `like` has no
-            tokenizer of this size; or the folder cannot be written.
+            tokenizer of this size; another process prepares the folder; or it cannot be written.
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
@@ -123,12 +124,13 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
             raise UserError(f"The text {file} would be written over; give another --data.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever reads the folder asks for its files: of two preparations they would not fit together.
-        for name in (checkpoint.COMPLETE, *MADE):
-            (folder / name).unlink(missing_ok=True)
-        _build(config, folder, text, places, pieces)
-        digests = {name: checkpoint.sha256(folder / name) for name in MADE}
-        checkpoint.write_json(complete, described | {"files": digests})
+        with checkpoint.hold(folder):
+            # Whoever reads the folder asks for its files: of two preparations they would not fit together.
+            for name in (checkpoint.COMPLETE, *MADE):
+                (folder / name).unlink(missing_ok=True)
+            _build(config, folder, text, places, pieces)
+            digests = {name: checkpoint.sha256(folder / name) for name in MADE}
+            checkpoint.write_json(complete, described | {"files": digests})
     except OSError as error:
         raise UserError(
             f"Cannot write the data folder {folder}: {error.strerror or error}; make room and prepare again, "

@@ -17,7 +17,7 @@ from forked import Forked
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
 from fedkey_export.lexicon_arrays import read_rows
-from fedkey_server import vocabulary
+from fedkey_server import checkpoint, vocabulary
 from fedkey_server.batches import Documents
 from fedkey_server.cli import SUBCOMMANDS
 from fedkey_server.config import load, preset_names
@@ -215,6 +215,16 @@ def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
 
     assert prepare(load("tiny", small_overrides), data)
     assert contents(data) == contents(tiny_data)
+
+
+def test_two_do_not_prepare_one_folder_at_once(tmp_path: Path, small_overrides: list[str]) -> None:
+    (tmp_path / "server.npz").write_text("of the other one")
+    with (
+        checkpoint.hold(tmp_path),
+        pytest.raises(UserError, match=r"Another process is at work on .*; wait for it"),
+    ):
+        prepare(load("tiny", small_overrides), tmp_path)
+    assert (tmp_path / "server.npz").read_text() == "of the other one"
 
 
 def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(

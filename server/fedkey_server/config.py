@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from fedkey_server.crowd import CountConfig
 from fedkey_server.fleet import FleetConfig
 from fedkey_server.model import ModelConfig
 from fedkey_server.objectives import FROM_THE_LEFT
+from fedkey_server.presets import preset_names, preset_text
 from fedkey_server.quantisation import LARGEST_COHORT
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
@@ -110,14 +110,6 @@ class Config:
                 )
 
 
-def preset_names() -> list[str]:
-    """The presets that come with fedkey."""
-    folder = files("fedkey_server") / "presets"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
-
-
 def load(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
     """A preset with its overrides.
 
@@ -173,9 +165,7 @@ def _read(preset: str | Path) -> tuple[dict[str, Any], str]:
         raise UserError(
             f"There is no preset {name!r}{_nearest(name, preset_names())}; or give the path of a .toml file."
         )
-    return tomllib.loads(
-        (files("fedkey_server") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    ), name
+    return tomllib.loads(preset_text(name)), name
 
 
 def _parse_override(override: str) -> tuple[str, str, Any]:

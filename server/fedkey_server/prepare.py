@@ -97,10 +97,16 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
+    files = [Path(place) for source, place in places.items() if not is_package(source)]
+    cased_words = config.vocabulary.cased_words
+    if cased_words:
+        files.append(text / cased_words)
+    for file in files:
+        if not file.exists():
+            raise UserError(f"There is no file {file}; say where the preset's files are with --text DIR.")
     described = _relevant(config) | {
         source: checkpoint.sha256(Path(place)) for source, place in places.items() if not is_package(source)
     }
-    cased_words = config.vocabulary.cased_words
     if cased_words:
         described[cased_words] = checkpoint.sha256(text / cased_words)
     pieces = None if like is None else _pieces_of(like, config)
@@ -118,8 +124,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
                 "missing or damaged in %s: %s; the data are prepared again", folder, ", ".join(spoiled)
             )
     made = {(folder / name).resolve() for name in MADE}
-    files = [Path(place) for source, place in places.items() if not is_package(source)]
-    for file in [*files, *([text / cased_words] if cased_words else [])]:
+    for file in files:
         if file.resolve() in made:
             raise UserError(f"The text {file} would be written over; give another --data.")
     try:

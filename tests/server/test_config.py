@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
-from fedkey_server.config import Config, from_dict, load, preset_names, to_dict
+from fedkey_server.config import Config, from_dict, load, to_dict
+from fedkey_server.presets import preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from at_command import with_overrides
+from at_command import fedkey_server, with_overrides
 from forked import Forked
 
 from fedkey.commands import EXIT_MISTAKE, run_command
@@ -20,10 +20,11 @@ from fedkey_export.lexicon_arrays import read_rows
 from fedkey_server import checkpoint, vocabulary
 from fedkey_server.batches import Documents
 from fedkey_server.cli import SUBCOMMANDS
-from fedkey_server.config import load, preset_names
+from fedkey_server.config import load
 from fedkey_server.corpus import Split, read, split_of
 from fedkey_server.phones import Phones
 from fedkey_server.prepare import LICENCES, prepare
+from fedkey_server.presets import preset_names
 from fedkey_server.train import train
 
 SERVER_SIDE = ("lexicon.tsv", "tokenizer.model", "server.npz")
@@ -57,7 +58,7 @@ def test_a_list_with_capitals_lies_beside_the_text_and_is_named_among_the_source
 ) -> None:
     cased = "vocabulary.cased_words='names.tsv'"
     overrides = [*small_overrides, f"corpus.phones={str(chat_file)!r}", "corpus.server=[]", cased]
-    with pytest.raises(UserError, match=r"Cannot read .*names\.tsv"):
+    with pytest.raises(UserError, match=r"There is no file .*names\.tsv"):
         prepare(load("tiny", overrides), tmp_path / "data", tmp_path)
     for casing in ("Zebra", "zebra"):
         (tmp_path / "names.tsv").write_text(f"word\tfreq\tflags\n{casing}\t99\t\n")
@@ -278,8 +279,16 @@ def test_text_that_lies_where_a_file_will_be_is_kept(
     assert contents(tmp_path) == {"test.jsonl": chat_file.read_bytes()}
 
 
+def test_the_help_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fedkey_server("prepare", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"a preset's name ({' or '.join(preset_names())}) or the path" in said
+    assert {"phone", "tiny"} <= {*preset_names()}
+
+
 def test_a_missing_source_is_one_sentence(tmp_path: Path, small_overrides: list[str]) -> None:
-    with pytest.raises(UserError, match=r"Cannot read .*absent\.jsonl: No such file or directory\."):
+    with pytest.raises(UserError, match=r"There is no file .*absent\.jsonl; .* with --text DIR\."):
         prepare(
             load("tiny", [*small_overrides, f"corpus.phones={str(tmp_path / 'absent.jsonl')!r}"]), tmp_path
         )

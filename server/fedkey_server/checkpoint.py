@@ -317,8 +317,6 @@ def save(
             f"Cannot write the checkpoint {folder}: {reason}; make room and give the same command again, "
             "which goes on from the one before."
         ) from error
-    if folder.exists():  # left by a run that was killed after renaming but before going on
-        shutil.rmtree(folder)
     os.rename(beside, folder)
     _flush(folder.parent)
     for old in _complete(run)[:-KEPT]:

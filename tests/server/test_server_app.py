@@ -1061,7 +1061,7 @@ def test_weights_that_are_no_numbers_are_no_start(
     init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
     start = checkpoint.load(init)
     start.weights["model.norm.weight"][0] = torch.inf
-    checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
+    checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     with pytest.raises(UserError, match=r"init holds weights that are no numbers; start from another\."):
         federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", init)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

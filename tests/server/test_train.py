@@ -520,7 +520,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
         init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
         start = checkpoint.load(init)
         start.weights["model.norm.weight"][0] = torch.nan
-        checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
+        checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     options = ["--data", str(data), *with_overrides(*small_overrides, more)]
     if mistake.endswith(" threads"):
         options += ["--threads", "0" if mistake == "no threads" else "100000000000"]

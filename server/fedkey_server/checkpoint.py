@@ -10,6 +10,7 @@ In: weights, optimizer state, counters. Out: folders that are complete or absent
     RUN/checkpoints/00000400/       weights, optimizer state, counters; renamed into place when complete
     RUN/done.json                   final figures, written when the run is finished
     RUN/lock                        held by the process that works on the run; empty
+    RUN/noise.key                   of a private federation that is not finished, mode 0600
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from fedkey.errors import UserError
 from fedkey_server.model import Model, ModelConfig
 
 COMPLETE = "complete.json"
-"""File of a data folder: the settings that it was prepared with."""
+"""File of a data folder: the settings that it was prepared with, and digests of its files."""
 CARRIED = ("tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json")
 UNITS = {"train": "steps", "federate": "rounds"}
 """Kind of a run -> what it counts."""
+NOISE_KEY = "noise.key"
+"""Of a private run until it is finished. Whoever has it can take the noise off."""
 KEPT = 2
 """Checkpoints kept: the newest, and the one before it in case a disk lied about the newest."""
 
@@ -200,22 +203,23 @@ def refuse_shorter_window(data: Path, window: int) -> None:
 
 
 LOCK = "lock"
-"""A file of a run folder; whoever works on the run holds it. A killed process does not."""
+"""A file of a run, of data and of a registry of releases; whoever works on the folder holds it. A killed
+process does not."""
 
 
-def hold(run: Path) -> IO[bytes]:
-    """Keeps other processes off a run for as long as what is returned stays open.
+def hold(folder: Path) -> IO[bytes]:
+    """Keeps other processes off a folder for as long as what is returned stays open.
 
     Two that went on with one run would mix their checkpoints, and a private federation would add the same
-    noise to two sums.
+    noise to two sums; two that prepared the same data would delete each other's files.
 
     Raises:
         UserError: another process is at work on it, or nothing can be written there.
     """
     try:
-        file = (run / LOCK).open("wb")
+        file = (folder / LOCK).open("wb")
     except OSError as error:
-        raise UserError(f"Cannot write {run / LOCK}: {error.strerror}; give another --run.") from error
+        raise UserError(f"Cannot write {folder / LOCK}: {error.strerror}; give another folder.") from error
     try:
         import fcntl  # not on Windows, where nobody is kept off
     except ImportError:
@@ -225,7 +229,7 @@ def hold(run: Path) -> IO[bytes]:
     except BlockingIOError as error:
         file.close()
         raise UserError(
-            f"Another process is at work on {run}; wait for it, or give another --run."
+            f"Another process is at work on {folder}; wait for it, or give another folder."
         ) from error
     except OSError:
         return file  # some network folders have no locks; there, too, nobody is kept off
@@ -313,8 +317,6 @@ def save(
             f"Cannot write the checkpoint {folder}: {reason}; make room and give the same command again, "
             "which goes on from the one before."
         ) from error
-    if folder.exists():  # left by a run that was killed after renaming but before going on
-        shutil.rmtree(folder)
     os.rename(beside, folder)
     _flush(folder.parent)
     for old in _complete(run)[:-KEPT]:
@@ -366,9 +368,10 @@ def read(folder: Path) -> Saved:
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"The checkpoint {folder} cannot be read ({reason}); delete it to go on from the one before."
-        ) from error
+        # A private round may have left the server: done again it would add the same noise to another sum.
+        is_private = (folder.parent.parent / NOISE_KEY).exists()
+        remedy = "start another run" if is_private else "delete it to go on from the one before"
+        raise UserError(f"The checkpoint {folder} cannot be read ({reason}); {remedy}.") from error
 
 
 def load(source: Path) -> Checkpoint:
@@ -463,6 +466,15 @@ def append_metrics(run: Path, row: dict[str, Any]) -> None:
     """Adds one line to metrics.jsonl."""
     with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def last_told(run: Path) -> int:
+    """The last step that metrics.jsonl tells of; 0 if it tells of none."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return 0
+    rows = map(_row, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return max((row["step"] for row in rows if row is not None), default=0)
 
 
 def trim_metrics(run: Path, step: int) -> None:

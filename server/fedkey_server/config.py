@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from fedkey_server.crowd import CountConfig
 from fedkey_server.fleet import FleetConfig
 from fedkey_server.model import ModelConfig
 from fedkey_server.objectives import FROM_THE_LEFT
+from fedkey_server.presets import preset_names, preset_text
+from fedkey_server.quantisation import LARGEST_COHORT
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import RoundsConfig
 from fedkey_server.server_optim import ServerOptimizerConfig
@@ -71,12 +72,20 @@ class Config:
             raise ValueError(
                 f"aggregation.name {self.aggregation.name!r} needs {least} reports, and "
                 f"rounds.phones_per_round is {self.rounds.phones_per_round}; raise it, or lower "
-                "aggregation.num_bad or num_kept"
+                "aggregation.num_bad or num_kept (krum needs 2 num_bad + 3 and num_kept + num_bad + 2)"
             )
         if self.rounds.secure and self.aggregation.name != "mean":
             raise ValueError(
                 f"aggregation.name {self.aggregation.name!r} looks at single updates, which rounds.secure "
                 "hides; give up one of them"
+            )
+        # Cohorts of coins vary, too, by much less.
+        num_asked = math.ceil(self.rounds.phones_per_round * self.fleet.over_selection)
+        if self.rounds.secure and num_asked > LARGEST_COHORT:
+            raise ValueError(
+                f"rounds.secure adds up at most {LARGEST_COHORT:,} phones, and rounds.phones_per_round "
+                f"{self.rounds.phones_per_round} times fleet.over_selection {self.fleet.over_selection:g} is "
+                f"{num_asked:,}; lower one of them"
             )
         if self.privacy.mode == "poisson" and self.fleet.enabled:
             raise ValueError(
@@ -99,14 +108,6 @@ class Config:
                     f"privacy is accounted for sums, not for aggregation.name {self.aggregation.name!r}; "
                     "set one of privacy.mode to none and aggregation.name to mean"
                 )
-
-
-def preset_names() -> list[str]:
-    """The presets that come with fedkey."""
-    folder = files("fedkey_server") / "presets"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
 
 
 def load(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -164,9 +165,7 @@ def _read(preset: str | Path) -> tuple[dict[str, Any], str]:
         raise UserError(
             f"There is no preset {name!r}{_nearest(name, preset_names())}; or give the path of a .toml file."
         )
-    return tomllib.loads(
-        (files("fedkey_server") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    ), name
+    return tomllib.loads(preset_text(name)), name
 
 
 def _parse_override(override: str) -> tuple[str, str, Any]:

@@ -11,7 +11,8 @@ privacy only while nobody knows who was asked.
 Every draw is a pure function of the key and of what it is for (purpose, round, index of the tensor), which
 make up the cipher's nonce: a resumed run draws what the killed one would have drawn, and noise of past rounds
 is drawn again instead of kept. The price: two different sums under the noise of one round would give away
-their difference. A round's result must be in a checkpoint before anybody sees it, and a key serves one run.
+their difference. A round's result must be in a checkpoint before anybody sees it, a round that was seen is
+never done again, and a key serves one run, at whose end it is deleted.
 
 Gaussians: of each 64 bits of keystream one is the sign and 63 make a uniform number in (0, 1/2), which the
 inverse of the normal distribution takes to the lower tail. Small uniforms keep all their bits, so that the

@@ -11,13 +11,15 @@ In: a configuration. Out: a data folder. Next stop: `fedkey_server.train`.
     DATA/validation.jsonl, test.jsonl
                               their conversations as text, for evaluation through the keyboard's engine
     DATA/sources.json         what the text is and under which licence
-    DATA/complete.json        the configuration and the digests of its files; written last
+    DATA/lock                 held by the process that prepares; empty
+    DATA/complete.json        the configuration and the digests of the text and of these files; written last
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -37,6 +39,8 @@ from fedkey_server.validation import VALIDATION_TEXT
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
+
+log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.model"
 
@@ -79,7 +83,8 @@ PUBLIC_LISTS = (
 
 
 def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None = None) -> bool:
-    """Builds the data folder; returns False if it was already there for the same configuration and text.
+    """Builds the data folder; returns False if it was already there for the same configuration and text, and
+    whole.
 
     Args:
         text: folder of the files that the preset names.
@@ -88,42 +93,62 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
 
     Raises:
         UserError: a source cannot be read, holds too little text, or would be written over; `like` has no
-            tokenizer of this size; or the folder cannot be written.
+            tokenizer of this size; another process prepares the folder; or it cannot be written.
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
+    files = [Path(place) for source, place in places.items() if not is_package(source)]
+    cased_words = config.vocabulary.cased_words
+    if cased_words:
+        files.append(text / cased_words)
+    for file in files:
+        if not file.exists():
+            raise UserError(f"There is no file {file}; say where the preset's files are with --text DIR.")
     described = _relevant(config) | {
         source: checkpoint.sha256(Path(place)) for source, place in places.items() if not is_package(source)
     }
-    cased_words = config.vocabulary.cased_words
     if cased_words:
         described[cased_words] = checkpoint.sha256(text / cased_words)
     pieces = None if like is None else _pieces_of(like, config)
     if pieces is not None:
         described["tokenizer_sha256"] = hashlib.sha256(pieces.serialised).hexdigest()
     complete = folder / checkpoint.COMPLETE
-    # Folders of before 2026-11-28 have no dictionary.
-    is_there = complete.exists() and (folder / dictionary.DICTIONARY).exists()
-    if is_there and checkpoint.read_json(complete) == described:
-        return False
+    if complete.exists():
+        told = checkpoint.read_object(complete)
+        digests = told.pop("files", {})
+        if told == described:
+            spoiled = _spoiled(folder, digests)
+            if not spoiled:
+                return False
+            log.warning(
+                "missing or damaged in %s: %s; the data are prepared again", folder, ", ".join(spoiled)
+            )
     made = {(folder / name).resolve() for name in MADE}
-    files = [Path(place) for source, place in places.items() if not is_package(source)]
-    for file in [*files, *([text / cased_words] if cased_words else [])]:
+    for file in files:
         if file.resolve() in made:
             raise UserError(f"The text {file} would be written over; give another --data.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever reads the folder asks for its files: of two preparations they would not fit together.
-        for name in (checkpoint.COMPLETE, *MADE):
-            (folder / name).unlink(missing_ok=True)
-        _build(config, folder, text, places, pieces)
-        checkpoint.write_json(complete, described)
+        with checkpoint.hold(folder):
+            # Whoever reads the folder asks for its files: of two preparations they would not fit together.
+            for name in (checkpoint.COMPLETE, *MADE):
+                (folder / name).unlink(missing_ok=True)
+            _build(config, folder, text, places, pieces)
+            digests = {name: checkpoint.sha256(folder / name) for name in MADE}
+            checkpoint.write_json(complete, described | {"files": digests})
     except OSError as error:
         raise UserError(
             f"Cannot write the data folder {folder}: {error.strerror or error}; make room and prepare again, "
             "or give another --data."
         ) from error
     return True
+
+
+def _spoiled(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """The files that are missing, or not as they were written: folders of before 2026-11-29 do not tell how,
+    and those of before 2026-11-28 have no dictionary."""
+    missing = [name for name in MADE if not (folder / name).exists()]
+    return missing or [name for name, digest in digests.items() if checkpoint.sha256(folder / name) != digest]
 
 
 def _build(

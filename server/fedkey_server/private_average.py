@@ -18,13 +18,10 @@ from typing import Any
 from torch import Tensor
 
 from fedkey.errors import UserError
-from fedkey_server import noise
+from fedkey_server import checkpoint, noise
 from fedkey_server.accountant import Accountant, LedgerLine, accountant_of
 from fedkey_server.clipping import ClipState, follow
 from fedkey_server.rounds import RoundsConfig
-
-KEY = "noise.key"
-"""File of the run folder, mode 0600. Whoever has it can take the noise off."""
 
 
 @dataclass
@@ -82,7 +79,12 @@ class PrivateAverage:
 
 
 def private_average(
-    accountant: Accountant, rounds: RoundsConfig, run: Path, saved: Mapping[str, Any] | None
+    accountant: Accountant,
+    rounds: RoundsConfig,
+    run: Path,
+    saved: Mapping[str, Any] | None,
+    *,
+    is_over: bool = False,
 ) -> PrivateAverage:
     """That of a new run, with a fresh key, or of one that goes on.
 
@@ -90,11 +92,14 @@ def private_average(
         rounds: its `update_norm` is the first round's clip.
         run: where the key is.
         saved: `PrivateAverage.counters` of the checkpoint, if there is one.
+        is_over: whether no round is left, which needs no key; it may be gone.
 
     Raises:
         UserError: the key is missing, is another one than the checkpoint's, or is not kept secret.
     """
-    path = run / KEY
+    path = run / checkpoint.NOISE_KEY
+    if is_over and saved is not None:
+        return PrivateAverage(accountant, b"", ClipState(saved["clip"]), saved["num_abandoned"])
     if saved is None:
         # A key without a checkpoint is that of a run killed in its first round: nothing was released.
         key = noise.read_key(path) if path.exists() else noise.make_key(path)

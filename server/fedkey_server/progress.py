@@ -88,7 +88,7 @@ def track(
     def line() -> str:
         seconds = max(clock() - begun, 1e-9)
         rate = (done - start) / seconds
-        remaining = (total - done) / rate if rate else 0.0
+        remaining = max(0, total - done) / rate if rate else 0.0
         text = f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {remaining:,.0f} s left"
         return f"{text}  {_figures(shown)}".rstrip()
 

@@ -6,6 +6,7 @@ here.
     REGISTRY/0001/, 0002/, ...   bundles, never changed
     REGISTRY/releases.json       every release and what was decided about it
     REGISTRY/current             the number of the release that phones use; written last
+    REGISTRY/lock                held by the process that changes one of these; empty
 
 A model is never used straight from training. A new release is graded in the shadow of the current one, on
 the same text, and promoted when it is shown not to be worse: for every metric the paired interval over
@@ -77,17 +78,12 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.releases: list[Release] = []
+        self.releases = self._read()
         if (folder / HISTORY).exists():
-            try:
-                self.releases = [Release(**entry) for entry in checkpoint.read_json(folder / HISTORY)]
-            except TypeError as error:
-                raise UserError(
-                    f"{folder / HISTORY} was not written by this fedkey; move it away."
-                ) from error
-        elif folder.exists() and not folder.is_dir():
+            return
+        if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is no folder and no registry of releases; give another place.")
-        elif folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(path.name != checkpoint.LOCK for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty and no registry of releases; give another folder.")
 
     @property
@@ -120,17 +116,26 @@ class Registry:
 
         Raises:
             BundleError: it cannot be opened.
-            UserError: the registry cannot be written; it is as it was.
+            UserError: the registry cannot be written, or another process writes it; it is as it was.
         """
         open_bundle(bundle)
         manifest = checkpoint.sha256(bundle / "manifest.json")
-        for release in self.releases:
-            if release.manifest == manifest:
-                return release
-        release = Release(max((each.version for each in self.releases), default=0) + 1, manifest)
-        beside = self.folder / (release.folder + ".new")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        with checkpoint.hold(self.folder):
+            self.releases = self._read()
+            for release in self.releases:
+                if release.manifest == manifest:
+                    return release
+            release = Release(max((each.version for each in self.releases), default=0) + 1, manifest)
+            self._copy(bundle, release)
+        return release
+
+    def _copy(self, bundle: Path, release: Release) -> None:
+        beside = self.folder / (release.folder + ".new")
+        try:
             shutil.rmtree(beside, ignore_errors=True)  # of an `add` that was killed
             # Copied, and killed before it was written down.
             shutil.rmtree(self.path(release), ignore_errors=True)
@@ -139,11 +144,12 @@ class Registry:
             self._write([*self.releases, release])
         except OSError as error:  # of a whole tree, too, which has reasons instead of one
             shutil.rmtree(beside, ignore_errors=True)
-            reason = error.strerror or "not every file could be copied"
-            raise UserError(
-                f"Cannot write the registry {self.folder}: {reason}; make room or name another place."
-            ) from error
-        return release
+            raise self._unwritable(error.strerror or "not every file could be copied") from error
+
+    def _unwritable(self, reason: str | None) -> UserError:
+        return UserError(
+            f"Cannot write the registry {self.folder}: {reason}; make room or name another place."
+        )
 
     def promote(self, version: int, gains: Gains) -> bool:
         """Makes a release the current one if it is shown to be no worse; otherwise it is marked refused.
@@ -201,7 +207,18 @@ class Registry:
 
     def _mark(self, release: Release, state: str, note: str) -> None:
         marked = replace(release, state=state, note=note)
-        self._write([marked if each.version == release.version else each for each in self.releases])
+        with checkpoint.hold(self.folder):
+            rows = self._read()  # while this one was graded another may have been added
+            self._write([marked if each.version == release.version else each for each in rows])
+
+    def _read(self) -> list[Release]:
+        path = self.folder / HISTORY
+        if not path.exists():
+            return []
+        try:
+            return [Release(**entry) for entry in checkpoint.read_json(path)]
+        except TypeError as error:
+            raise UserError(f"{path} was not written by this fedkey; move it away.") from error
 
     def _write(self, releases: list[Release]) -> None:
         rows: list[dict[str, Any]] = [asdict(release) for release in releases]

@@ -31,7 +31,8 @@ class AggregationConfig:
     num_bad: int = 1
     """Of "krum": how many of a round's phones may be bad."""
     num_kept: int = 1
-    """Of "krum": how many updates are averaged; more than 1 is Multi-Krum."""
+    """Of "krum": how many updates are averaged; more than 1 is Multi-Krum. Of n reports at most n - num_bad -
+    2, or bad ones would be among them."""
 
     def __post_init__(self) -> None:
         if self.name not in AGGREGATIONS:
@@ -46,7 +47,12 @@ class AggregationConfig:
     @property
     def least_reports(self) -> int:
         """With fewer updates the rule says nothing."""
-        return max(2 * self.num_bad + 3, self.num_kept) if self.name == "krum" else 1
+        return least_for_krum(self.num_bad, self.num_kept) if self.name == "krum" else 1
+
+
+def least_for_krum(num_bad: int, num_kept: int) -> int:
+    """How many updates it takes that those kept are honest ones (1703.02757, m <= n - f - 2)."""
+    return max(2 * num_bad + 3, num_kept + num_bad + 2)
 
 
 def median(updates: Sequence[Mapping[str, Tensor]]) -> Weights:
@@ -76,11 +82,11 @@ def krum(updates: Sequence[Mapping[str, Tensor]], num_bad: int, num_kept: int = 
     is judged by its squared distances to its n - num_bad - 2 nearest.
 
     Raises:
-        ValueError: fewer than 2 num_bad + 3 updates, of which Krum promises nothing, or than num_kept.
+        ValueError: fewer updates than `least_for_krum`, of which Krum promises nothing.
     """
     num_updates = len(updates)
-    if num_updates < max(2 * num_bad + 3, num_kept):
-        raise ValueError(f"krum needs {max(2 * num_bad + 3, num_kept)} updates, not {num_updates}")
+    if num_updates < (least := least_for_krum(num_bad, num_kept)):
+        raise ValueError(f"krum needs {least} updates, not {num_updates}")
     distances_nn = torch.zeros(num_updates, num_updates, dtype=torch.float64)
     for name in updates[0]:  # a parameter at a time: no second copy of the cohort
         rows = torch.stack([update[name].flatten() for update in updates]).double()

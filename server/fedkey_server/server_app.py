@@ -140,7 +140,10 @@ def _go_on(
     is_after_phones = checkpoint.knows_phones(init)
     if accountant is not None and is_after_phones:
         log.warning("%s has learned from phones; the ledger counts what this federation adds", init)
-    private = None if accountant is None else private_average(accountant, rounds, run, resumed.private)
+    private: PrivateAverage | None = None
+    if accountant is not None:
+        is_over = resumed.step == rounds.num_rounds or not accountant.fits(resumed.step + 1)
+        private = private_average(accountant, rounds, run, resumed.private, is_over=is_over)
     settings = config.train
     examiner = Examiner(
         settings.objective, data, config.model.window, settings.validation_rows, settings.seed
@@ -178,10 +181,10 @@ def _go_on(
                 break
             measured = {}  # of another round, which may be the last one
             arrays = to_record(model.state_dict())
-            told = partial(advance, round=number)
+            told = _up_to(rounds.phones_per_round, partial(advance, round=number))
             new_arrays = strategy.run_round(number, arrays, told_phones, grid, told)
             result, is_changed = strategy.result, new_arrays is not None
-            advance(max(0, rounds.phones_per_round - result.reports - result.refused.total()))
+            told(rounds.phones_per_round)  # those that did not come
             if new_arrays is not None:
                 model.load_state_dict(from_record(new_arrays))
             if not is_changed:
@@ -222,8 +225,23 @@ def _go_on(
     final |= measured or measure()
     if spent is not None:
         final["privacy"] = spent
+    # With it and two checkpoints the last round's sum could be computed, and finished runs are copied.
+    (run / checkpoint.NOISE_KEY).unlink(missing_ok=True)
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+def _up_to(most: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Advances by `most` altogether, however many phones of a round answer: coins may ask more."""
+    done = 0
+
+    def told(amount: int) -> None:
+        nonlocal done
+        step = min(amount, most - done)
+        done += step
+        advance(step)
+
+    return told
 
 
 def _described(config: Config) -> dict[str, Any]:
@@ -281,7 +299,9 @@ class Tally:
 
     def counters(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {**self.totals, "failures": dict(self.failures)}
+        # Phones of a private run do not say how many steps they took.
+        totals = {name: total for name, total in self.totals.items() if total or name != "local_steps"}
+        return {**totals, "failures": dict(self.failures)}
 
 
 class Resumed(NamedTuple):
@@ -305,6 +325,8 @@ class Resumed(NamedTuple):
 
 def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
     folder = checkpoint.latest(run)
+    if (run / checkpoint.NOISE_KEY).exists():
+        _refuse_repeated(run, 0 if folder is None else int(folder.name))
     if folder is None:
         (run / "metrics.jsonl").unlink(missing_ok=True)
         return Resumed(
@@ -326,6 +348,17 @@ def _resume(config: Config, data: Path, run: Path, init: Path) -> Resumed:
         counters["fleet"],
         counters["name"],
     )
+
+
+def _refuse_repeated(run: Path, step: int) -> None:
+    """`UserError` if a private run is to do a round again that its metrics tell of, since somebody deleted
+    its checkpoint: two sums under the same noise give away their difference."""
+    told = checkpoint.last_told(run)
+    if told > step:
+        raise UserError(
+            f"Round {told} of {run} has left the server, and its checkpoint is gone; done again, it would "
+            "get the same noise, so start another run."
+        )
 
 
 def _selection(

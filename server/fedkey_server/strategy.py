@@ -1,12 +1,12 @@
-"""One round of federated averaging as a Flower strategy: whom to ask, what to make of the answers.
+"""One round of federated averaging over Flower's messages: whom to ask, what to make of the answers.
 
 In: the server's weights, and phones' replies as they arrive. Out: new weights, or none, and what came of the
 round. Next stop: `fedkey_server.server_app`.
 
-The strategy is Flower's FedAvg where Flower speaks: messages, weights by "num-examples", replies with errors.
-It is extended where Flower is silent: cohorts drawn by (seed, round), updates added up as they arrive,
-replies that cannot be used refused and counted by reason, too few reports leave the model alone, and the
-server's optimizer has a state that a checkpoint keeps.
+Messages look as those of Flower's own FedAvg do, with weights by "num-examples" and replies with errors. The
+strategy is none of Flower's: cohorts are drawn by (seed, round), updates added up as they arrive, replies
+that cannot be used refused and counted by reason, too few reports leave the model alone, and the server's
+optimizer has a state that a checkpoint keeps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS
 from fedkey_server.clipping import ROUGHNESS, norm_before_rounding, rough_norm_of
@@ -30,7 +29,7 @@ from fedkey_server.grid import replies_to
 from fedkey_server.identities import simulated_registry
 from fedkey_server.masking import MASK
 from fedkey_server.private_average import PrivateAverage
-from fedkey_server.quantisation import Quantiser, Sum
+from fedkey_server.quantisation import LARGEST_COHORT, Quantiser, Sum
 from fedkey_server.records import from_record, lend, record_in, twin_of
 from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
 from fedkey_server.roster import Registry, Terms
@@ -141,7 +140,7 @@ class Unusable(Exception):
         """What this phone said."""
 
 
-class SeededFedAvg(FedAvg):
+class SeededFedAvg:
     """FedAvg with reproducible cohorts, streaming sums, a minimum of reports and any server optimizer.
 
     Args:
@@ -166,9 +165,6 @@ class SeededFedAvg(FedAvg):
         *,
         simulation: bool = True,
     ) -> None:
-        super().__init__(
-            min_train_nodes=1, min_available_nodes=1, arrayrecord_key=ARRAYS, configrecord_key=CONFIG
-        )
         self.config = config.rounds
         self.selection = selection
         self.aggregation = config.aggregation
@@ -203,22 +199,22 @@ class SeededFedAvg(FedAvg):
         if self.config.secure:
             return self._secure_round(server_round, arrays, config, grid, on_reply)
         self._in_order = getattr(grid, "answers_in_order", False)
-        messages = self.configure_train(server_round, arrays, config, grid)
+        messages = self._messages(server_round, arrays, config, grid)
 
         def watched() -> Generator[Message]:
             with replies_to(grid, messages, self.config.timeout) as replies:
                 for reply in replies:
                     yield reply
-                    del reply  # see aggregate_train
+                    del reply  # see _aggregate
                     on_reply(1)
                     if self.result.reports >= self.goal and self._waited_for:
                         self.result.lost["late"] += len(self._waited_for)
                         return
 
         with closing(watched()) as replies:
-            return self.aggregate_train(server_round, replies)[0]
+            return self._aggregate(server_round, replies)
 
-    def configure_train(
+    def _messages(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message for each phone of the round's cohort; node ids in order stand for phones 0, 1, ...
@@ -278,8 +274,10 @@ class SeededFedAvg(FedAvg):
         on_reply: Callable[[int], None],
     ) -> ArrayRecord | None:
         nodes, settings = self._begin(server_round, arrays, config, grid)
-        if len(nodes) < self.least_reports:
-            self.result.lost += Counter({"for nothing: too few phones were asked": len(nodes)})
+        is_few = len(nodes) < self.least_reports
+        if is_few or len(nodes) > LARGEST_COHORT:  # of coins, which may ask any number
+            reason = f"for nothing: too {'few' if is_few else 'many'} phones were asked"
+            self.result.lost += Counter({reason: len(nodes)})
             return self._conclude(server_round, None)
         terms = self._terms(server_round, len(nodes))
         # Rounding to the ring lengthens an update; what leaves the phone must still be within the bound.
@@ -333,9 +331,7 @@ class SeededFedAvg(FedAvg):
         bound = norm_before_rounding(self.update_norm, coarse.step, num_coordinates)
         return Terms(self.run, server_round, self.least_reports, replace(coarse, clip_norm=bound))
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def _aggregate(self, server_round: int, replies: Iterable[Message]) -> ArrayRecord | None:
         """The new weights, or None if too few usable replies came."""
         may_round = self._in_order and self.private is None
         updates = _Updates(
@@ -348,7 +344,7 @@ class SeededFedAvg(FedAvg):
             self._take(server_round, reply, updates)
             del reply  # before the next phone works: its update gets this one's memory, still in the cache
         is_enough = result.reports >= self.least_reports
-        return self._conclude(server_round, updates.gathered() if is_enough else None), MetricRecord()
+        return self._conclude(server_round, updates.gathered() if is_enough else None)
 
     def _take(self, server_round: int, reply: Message, updates: _Updates) -> None:
         """Adds a reply to the round's, or counts why not."""
@@ -393,7 +389,7 @@ class SeededFedAvg(FedAvg):
             metrics = record_in(reply.content, METRICS, MetricRecord)
             num_targets, nll, num_steps, vote, its_round = (
                 float(metrics[key])  # type: ignore[arg-type]  # a list is a TypeError, as it should be
-                for key in (self.weighted_by_key, "nll", "num-steps", "vote", "server-round")
+                for key in ("num-examples", "nll", "num-steps", "vote", "server-round")
             )
         except Exception as error:  # the bytes are a stranger's: numpy may raise anything over them
             raise Unusable("malformed reply", f"{type(error).__name__}: {error}") from error

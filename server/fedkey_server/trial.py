@@ -36,7 +36,6 @@ from fedkey_server.fleet import FleetConfig
 from fedkey_server.grid import Client, InProcessGrid
 from fedkey_server.model import Model
 from fedkey_server.phones import PHONES_TEXT, Phones, assemble
-from fedkey_server.private_average import KEY
 from fedkey_server.records import from_record
 from fedkey_server.robust import AggregationConfig
 from fedkey_server.rounds import Weights
@@ -204,7 +203,7 @@ class Ground:
             names = [f"phone {number}" for number in range(len(texts))]
             assemble(names, [0] * len(texts), texts).save(data / PHONES_TEXT)
             if config.privacy.mode != "none":
-                self._write_key(run / KEY)
+                self._write_key(run / checkpoint.NOISE_KEY)
             grid = InProcessGrid(client, len(texts), {"data": str(data), "simulation": True})
             final = federate(grid, config, data, run, self.init)
             return Trial(checkpoint.load(run).weights, final)

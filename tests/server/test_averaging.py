@@ -370,6 +370,7 @@ def test_another_objective_is_named(copies: list[Path], tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_left_out(copies: list[Path], tmp_path: Path) -> None:
     loaded = checkpoint.load(copies[1])
     loaded.weights["model.norm.weight"][0] = torch.nan
+    shutil.rmtree(copies[1] / "checkpoints")
     checkpoint.save(copies[1], loaded.step, loaded.weights, {}, {}, loaded.model_config)
     assert "weights that are no numbers" in refusal(copies, tmp_path / "soup")
 
@@ -378,6 +379,7 @@ def test_weights_that_are_no_numbers_are_left_out(copies: list[Path], tmp_path: 
 def test_a_private_run_is_refused_with_the_reason(private: int, copies: list[Path], tmp_path: Path) -> None:
     loaded = checkpoint.load(copies[private])
     spent = {"row": {"privacy": {"epsilon": 3.25, "delta": 1e-7}}}
+    shutil.rmtree(copies[private] / "checkpoints")
     checkpoint.save(copies[private], loaded.step, loaded.weights, {}, spent, loaded.model_config)
     said = refusal(copies, tmp_path / "soup")
     assert f"{copies[private]} is private, with epsilon 3.25" in said

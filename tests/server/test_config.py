@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
-from fedkey_server.config import Config, from_dict, load, preset_names, to_dict
+from fedkey_server.config import Config, from_dict, load, to_dict
+from fedkey_server.presets import preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -125,6 +126,27 @@ def test_a_wrong_setting_is_one_sentence_with_its_place(override: str, complaint
     with pytest.raises(UserError) as caught:
         load("tiny", [override])
     assert str(caught.value) == complaint
+
+
+def test_more_updates_than_krum_can_vouch_for_are_refused() -> None:
+    krum = ["aggregation.name=krum", "rounds.phones_per_round=20", "aggregation.num_bad=2"]
+    load("tiny", [*krum, "aggregation.num_kept=16"])
+    with pytest.raises(
+        UserError, match=r"'krum' needs 21 reports, .* \(krum needs .* num_kept \+ num_bad \+ 2\)"
+    ):
+        load("tiny", [*krum, "aggregation.num_kept=17"])
+
+
+def test_a_secure_round_of_more_phones_than_can_be_added_up_is_refused() -> None:
+    most = ["rounds.secure=true", "rounds.update_norm=1.0", "rounds.phones_per_round=65536"]
+    load("tiny", [*most, "fleet.over_selection=1.0"])
+    load("tiny", most[2:])
+    with pytest.raises(
+        UserError,
+        match=r"at most 65,536 phones, and rounds\.phones_per_round 65536 times fleet\.over_selection 1\.3 "
+        r"is 85,197; lower",
+    ):
+        load("tiny", most)
 
 
 def test_an_unlike_name_lists_what_there_is() -> None:

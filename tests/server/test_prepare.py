@@ -11,19 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from at_command import with_overrides
+from at_command import fedkey_server, with_overrides
 from forked import Forked
 
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
 from fedkey_export.lexicon_arrays import read_rows
-from fedkey_server import vocabulary
+from fedkey_server import checkpoint, vocabulary
 from fedkey_server.batches import Documents
 from fedkey_server.cli import SUBCOMMANDS
-from fedkey_server.config import load, preset_names
+from fedkey_server.config import load
 from fedkey_server.corpus import Split, read, split_of
 from fedkey_server.phones import Phones
 from fedkey_server.prepare import LICENCES, prepare
+from fedkey_server.presets import preset_names
 from fedkey_server.train import train
 
 SERVER_SIDE = ("lexicon.tsv", "tokenizer.model", "server.npz")
@@ -57,7 +58,7 @@ def test_a_list_with_capitals_lies_beside_the_text_and_is_named_among_the_source
 ) -> None:
     cased = "vocabulary.cased_words='names.tsv'"
     overrides = [*small_overrides, f"corpus.phones={str(chat_file)!r}", "corpus.server=[]", cased]
-    with pytest.raises(UserError, match=r"Cannot read .*names\.tsv"):
+    with pytest.raises(UserError, match=r"There is no file .*names\.tsv"):
         prepare(load("tiny", overrides), tmp_path / "data", tmp_path)
     for casing in ("Zebra", "zebra"):
         (tmp_path / "names.tsv").write_text(f"word\tfreq\tflags\n{casing}\t99\t\n")
@@ -92,6 +93,54 @@ def test_another_configuration_or_another_text_builds_anew(
     chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:-1]))
     assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
     assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("server.npz", remove),
+        ("tokenizer.model", cut_short),
+        pytest.param("lexicon.tsv", cut_short, marks=pytest.mark.slow),
+        pytest.param("test.jsonl", cut_short, marks=pytest.mark.slow),
+    ],
+)
+def test_a_missing_or_damaged_file_builds_anew_and_is_named(
+    tmp_path: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    spoil: Callable[[Path], None],
+) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    config = load("tiny", small_overrides)
+    assert not prepare(config, data)
+    spoil(data / name)
+    assert prepare(config, data)
+    assert caplog.messages == [f"missing or damaged in {data}: {name}; the data are prepared again"]
+    assert contents(data) == contents(tiny_data)
+    assert not prepare(config, data)
+
+
+def test_a_folder_of_before_there_were_digests_is_there_if_its_files_are(
+    tmp_path: Path, tiny_data: Path, small_overrides: list[str]
+) -> None:
+    older = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    told = json.loads((older / "complete.json").read_text())
+    del told["files"]
+    (older / "complete.json").write_text(json.dumps(told))
+    assert not prepare(load("tiny", small_overrides), older)
+    (older / "phones.npz").unlink()
+    assert prepare(load("tiny", small_overrides), older)
+    assert contents(older) == contents(tiny_data)
 
 
 def test_other_lists_of_words_build_anew(
@@ -169,6 +218,16 @@ def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
     assert contents(data) == contents(tiny_data)
 
 
+def test_two_do_not_prepare_one_folder_at_once(tmp_path: Path, small_overrides: list[str]) -> None:
+    (tmp_path / "server.npz").write_text("of the other one")
+    with (
+        checkpoint.hold(tmp_path),
+        pytest.raises(UserError, match=r"Another process is at work on .*; wait for it"),
+    ):
+        prepare(load("tiny", small_overrides), tmp_path)
+    assert (tmp_path / "server.npz").read_text() == "of the other one"
+
+
 def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(
     tmp_path: Path, small_overrides: list[str]
 ) -> None:
@@ -220,8 +279,16 @@ def test_text_that_lies_where_a_file_will_be_is_kept(
     assert contents(tmp_path) == {"test.jsonl": chat_file.read_bytes()}
 
 
+def test_the_help_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fedkey_server("prepare", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"a preset's name ({' or '.join(preset_names())}) or the path" in said
+    assert {"phone", "tiny"} <= {*preset_names()}
+
+
 def test_a_missing_source_is_one_sentence(tmp_path: Path, small_overrides: list[str]) -> None:
-    with pytest.raises(UserError, match=r"Cannot read .*absent\.jsonl: No such file or directory\."):
+    with pytest.raises(UserError, match=r"There is no file .*absent\.jsonl; .* with --text DIR\."):
         prepare(
             load("tiny", [*small_overrides, f"corpus.phones={str(tmp_path / 'absent.jsonl')!r}"]), tmp_path
         )

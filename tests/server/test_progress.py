@@ -80,6 +80,14 @@ def test_what_an_earlier_process_did_does_not_count_for_the_rate(plain: Console)
     assert lines_of(plain)[0] == "train: 80/100 steps, 2.0 steps/s, 10 s left"
 
 
+def test_more_than_was_expected_leaves_no_time(plain: Console) -> None:
+    clock = Clock()
+    with track("train", 10, "steps", console=plain, clock=clock) as advance:
+        clock.now += 20
+        advance(16)
+    assert lines_of(plain)[0] == "train: 16/10 steps, 0.8 steps/s, 0 s left"
+
+
 def test_nothing_to_do_and_no_time_passed_are_told_too(plain: Console) -> None:
     with track("encode", 0, "documents", console=plain, clock=Clock()):
         pass

@@ -16,6 +16,7 @@ from fedkey.commands import EXIT_MISTAKE
 from fedkey.errors import UserError
 from fedkey.metrics import Interval
 from fedkey_export.package import export
+from fedkey_server import checkpoint
 from fedkey_server.config import load
 from fedkey_server.releases import Registry, Release, shown_no_worse, shown_worse
 from fedkey_server.train import train
@@ -63,6 +64,27 @@ def test_a_release_is_promoted_reviewed_and_rolled_back(
     assert open_bundle(again.path(second)).manifest == open_bundle(untrained_bundle).manifest
     with pytest.raises(UserError, match="no earlier release"):
         again.rollback("by hand")
+
+
+def test_two_that_change_a_registry_lose_nothing_of_each_other(
+    tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path
+) -> None:
+    folder = tmp_path / "registry"
+    one, other = Registry(folder), Registry(folder)
+    folder.mkdir()
+    with (
+        checkpoint.hold(folder),
+        pytest.raises(UserError, match=r"Another process is at work on .*registry; wait"),
+    ):
+        one.add(tiny_bundle)
+    assert one.add(tiny_bundle).version == 1  # what was refused left no trace
+    assert other.add(untrained_bundle).version == 2
+    assert one.promote(1, {})
+    assert [(each.version, each.state) for each in Registry(folder).releases] == [
+        (1, "promoted"),
+        (2, "candidate"),
+    ]
+    assert open_bundle(folder / "0001").manifest != open_bundle(folder / "0002").manifest
 
 
 def test_nothing_is_promoted_without_having_been_graded(tmp_path: Path, tiny_bundle: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkey_server.robust import AggregationConfig, krum, median, trimmed_mean
+from fedkey_server.robust import AggregationConfig, krum, least_for_krum, median, trimmed_mean
 
 Weights = dict[str, Tensor]
 
@@ -38,7 +38,7 @@ def test_one_liar_cannot_leave_the_range_of_the_honest(honest: list[float], lie:
 
 
 def test_krum_takes_whole_updates_from_the_crowd() -> None:
-    cohort = updates([1.0, 1.1, 1.2, 1.15, 50.0])
+    cohort = updates([1.0, 1.1, 1.2, 1.15, 2.0, 50.0])
     assert any(torch.equal(krum(cohort, 1)["a"], update["a"]) for update in cohort[:4])
     assert float(krum(cohort, 1, 3)["b"]) == pytest.approx(2 * (1.1 + 1.2 + 1.15) / 3, abs=1e-5)
 
@@ -47,6 +47,20 @@ def test_krum_refuses_a_cohort_it_promises_nothing_for() -> None:
     assert AggregationConfig(name="krum", num_bad=2).least_reports == 7
     with pytest.raises(ValueError, match="krum needs 7 updates, not 6"):
         krum(updates([1.0] * 6), 2)
+    assert AggregationConfig(name="krum", num_bad=1, num_kept=17).least_reports == 20
+    with pytest.raises(ValueError, match="krum needs 23 updates, not 20"):
+        krum(updates([1.0] * 19 + [1e6]), 1, 20)
+
+
+@given(st.integers(0, 3), st.integers(1, 5), st.integers(0, 3), st.data())
+def test_of_as_many_as_may_be_kept_none_is_bad(
+    num_bad: int, num_kept: int, more: int, data: st.DataObject
+) -> None:
+    num_honest = least_for_krum(num_bad, num_kept) + more - num_bad
+    honest = data.draw(st.lists(st.floats(-1, 1, width=32), min_size=num_honest, max_size=num_honest))
+    lies = data.draw(st.lists(st.floats(1e3, 1e6, width=32), min_size=num_bad, max_size=num_bad))
+    kept = krum(updates([*lies, *honest]), num_bad, num_kept)
+    assert 2 * min(honest) - 1e-5 <= float(kept["b"]) <= 2 * max(honest) + 1e-5
 
 
 @pytest.mark.parametrize(

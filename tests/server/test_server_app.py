@@ -55,6 +55,13 @@ def grid_over(data: Path, client: Client = app) -> InProcessGrid:
     return InProcessGrid(client, len(phones), {"data": str(data), "simulation": True})
 
 
+def make_with_key(run: Path) -> None:
+    """A run folder that holds a noise key, the same each time."""
+    run.mkdir()
+    (run / "noise.key").touch(mode=0o600)
+    (run / "noise.key").write_bytes(bytes(range(32)))
+
+
 def rounds_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -286,6 +293,7 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     small_overrides: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.min_reports=1", "rounds.num_rounds=6"]
     run = tmp_path / "run"
@@ -293,6 +301,7 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     heard = set()
 
     def listening(message: Message, context: Context) -> Message:
+        assert (run / "noise.key").stat().st_mode & 0o777 == 0o600
         heard.add(message.content.config_records[CONFIG]["epsilon"])
         reply = app(message, context)
         told.append(reply.content.metric_records[METRICS])
@@ -308,10 +317,12 @@ def test_a_private_run_pays_for_every_round_and_stops_at_its_budget(
     assert heard <= set(spent)  # phones are told, so that they can tell their owners
     assert final["privacy"]["epsilon_at_a_million"] < 0.1 < spent[0]
     assert {row["asked"] for row in rows} != {5}  # a coin for every phone
+    assert "federate run: 30 phones in " in capsys.readouterr().err
     assert all(row.keys().isdisjoint({"train_loss", "num_targets", "local_steps"}) for row in rows)
     assert {(each["num-examples"], each["nll"], each["num-steps"]) for each in told} == {(0, 0.0, 0)}
     assert {each["vote"] for each in told} <= {0.5, -0.5}
-    assert (run / "noise.key").stat().st_mode & 0o777 == 0o600
+    assert "local_steps" not in final
+    assert not (run / "noise.key").exists()  # with it and two checkpoints the last sum could be computed
 
     half = [*overrides, f"privacy.epsilon={spent[3]}"]
     stopped = federate(grid_over(tiny_data), load("tiny", half), tiny_data, tmp_path / "half", tiny_run)
@@ -353,9 +364,7 @@ def test_the_noise_of_a_private_run_is_as_large_as_its_ledger_says(
     quiet = load("tiny", [*once, "privacy.noise_multiplier=0.1"])
     run, silent = tmp_path / "run", tmp_path / "silent"
     for folder in (run, silent):  # the same key: the same phones
-        folder.mkdir()
-        (folder / "noise.key").touch(mode=0o600)
-        (folder / "noise.key").write_bytes(bytes(range(32)))
+        make_with_key(folder)
     federate(grid_over(tiny_data), load("tiny", once), tiny_data, run, tiny_run)
     federate(grid_over(tiny_data), quiet, tiny_data, silent, tiny_run)
     without = weights_of(silent)
@@ -381,14 +390,18 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
     )
     overrides = [*small_overrides, *ROUNDS, *PRIVATE, *adaptive]
     unkilled, run = tmp_path / "unkilled", tmp_path / "run"
+    for folder in (unkilled, run):
+        make_with_key(folder)
     expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
-    run.mkdir()
-    shutil.copy2(unkilled / "noise.key", run)
     arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
     arguments += ["--threads", "1", *with_overrides(*overrides)]
     kill_when_there(start(arguments), run / "checkpoints" / "00000002")
     process = start(arguments, ("os.rename", "00000004.new"))
     process.communicate(timeout=120)
+    (run / "noise.key").write_bytes(bytes(32))
+    with pytest.raises(UserError, match="is not the noise key that this run began with"):
+        federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, run, tiny_run)
+    (run / "noise.key").write_bytes(bytes(range(32)))
     finished = start(arguments)
     _, errors = finished.communicate(timeout=120)
     assert finished.returncode == 0, errors
@@ -399,10 +412,38 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
     for row, following in pairwise(rounds_of(run)[1:]):
         assert row["changed"] == (following["privacy"]["clip_norm"] != row["privacy"]["clip_norm"])
 
-    (unkilled / "done.json").unlink()
-    (unkilled / "noise.key").write_bytes(bytes(32))
-    with pytest.raises(UserError, match="is not the noise key that this run began with"):
-        federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
+
+@pytest.mark.parametrize("num_deleted", [1, 2])
+def test_a_private_round_whose_checkpoint_was_deleted_is_not_done_again(
+    num_deleted: int,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = load("tiny", [*small_overrides, *ROUNDS, *PRIVATE, "rounds.min_reports=1"])
+    run, append = tmp_path / "run", checkpoint.append_metrics
+
+    def stopping(run: Path, row: dict[str, Any]) -> None:
+        append(run, row)
+        if row["step"] == 2:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "append_metrics", stopping)
+        with pytest.raises(InterruptedError):
+            federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    newest = checkpoint.latest(run)
+    assert newest == run / "checkpoints" / "00000002"
+    (newest / "state.json").write_text("{")
+    with pytest.raises(UserError, match=r"00000002 cannot be read .*; start another run\.$"):
+        federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    for number in range(num_deleted):
+        shutil.rmtree(run / "checkpoints" / f"{2 - number:08d}")
+    with pytest.raises(UserError, match=r"Round 2 of .* has left the server, .*; .* start another run"):
+        federate(grid_over(tiny_data), config, tiny_data, run, tiny_run)
+    assert rounds_of(run)[-1]["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -568,6 +609,26 @@ def test_each_phone_of_a_secure_round_is_booked_once(
     assert sum(told.values()) - told[asked] == 7 + 2
 
 
+def test_a_secure_round_that_coins_made_too_large_is_left_out_and_the_run_goes_on(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = [*small_overrides, *ROUNDS, *PRIVATE, "rounds.secure=true", "rounds.min_reports=2"]
+    make_with_key(tmp_path / "run")
+    monkeypatch.setattr("fedkey_server.strategy.LARGEST_COHORT", 5)
+    federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, tmp_path / "run", tiny_run)
+    rows = rounds_of(tmp_path / "run")[1:]
+    assert {row["changed"] for row in rows} == {True, False}
+    for row in rows:
+        assert row["changed"] == (2 <= row["asked"] <= 5)
+        if row["asked"] > 5:
+            assert row["lost"] == {"for nothing: too many phones were asked": row["asked"]}
+    assert max(row["asked"] for row in rows) > 5
+
+
 def test_secure_and_private_go_together_and_phones_say_nothing_of_their_training(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:
@@ -575,9 +636,7 @@ def test_secure_and_private_go_together_and_phones_say_nothing_of_their_training
     runs = {}
     for name, secure in (("open", ()), ("secure", ("rounds.secure=true",))):
         run = runs[name] = tmp_path / name
-        run.mkdir()
-        (run / "noise.key").touch(mode=0o600)
-        (run / "noise.key").write_bytes(bytes(range(32)))
+        make_with_key(run)
         federate(grid_over(tiny_data), load("tiny", [*base, *secure]), tiny_data, run, tiny_run)
     assert "num_targets" not in rounds_of(runs["secure"])[1]
     assert rounds_of(runs["secure"])[2]["privacy"] == rounds_of(runs["open"])[2]["privacy"]
@@ -634,9 +693,9 @@ def test_a_private_fleet_goes_on_after_a_kill_with_its_clock_its_rests_and_its_n
     private = ("privacy.mode=ftrl", "privacy.noise_multiplier=2.0", "privacy.delta=1e-3")
     config = load("tiny", [*small_overrides, *ROUNDS, *FLEET, *private])
     whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        make_with_key(folder)
     expected = federate(grid_over(tiny_data), config, tiny_data, whole, tiny_run)
-    cut.mkdir()
-    shutil.copy2(whole / "noise.key", cut)
     save = checkpoint.save
 
     def once(*arguments: Any) -> None:
@@ -1002,7 +1061,7 @@ def test_weights_that_are_no_numbers_are_no_start(
     init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
     start = checkpoint.load(init)
     start.weights["model.norm.weight"][0] = torch.inf
-    checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
+    checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     with pytest.raises(UserError, match=r"init holds weights that are no numbers; start from another\."):
         federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", init)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -1049,7 +1108,7 @@ def test_nothing_that_a_phone_typed_or_found_is_left_in_the_run_folder_or_the_lo
     with caplog.at_level("DEBUG"):
         federate(grid_over(tiny_data, overhearing), config, tiny_data, run, tiny_run)
     names = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
-    assert names - {"noise.key", "lock"} == {
+    assert names - {"lock"} == {
         "config.json", "tokenizer.model", "lexicon.tsv", "dictionary.txt", "sources.json", "metrics.jsonl",
         "checkpoints", "done.json",
     }  # fmt: skip

@@ -431,6 +431,28 @@ def test_as_many_steps_as_a_federated_run_took(
     assert checkpoint.read_json(tmp_path / "longer" / "done.json")["step"] == local_steps
 
 
+def test_steps_that_phones_of_a_private_run_did_not_tell_are_refused(
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    federated = tmp_path / "federated"
+    few = with_overrides(
+        *small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=5", "rounds.min_reports=1",
+        "rounds.max_rows=1", "rounds.update_norm=0.5", "privacy.mode=poisson", "privacy.delta=1e-3",
+        "privacy.noise_multiplier=0.5", "train.validation_rows=4",
+    )  # fmt: skip
+    folders = ["--data", str(tiny_data), "--init", str(tiny_run)]
+    assert fedkey_server("federate", "tiny", "--run", federated, *folders, *few) == 0
+    assert "local steps" not in capsys.readouterr().out
+    longer = ["train", "tiny", "--run", tmp_path / "longer", "--steps-of", federated, *folders, *few]
+    assert fedkey_server(*longer) == EXIT_MISTAKE
+    assert "did not say how many steps they took, since it is a private run" in capsys.readouterr().err
+    assert not (tmp_path / "longer").exists()
+
+
 def test_steps_of_a_central_run_are_refused(
     tiny_run: Path,
     tiny_data: Path,
@@ -498,7 +520,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
         init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
         start = checkpoint.load(init)
         start.weights["model.norm.weight"][0] = torch.nan
-        checkpoint.save(init, start.step, start.weights, {}, {}, start.model_config)
+        checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     options = ["--data", str(data), *with_overrides(*small_overrides, more)]
     if mistake.endswith(" threads"):
         options += ["--threads", "0" if mistake == "no threads" else "100000000000"]

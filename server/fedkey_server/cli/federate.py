@@ -45,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = {"data": str(arguments.data), "simulation": True, "resampled": population > len(phones)}
     grid = InProcessGrid(app, population, settings)
     final = federate(grid, config, arguments.data, arguments.run, arguments.init)
+    steps = f"{final['local_steps']} local steps, " if "local_steps" in final else ""
     print(
         f"{arguments.run}: {final['step']} rounds ({final['changed_rounds']} changed the model), "
-        f"{final['reports']} reports, {_failures(final['failures'])}, {final['local_steps']} local steps, "
-        f"{in_words(final)}"
+        f"{final['reports']} reports, {_failures(final['failures'])}, {steps}{in_words(final)}"
     )
     return 0
 

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from fedkey.errors import UserError
+from fedkey_server.presets import preset_names
 
 if TYPE_CHECKING:
     from fedkey_server.config import Config
@@ -21,7 +22,8 @@ MOST_THREADS = 1024
 
 def add_preset_options(parser: argparse.ArgumentParser, *, computes: bool = True) -> None:
     """PRESET, --set; of a command that computes with torch, --threads and --verbose, for `use_threads`."""
-    parser.add_argument("preset", help="a preset's name (tiny) or the path of a .toml file")
+    names = " or ".join(preset_names())
+    parser.add_argument("preset", help=f"a preset's name ({names}) or the path of a .toml file")
     parser.add_argument(
         "--set",
         action="append",

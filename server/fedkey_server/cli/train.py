@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps-of",
         type=Path,
         metavar="RUN",
-        help="take as many steps as the phones of this federated run took together",
+        help="take as many steps as the phones of this federated run, not a private one, took together",
     )
     parser.add_argument(
         "--profile",
@@ -70,10 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _local_steps(federated: Path) -> int:
-    """How many steps the phones of a finished federated run took together."""
+    """How many steps the phones of a finished federated run took together; those of a private one do not
+    tell."""
     figures = checkpoint.read_done(federated) or {}
-    if "local_steps" not in figures:
+    if "reports" not in figures:
         raise UserError(
             f"{federated} is no finished federated run; let 'fedkey-server federate' finish it first."
+        )
+    if not figures.get("local_steps"):
+        raise UserError(
+            f"The phones of {federated} did not say how many steps they took, since it is a private run; "
+            "leave out --steps-of and set train.num_steps."
         )
     return int(figures["local_steps"])

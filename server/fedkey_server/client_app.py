@@ -63,7 +63,8 @@ def train(message: Message, context: Context) -> Message:
     """One round on this phone: start from the server's weights, train on its own text, report. With secure
     aggregation, one of the stages of a round."""
     if is_secure(message):
-        return answer(message, context, _identity(message, context), _work_for_sum)
+        identity, crowd = _identity(message, context), int(str(context.node_config.get("smallest-crowd", 2)))
+        return answer(message, context, identity, _work_for_sum, crowd)
     work = _work(message, context)
     metrics = MetricRecord(
         {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},

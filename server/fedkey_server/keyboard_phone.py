@@ -38,10 +38,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fedkey.departures import Departure, append_departure
 from fedkey.diary import Diary
+from fedkey.joined import SMALLEST_CROWD
 from fedkey_server.client_app import CONFIG, COUNT, TASK, app
 from fedkey_server.masking import ADVERTISE, AGREE, MASK, REVEAL, SHARE
 from fedkey_server.own_text import Declined
 from fedkey_server.secure_messages import SECURE, is_secure
+from fedkey_server.secure_phone import Memory
 from fedkey_server.supernode import SuperNode, Unreachable
 
 MIN_WORDS = 100
@@ -71,6 +73,9 @@ KINDS = {
 }
 COUNTS = "masked counts"
 """Kind of a reply that says which n-grams the owner uses, hidden among those of other phones."""
+
+IN_A_SUM = (KINDS[MASK], COUNTS)
+"""What the server can read in sums alone."""
 
 
 class Left(Exception):
@@ -154,6 +159,7 @@ class Membership:
         root_certificates: of the SuperLink; None trusts the system's.
         is_insecure: whether to do without TLS.
         may_be_seen: whether updates may leave that are not hidden among others.
+        smallest_crowd: fewest phones in whose sum they may be hidden.
     """
 
     address: str
@@ -166,13 +172,14 @@ class Membership:
     root_certificates: Path | None = None
     is_insecure: bool = False
     may_be_seen: bool = False
+    smallest_crowd: int = SMALLEST_CROWD
 
     def node_config(self) -> dict[str, Any]:
         """As `fedkey_server.client_app` reads it."""
         paths = {"diary": self.diary, "bundle": self.bundle, "identity": self.identity}
         registry = {} if self.registry is None else {"registry": self.registry}
         named = {name: str(path) for name, path in (paths | registry).items()}
-        return {"partition-id": self.phone, **named}
+        return {"partition-id": self.phone, "smallest-crowd": self.smallest_crowd, **named}
 
 
 class KeyboardPhone:
@@ -186,6 +193,8 @@ class KeyboardPhone:
         """Run -> what the phone must know from one stage of a round to the next; never on disk."""
         self._epsilon: dict[tuple[int, int], float] = {}
         """(run, round) -> spent after it."""
+        self._crowd: int | None = None
+        """The fewest phones of a sum of the round that is on."""
         self._deadline = 0.0
         self._asked_at = -RECENTLY
 
@@ -231,7 +240,8 @@ class KeyboardPhone:
             nonlocal num_bytes
             num_bytes = size
             when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            departure = Departure(when, self._membership.address, kind, size, round_number, epsilon)
+            crowd = self._crowd if kind in IN_A_SUM else None
+            departure = Departure(when, self._membership.address, kind, size, round_number, epsilon, crowd)
             append_departure(self._membership.departures, departure)
 
         node.send(reply, time.monotonic() - self._asked_at, list_it)
@@ -258,6 +268,7 @@ class KeyboardPhone:
             )
             reply = app(message, context)
             self._memory = {run: context.state}  # of one run at a time
+            self._crowd = Memory(context, member.phone).crowd()
             return reply
         except Left:
             raise

@@ -195,6 +195,11 @@ class Memory:
             survivors=tuple(as_ints(kept["survivors"])),
         )
 
+    def crowd(self) -> int | None:
+        """The fewest phones of a sum of the round that is on; None if none is."""
+        kept = self._state.config_records.get(self._name, ConfigRecord())
+        return Terms.from_json(str(kept["terms"])).min_reports if "terms" in kept else None
+
     def forget(self) -> None:
         """Drops every secret; which round it was stays."""
         kept = self._state.config_records.get(self._name)

@@ -94,6 +94,8 @@ def test_the_phone_goes_without_tls_to_this_machine_only(tmp_path: Path) -> None
     command = phone_command("127.0.0.1:9092", diary, bundle)
     assert command[0] == sys.executable
     assert "--insecure" in command
+    assert command[command.index("--smallest-crowd") + 1] == "20"
+    assert "7" in phone_command("127.0.0.1:9092", diary, bundle, 7)
     assert "--insecure" not in phone_command("fed.example.org:9092", diary, bundle)
     (tmp_path / joined.CERTIFICATES).touch()
     assert "--root-certificates" in phone_command("fed.example.org:9092", diary, bundle)

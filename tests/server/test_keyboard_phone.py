@@ -33,6 +33,9 @@ from fedkey_server.crowd import Crowd
 from fedkey_server.grid import InProcessGrid
 from fedkey_server.keyboard_phone import Keyboard, KeyboardPhone, Left, Membership, Voice
 from fedkey_server.own_text import Declined, own_documents
+from fedkey_server.quantisation import Quantiser
+from fedkey_server.roster import Terms
+from fedkey_server.secure_messages import SECURE
 
 SECRET = "wuggletoast"
 """A word that no chat and no lexicon holds."""
@@ -67,8 +70,8 @@ class Scene:
         self._pipe = os.fdopen(write, "w", buffering=1)
         self._listener = threading.Thread(target=self.keyboard.listen, args=[self._lines])
         self._listener.start()
-        folder = diary.parent
-        files = (diary, folder / DEPARTURES, bundle, folder / "identity.key", None)
+        folder, registry = diary.parent, settings.pop("registry", None)
+        files = (diary, folder / DEPARTURES, bundle, folder / "identity.key", registry)
         membership = Membership("127.0.0.1:1", 7, *files, **settings)
         self.phone = KeyboardPhone(membership, self.keyboard, Voice(self.said))
 
@@ -217,6 +220,34 @@ def test_what_a_phone_declines(
     terse.leave()
 
 
+def invitation(run: str, round_number: int, min_reports: int) -> Message:
+    """The first message of a secure round over 50 phones."""
+    InProcessGrid(app, 1, {})  # answers Flower's question who sends messages
+    terms = Terms(run, round_number, min_reports, Quantiser(1.0, 10, 50))
+    said = {"stage": "advertise", "round": terms.digest, "phone": 7, "terms": terms.to_json()}
+    content = RecordDict({SECURE: ConfigRecord(said)})
+    return Message(content, 1, MessageType.TRAIN, group_id=str(round_number))
+
+
+@pytest.fixture
+def hidden(diary: Path, tiny_bundle: Path) -> Iterator[Scene]:
+    """A phone of those that answer under masks only."""
+    registry = diary.with_name("registry.json")
+    registry.write_text(json.dumps({"7": make_identity(diary.with_name("identity.key"))}))
+    scene = Scene(diary, tiny_bundle, registry=registry)
+    yield scene
+    scene.leave()
+
+
+def said_to(scene: Scene, message: Message) -> ConfigRecord:
+    return scene.phone.answer(message, 1).content.config_records[SECURE]
+
+
+def test_a_keyboard_takes_no_part_in_the_sum_of_a_few(hidden: Scene) -> None:
+    assert said_to(hidden, invitation("a", 1, 19))["refused"] == "too small a crowd"
+    assert said_to(hidden, invitation("a", 1, 20))["advert-phone"] == [7]
+
+
 def test_an_error_leaves_by_its_name_alone(scene: Scene, ask: Callable[..., Message], tmp_path: Path) -> None:
     scene.say("idle")
     reply = scene.phone.answer(ask(model__width=63), 1)
@@ -281,6 +312,7 @@ def test_a_message_is_listed_before_it_leaves_and_what_cannot_be_listed_does_not
         (["host:99999"], "no address"),
         (["10.0.0.1:9092", "--insecure"], "nothing goes without TLS"),
         (["host:9092", "--root-certificates", "missing.pem"], "no file of certificates"),
+        (["host:9092", "--smallest-crowd", "1"], "at least 2, not 1"),
     ],
 )
 def test_what_cannot_be_joined_is_one_sentence(arguments: list[str], complaint: str, tmp_path: Path) -> None:
@@ -379,6 +411,7 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
             phones.append(
                 start_phone(
                     folder, f"127.0.0.1:{deployment.port}", "--insecure", "--bundle", str(tiny_bundle),
+                    "--smallest-crowd", "3",
                     HOME=str(folder), TMPDIR=str(folder / "tmp"),
                 )
             )  # fmt: skip
@@ -437,6 +470,8 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
             (event["kind"], event["bytes"]) for event in told
         ]
         assert all(each.to == f"127.0.0.1:{deployment.port}" for each in departures)
+        in_sums = [each for each in departures if each.crowd is not None]
+        assert [(each.kind.partition(" ")[0], each.crowd) for each in in_sums] == 3 * [("masked", 3)]
         assert [event["event"] for event in events_of(folder)].count("training") == 2
         assert events_of(folder)[-1]["event"] == "left"
     total = sum(each.num_bytes for departures in listed for each in departures[: 2 * len(stages)])

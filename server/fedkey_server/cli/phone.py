@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fedkey.departures import DEPARTURES
 from fedkey.errors import UserError
-from fedkey.joined import ADDRESS, LOOPBACK
+from fedkey.joined import ADDRESS, LOOPBACK, SMALLEST_CROWD
 
 if TYPE_CHECKING:
     from fedkey_server.keyboard_phone import Keyboard, Membership
@@ -49,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unmasked",
         action="store_true",
         help="also take part in rounds in which the server sees this phone's own update",
+    )
+    parser.add_argument(
+        "--smallest-crowd",
+        type=int,
+        default=SMALLEST_CROWD,
+        metavar="N",
+        help=f"no part in sums over fewer phones (default {SMALLEST_CROWD}); to try it with three, say 3",
     )
     transport = parser.add_mutually_exclusive_group()
     transport.add_argument(
@@ -86,6 +93,11 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.insecure and not LOOPBACK.fullmatch(found[1]):
         raise UserError(
             f"{arguments.address} is another machine, where nothing goes without TLS; leave --insecure out."
+        )
+    if arguments.smallest_crowd < 2:
+        raise UserError(
+            f"--smallest-crowd must be at least 2, not {arguments.smallest_crowd}: a sum over one phone is "
+            "what it sent."
         )
     if arguments.root_certificates is not None and not arguments.root_certificates.is_file():
         raise UserError(f"There is no file of certificates {arguments.root_certificates}.")
@@ -127,6 +139,7 @@ def _membership(arguments: argparse.Namespace) -> Membership:
         root_certificates=arguments.root_certificates,
         is_insecure=arguments.insecure,
         may_be_seen=arguments.unmasked,
+        smallest_crowd=arguments.smallest_crowd,
     )
 
 

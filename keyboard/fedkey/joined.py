@@ -43,6 +43,9 @@ LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 
 CONTRIBUTIONS = ("masked update", "masked counts", "update")
 
+RESTING = "resting"
+"""Why a phone that contributed a short while ago declines."""
+
 
 class Phase(Enum):
     """What the phone is doing, in the words that are shown."""
@@ -96,8 +99,8 @@ def heard(state: Joined, line: str) -> Joined:
             case "training":
                 return replace(state, phase=Phase.TRAINING, round_number=int(event["round"]), reason="")
             case "declined":
-                # Once, not for every round; and that somebody types, they know.
-                is_news = event["reason"] != "busy"
+                # Once, not for every round; that somebody types, they know, and that it rests is usual.
+                is_news = event["reason"] not in ("busy", RESTING)
                 reason = f"This keyboard does not take part: {event['reason']}." if is_news else ""
                 return replace(state, phase=Phase.CONNECTED, reason=reason)
             case "sent":

@@ -36,9 +36,9 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fedkey.departures import Departure, append_departure
+from fedkey.departures import Departure, append_departure, read_departures
 from fedkey.diary import Diary
-from fedkey.joined import SMALLEST_CROWD
+from fedkey.joined import CONTRIBUTIONS, RESTING, SMALLEST_CROWD
 from fedkey_server.client_app import CONFIG, COUNT, TASK, app
 from fedkey_server.masking import ADVERTISE, AGREE, MASK, REVEAL, SHARE
 from fedkey_server.own_text import Declined
@@ -60,6 +60,13 @@ IDLE_LOOK_SECONDS = 5.0
 
 RECENTLY = 120.0
 """Seconds after a message in which the round is thought to be on."""
+
+REST_SECONDS = 3600.0
+"""Between two contributions, whatever the rounds and runs are called that ask for them. Who compares sums
+with and without a keyboard has to ask often: the difference of two, over 20 keyboards and over 19 of them,
+holds nearly four times as much of what those 19 chose (`own_text.drawn_anew`) as of the one's update, so that
+15 such pairs are needed to see it as well as them. That takes most of a day; a fleet in which a keyboard is
+drawn every few hours loses nothing."""
 
 RETRY_SECONDS = (2.0, 60.0)
 """Between two tries to connect: the first, and the longest; each is twice the one before."""
@@ -160,6 +167,7 @@ class Membership:
         is_insecure: whether to do without TLS.
         may_be_seen: whether updates may leave that are not hidden among others.
         smallest_crowd: fewest phones in whose sum they may be hidden.
+        rest_seconds: between two contributions, to whichever run.
     """
 
     address: str
@@ -173,6 +181,7 @@ class Membership:
     is_insecure: bool = False
     may_be_seen: bool = False
     smallest_crowd: int = SMALLEST_CROWD
+    rest_seconds: float = REST_SECONDS
 
     def node_config(self) -> dict[str, Any]:
         """As `fedkey_server.client_app` reads it."""
@@ -189,8 +198,9 @@ class KeyboardPhone:
         self._membership = membership
         self._keyboard = keyboard
         self._voice = voice
-        self._memory: dict[int, RecordDict] = {}
-        """Run -> what the phone must know from one stage of a round to the next; never on disk."""
+        self._memory = RecordDict()
+        """What the phone must know from one stage of a round to the next, and which round that was, whatever
+        Flower calls the run; never on disk."""
         self._epsilon: dict[tuple[int, int], float] = {}
         """(run, round) -> spent after it."""
         self._crowd: int | None = None
@@ -263,11 +273,11 @@ class KeyboardPhone:
                 run_id=run,
                 node_id=node_id,
                 node_config=member.node_config(),
-                state=self._memory.setdefault(run, RecordDict()),
+                state=self._memory,
                 run_config={"simulation": False},
             )
             reply = app(message, context)
-            self._memory = {run: context.state}  # of one run at a time
+            self._memory = context.state
             self._crowd = Memory(context, member.phone).crowd()
             return reply
         except Left:
@@ -304,6 +314,8 @@ class KeyboardPhone:
         words = Diary(self._membership.diary).num_words()
         if words < MIN_WORDS:
             raise Declined("too little to train on")
+        if stage in (None, ADVERTISE) and self._is_resting():
+            raise Declined(RESTING)
         if stage == ADVERTISE:
             return
         patience = float(str(settings.get("rounds.timeout", LONGEST_ROUND)))
@@ -313,6 +325,18 @@ class KeyboardPhone:
         self._keyboard.wait_until_idle(self._deadline)
         if not _is_count(message):
             self._voice.tell("training", round=round_number, words=words)
+
+    def _is_resting(self) -> bool:
+        """Whether this keyboard contributed a short while ago, by its list of what left, which one that is
+        closed and opened again still has."""
+        now, rest = datetime.now(UTC), self._membership.rest_seconds
+        for departure in reversed(read_departures(self._membership.departures)):
+            if departure.kind in CONTRIBUTIONS:
+                try:
+                    return 0 <= (now - datetime.fromisoformat(departure.when)).total_seconds() < rest
+                except (ValueError, TypeError):
+                    continue  # somebody wrote into the list
+        return False
 
     def _pause(self) -> None:
         """Between two steps of training: waits while somebody types."""

@@ -65,7 +65,7 @@ REST_SECONDS = 3600.0
 """Between two contributions, whatever the rounds and runs are called that ask for them. Who compares sums
 with and without a keyboard has to ask often: the difference of two, over 20 keyboards and over 19 of them,
 holds nearly four times as much of what those 19 chose (`own_text.drawn_anew`) as of the one's update, so that
-15 such pairs are needed to see it as well as them. That takes most of a day; a fleet in which a keyboard is
+15 such pairs are needed to see it as well as them. The 19 then rest 29 times; a fleet in which a keyboard is
 drawn every few hours loses nothing."""
 
 RETRY_SECONDS = (2.0, 60.0)

@@ -29,6 +29,7 @@ class Departure:
         num_bytes: of its content, as it went over the line.
         round_number: of the federation.
         epsilon: spent after this round, as the server says; None without differential privacy.
+        crowd: fewest keyboards whose sum the server may read it in; None of what is in no sum.
     """
 
     when: str
@@ -37,6 +38,7 @@ class Departure:
     num_bytes: int
     round_number: int
     epsilon: float | None
+    crowd: int | None = None
 
 
 def append_departure(path: Path, departure: Departure) -> None:
@@ -72,7 +74,7 @@ def _is_whole(file: int) -> bool:
 def _departure(line: bytes) -> Departure | None:
     try:
         row = json.loads(line)
-        epsilon = row["epsilon"]
+        epsilon, crowd = row["epsilon"], row.get("crowd")  # of older lines nobody knows the crowd
         return Departure(
             str(row["when"]),
             str(row["to"]),
@@ -80,6 +82,7 @@ def _departure(line: bytes) -> Departure | None:
             int(row["num_bytes"]),
             int(row["round_number"]),
             None if epsilon is None else float(epsilon),
+            None if crowd is None else int(crowd),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -23,12 +23,16 @@ from fedkey.errors import UserError
 CERTIFICATES = "federation.pem"
 """File beside the diary that names whom to trust; without it the system's certificates count."""
 
-CONSENTS = "consents-2.json"
+CONSENTS = "consents-3.json"
 """File beside the diary: addresses of the federations whose conditions were agreed to. Its number goes up
 with the conditions, so that whoever agreed to earlier ones is asked again."""
 
 IDLE_SECONDS = 30.0
 """Without a key, before the phone may train."""
+
+SMALLEST_CROWD = 20
+"""Keyboards in whose sum this one agrees to vanish, if its owner says nothing else. What a sum of n tells of
+one of them goes down with the square root of n; of two, the other one's owner subtracts their own."""
 
 NEEDED = ("fedkey_server", "flwr", "torch", "cryptography")
 
@@ -38,6 +42,9 @@ LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 """Hosts that are this machine, where nothing leaves it."""
 
 CONTRIBUTIONS = ("masked update", "masked counts", "update")
+
+RESTING = "resting"
+"""Why a phone that contributed a short while ago declines."""
 
 
 def is_address(text: str) -> bool:
@@ -98,8 +105,8 @@ def heard(state: Joined, line: str) -> Joined:
             case "training":
                 return replace(state, phase=Phase.TRAINING, round_number=int(event["round"]), reason="")
             case "declined":
-                # Once, not for every round; and that somebody types, they know.
-                is_news = event["reason"] != "busy"
+                # Once, not for every round; that somebody types, they know, and that it rests is usual.
+                is_news = event["reason"] not in ("busy", RESTING)
                 reason = f"This keyboard does not take part: {event['reason']}." if is_news else ""
                 return replace(state, phase=Phase.CONNECTED, reason=reason)
             case "sent":
@@ -149,7 +156,9 @@ def account(state: Joined) -> str:
     return f"You gave to {rounds} of {state.address} and sent {state.num_bytes:,} bytes{spent}."
 
 
-def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
+def phone_command(
+    address: str, diary: Path, bundle: Path, smallest_crowd: int = SMALLEST_CROWD
+) -> Sequence[str]:
     """How to start the phone.
 
     Raises:
@@ -168,7 +177,8 @@ def phone_command(address: str, diary: Path, bundle: Path) -> Sequence[str]:
     else:
         trust = ["--root-certificates", str(certificates)] if certificates.exists() else []
     phone = [sys.executable, "-P", "-m", "fedkey_server", "phone", address]
-    return [*phone, "--diary", str(diary), "--bundle", str(bundle), *trust]
+    crowd = ["--smallest-crowd", str(smallest_crowd)]
+    return [*phone, "--diary", str(diary), "--bundle", str(bundle), *crowd, *trust]
 
 
 def has_consented(diary: Path, address: str) -> bool:

@@ -130,7 +130,9 @@ def departures_summary(departures: Sequence[Departure]) -> str:
     messages = "1 message" if len(departures) == 1 else f"{len(departures):,} messages"
     spent = [departure.epsilon for departure in departures if departure.epsilon is not None]
     privacy = f"; ε {spent[-1]:.2f} spent so far" if spent else ""
-    return f"{messages} left for a federation, {size(num_bytes)} in all{privacy}."
+    crowds = [departure.crowd for departure in departures if departure.crowd is not None]
+    hidden = f"; what is masked, in sums over {min(crowds):,} keyboards or more" if crowds else ""
+    return f"{messages} left for a federation, {size(num_bytes)} in all{hidden}{privacy}."
 
 
 def departure_line(departure: Departure, width: int) -> str:
@@ -144,7 +146,8 @@ def departure_line(departure: Departure, width: int) -> str:
     parts = [when.ljust(13), departure.kind.ljust(14), size(departure.num_bytes).rjust(9)]
     if width >= NOTE_WIDTH:
         spent = "" if departure.epsilon is None else f"  ε {departure.epsilon:.2f}"
-        parts.append(f"  round {departure.round_number}{spent}  {departure.to}")
+        crowd = "" if departure.crowd is None else f"  {departure.crowd}+"
+        parts.append(f"  round {departure.round_number}{crowd}{spent}  {departure.to}")
     return set_cell_size(" " + "".join(parts), width)
 
 

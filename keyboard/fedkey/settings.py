@@ -21,15 +21,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedkey.errors import UserError
-from fedkey.joined import is_address
+from fedkey.joined import SMALLEST_CROWD, is_address
 
 Value = str | bool | float
 """What a setting may be."""
 
 Default = TypeVar("Default", bound=Value)
 
-WIDEST_SPREAD = 2.0
-"""Key widths; thumbs that scatter further hit any key for any other."""
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "clumsy_thumbs": (0, 2),  # key widths; thumbs that scatter further hit any key for any other
+    "smallest_crowd": (2, 1_000_000),  # a sum of one is what the one sent
+}
+"""Name -> least and most of a number."""
+
+WHOLE = ("smallest_crowd",)
+"""Numbers of things."""
 
 _MEANING = "meaning"
 
@@ -87,6 +93,11 @@ class Settings:
         "",
         "The federation that this keyboard takes part in from its next start on, as HOST:PORT, once you have "
         "agreed. Empty: none; nothing is ever sent.",
+    )
+    smallest_crowd: float = _setting(
+        float(SMALLEST_CROWD),
+        "How many keyboards at least must be in a sum that this one helps a federation to, from the next "
+        "start on. A federation that asks for sums of fewer gets nothing from it.",
     )
     memory: str = _setting(
         "",
@@ -167,8 +178,12 @@ def changed(settings: Settings, name: str, value: object, where: str = "Settings
         raise UserError(f"{where}: {name} must be {_CALLED[kind]}, not {_shortened(value)}.")
     if isinstance(value, str) and not value.isascii():
         _check_encodable(name, value, where)
-    if isinstance(value, float) and not 0 <= value <= WIDEST_SPREAD:
-        raise UserError(f"{where}: {name} must be between 0 and {WIDEST_SPREAD:g}, not {value:g}.")
+    if isinstance(value, float):
+        least, most = BOUNDS[name]
+        if not least <= value <= most:
+            raise UserError(f"{where}: {name} must be between {least:g} and {most:,.0f}, not {value:g}.")
+        if name in WHOLE and not value.is_integer():
+            raise UserError(f"{where}: {name} must be a whole number, not {value:g}.")
     if name == "join" and value and not is_address(str(value)):
         raise UserError(f"{where}: {name} must be HOST:PORT, such as 192.0.2.7:9092, not {value!r}.")
     if name == "memory":

@@ -13,6 +13,7 @@ Hyperparameters come with the message too, so that phones need no configuration 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from fedkey_server.identities import read_identity, read_registry, simulated_ide
 from fedkey_server.model import Model, ModelConfig
 from fedkey_server.objectives import INFILL
 from fedkey_server.objectives.infilling import rearranged
-from fedkey_server.own_text import Declined, own_documents, own_pieces, own_words
+from fedkey_server.own_text import Declined, drawn_anew, own_documents, own_pieces, own_words
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.records import from_record, lend, record_in
 from fedkey_server.rounds import RoundsConfig, client_update
@@ -52,8 +53,8 @@ SKETCH = "sketch"
 SUMS = ("num-examples", "nll", "num-steps")
 """What a phone says of its training."""
 
-GAPS = 1
-"""Ends the seed of a round's gaps: not that by which its rows are drawn."""
+GAPS, CHOICE = 1, 2
+"""End the seeds of a round's gaps and of a keyboard's choice of text, which are not that of its rows."""
 
 app = ClientApp()
 
@@ -63,7 +64,8 @@ def train(message: Message, context: Context) -> Message:
     """One round on this phone: start from the server's weights, train on its own text, report. With secure
     aggregation, one of the stages of a round."""
     if is_secure(message):
-        return answer(message, context, _identity(message, context), _work_for_sum)
+        identity, crowd = _identity(message, context), int(str(context.node_config.get("smallest-crowd", 2)))
+        return answer(message, context, identity, _work_for_sum, crowd)
     work = _work(message, context)
     metrics = MetricRecord(
         {**work.sums, "vote": work.clipped.vote, "server-round": work.round_number},
@@ -89,8 +91,8 @@ def _sketch(context: Context, settings: ConfigRecord) -> npt.NDArray[np.float32]
     if words.lexicon != settings["lexicon"]:
         raise Declined("another lexicon")
     keys = keys_of(_documents(phone, context, settings), words.pieces, words.vocabulary)
-    rng = np.random.default_rng((int(str(settings["count.seed"])), phone))
-    return sketch(keys, unflatten(SketchConfig, settings, "sketch"), rng)
+    seed = _seed(context, int(str(settings["count.seed"])), phone)
+    return sketch(keys, unflatten(SketchConfig, settings, "sketch"), np.random.default_rng(seed))
 
 
 class Work(NamedTuple):
@@ -109,23 +111,37 @@ def _work(message: Message, context: Context) -> Work:
     round_number = int(str(settings["server-round"]))
     rounds = unflatten(RoundsConfig, settings, "rounds").in_round(round_number)
     model = _model(unflatten(ModelConfig, settings, "model"))
-    documents = _documents(phone, context, settings)
+    documents, seed = _documents(phone, context, settings), _seed(context, rounds.seed, round_number, phone)
+    if _is_keyboard(context):
+        documents = drawn_anew(documents, np.random.default_rng((*seed, CHOICE)))
     if settings.get("objective") == INFILL:  # an older server says nothing of it
-        share, seed = float(str(settings["infill-share"])), (rounds.seed, round_number, phone, GAPS)
-        documents = rearranged(documents, _pieces(context), model.config.window, share, seed)
+        share = float(str(settings["infill-share"]))
+        documents = rearranged(documents, _pieces(context), model.config.window, share, (*seed, GAPS))
     model.load_state_dict(from_record(record_in(message.content, ARRAYS, ArrayRecord)))
     report = client_update(
         model,
         documents,
         rounds,
         float(str(settings["z-penalty"])),
-        np.random.default_rng((rounds.seed, round_number, phone)),
+        np.random.default_rng(seed),
     )
     bound = rounds.update_norm
     clipped = clip(report.update, bound) if bound else Clipped(report.update, is_within=True)
     # A private run's noise covers the update and the vote, and nothing else may tell what was typed.
     told = (0, 0.0, 0) if settings["private"] else (report.num_targets, report.nll, report.num_steps)
     return Work(clipped, dict(zip(SUMS, told, strict=True)), round_number)
+
+
+def _seed(context: Context, *asked: int) -> tuple[int, ...]:
+    """Of what is drawn for an answer. Phones of a simulation draw by what they are asked, so that a run can
+    be played again. A keyboard draws anew each time: who asks it the same twice is not answered alike, and
+    the difference of two sums, one with it and one without, is not its update."""
+    return (secrets.randbits(128),) if _is_keyboard(context) else asked
+
+
+def _is_keyboard(context: Context) -> bool:
+    """Whether the text is somebody's diary; otherwise the phone plays an author of the data folder."""
+    return "diary" in context.node_config
 
 
 def _documents(phone: int, context: Context, settings: ConfigRecord) -> Documents:
@@ -145,7 +161,7 @@ def _documents(phone: int, context: Context, settings: ConfigRecord) -> Document
 
 def _pieces(context: Context) -> Pieces:
     """The tokenizer by which the phone's text was written down."""
-    if "diary" in context.node_config:
+    if _is_keyboard(context):
         return own_pieces(Path(str(context.node_config["bundle"])))
     return _tokenizer(str(context.run_config["data"]))
 

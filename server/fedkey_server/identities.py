@@ -5,9 +5,9 @@ Next stop: `fedkey_server.shamir`.
 
 A deployment gives each phone a key of its own (node configuration `identity`, a file of 32 raw bytes, mode
 0600) and everybody the registry (run configuration `registry`, a JSON object of phone number -> public key in
-hexadecimal). Whoever fills the registry decides who is a phone; phones trust it and not the server. In a
-simulation every process plays every phone, and the keys follow from the phones' numbers: they authenticate
-nobody, but the protocol is the same.
+hexadecimal, to which `fedkey-server registry add` adds). Whoever fills the registry decides who is a phone;
+phones trust it and not the server. In a simulation every process plays every phone, and the keys follow from
+the phones' numbers: they authenticate nobody, but the protocol is the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -92,3 +94,45 @@ def read_registry(path: Path) -> Registry:
     if any(len(key) != KEY_BYTES for key in registry.values()):
         raise UserError(f"{path} holds a public key that has not {KEY_BYTES} bytes.")
     return registry
+
+
+def enrol(path: Path, public: Iterable[Path]) -> dict[Path, int]:
+    """Adds phones to a registry, which is made if it is missing: file of a public key -> the phone's number.
+
+    Who is in it keeps their number, so that the copies that phones hold stay true.
+
+    Raises:
+        UserError: one of the files is no public key, or the registry can be neither read nor written; it is
+            then as it was.
+    """
+    registry = dict(read_registry(path)) if path.exists() else {}
+    numbers = {key: phone for phone, key in registry.items()}
+    found = {}
+    for file in public:
+        key = _public_key(file)
+        found[file] = numbers.setdefault(key, max(registry, default=-1) + 1)
+        registry[found[file]] = key
+    text = json.dumps({str(phone): key.hex() for phone, key in sorted(registry.items())}, indent=1)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text + "\n", encoding="ascii")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"Cannot write the registry of phones {path}: {error.strerror}.") from error
+    read_registry.cache_clear()
+    return found
+
+
+def _public_key(path: Path) -> bytes:
+    try:
+        text = path.read_bytes().strip()
+    except OSError as error:
+        raise UserError(f"Cannot read the public key {path}: {error.strerror}.") from error
+    if not re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES), text):
+        raise UserError(
+            f"{path} is no public key of a phone, which is {2 * KEY_BYTES} hexadecimal digits; take the "
+            "identity.pub that its 'fedkey-server phone' wrote, and never its identity.key."
+        )
+    return bytes.fromhex(text.decode())

@@ -36,12 +36,14 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fedkey.departures import Departure, append_departure
+from fedkey.departures import Departure, append_departure, read_departures
 from fedkey.diary import Diary
+from fedkey.joined import CONTRIBUTIONS, RESTING, SMALLEST_CROWD
 from fedkey_server.client_app import CONFIG, COUNT, TASK, app
 from fedkey_server.masking import ADVERTISE, AGREE, MASK, REVEAL, SHARE
 from fedkey_server.own_text import Declined
 from fedkey_server.secure_messages import SECURE, is_secure
+from fedkey_server.secure_phone import Memory
 from fedkey_server.supernode import SuperNode, Unreachable
 
 MIN_WORDS = 100
@@ -59,6 +61,13 @@ IDLE_LOOK_SECONDS = 5.0
 RECENTLY = 120.0
 """Seconds after a message in which the round is thought to be on."""
 
+REST_SECONDS = 3600.0
+"""Between two contributions, whatever the rounds and runs are called that ask for them. Who compares sums
+with and without a keyboard has to ask often: the difference of two, over 20 keyboards and over 19 of them,
+holds nearly four times as much of what those 19 chose (`own_text.drawn_anew`) as of the one's update, so that
+15 such pairs are needed to see it as well as them. The 19 then rest 29 times; a fleet in which a keyboard is
+drawn every few hours loses nothing."""
+
 RETRY_SECONDS = (2.0, 60.0)
 """Between two tries to connect: the first, and the longest; each is twice the one before."""
 
@@ -71,6 +80,9 @@ KINDS = {
 }
 COUNTS = "masked counts"
 """Kind of a reply that says which n-grams the owner uses, hidden among those of other phones."""
+
+IN_A_SUM = (KINDS[MASK], COUNTS)
+"""What the server can read in sums alone."""
 
 
 class Left(Exception):
@@ -154,6 +166,8 @@ class Membership:
         root_certificates: of the SuperLink; None trusts the system's.
         is_insecure: whether to do without TLS.
         may_be_seen: whether updates may leave that are not hidden among others.
+        smallest_crowd: fewest phones in whose sum they may be hidden.
+        rest_seconds: between two contributions, to whichever run.
     """
 
     address: str
@@ -166,13 +180,15 @@ class Membership:
     root_certificates: Path | None = None
     is_insecure: bool = False
     may_be_seen: bool = False
+    smallest_crowd: int = SMALLEST_CROWD
+    rest_seconds: float = REST_SECONDS
 
     def node_config(self) -> dict[str, Any]:
         """As `fedkey_server.client_app` reads it."""
         paths = {"diary": self.diary, "bundle": self.bundle, "identity": self.identity}
         registry = {} if self.registry is None else {"registry": self.registry}
         named = {name: str(path) for name, path in (paths | registry).items()}
-        return {"partition-id": self.phone, **named}
+        return {"partition-id": self.phone, "smallest-crowd": self.smallest_crowd, **named}
 
 
 class KeyboardPhone:
@@ -182,10 +198,13 @@ class KeyboardPhone:
         self._membership = membership
         self._keyboard = keyboard
         self._voice = voice
-        self._memory: dict[int, RecordDict] = {}
-        """Run -> what the phone must know from one stage of a round to the next; never on disk."""
+        self._memory = RecordDict()
+        """What the phone must know from one stage of a round to the next, and which round that was, whatever
+        Flower calls the run; never on disk."""
         self._epsilon: dict[tuple[int, int], float] = {}
         """(run, round) -> spent after it."""
+        self._crowd: int | None = None
+        """The fewest phones of a sum of the round that is on."""
         self._deadline = 0.0
         self._asked_at = -RECENTLY
 
@@ -231,7 +250,8 @@ class KeyboardPhone:
             nonlocal num_bytes
             num_bytes = size
             when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            departure = Departure(when, self._membership.address, kind, size, round_number, epsilon)
+            crowd = self._crowd if kind in IN_A_SUM else None
+            departure = Departure(when, self._membership.address, kind, size, round_number, epsilon, crowd)
             append_departure(self._membership.departures, departure)
 
         node.send(reply, time.monotonic() - self._asked_at, list_it)
@@ -253,11 +273,12 @@ class KeyboardPhone:
                 run_id=run,
                 node_id=node_id,
                 node_config=member.node_config(),
-                state=self._memory.setdefault(run, RecordDict()),
+                state=self._memory,
                 run_config={"simulation": False},
             )
             reply = app(message, context)
-            self._memory = {run: context.state}  # of one run at a time
+            self._memory = context.state
+            self._crowd = Memory(context, member.phone).crowd()
             return reply
         except Left:
             raise
@@ -293,6 +314,8 @@ class KeyboardPhone:
         words = Diary(self._membership.diary).num_words()
         if words < MIN_WORDS:
             raise Declined("too little to train on")
+        if stage in (None, ADVERTISE) and self._is_resting():
+            raise Declined(RESTING)
         if stage == ADVERTISE:
             return
         patience = float(str(settings.get("rounds.timeout", LONGEST_ROUND)))
@@ -302,6 +325,18 @@ class KeyboardPhone:
         self._keyboard.wait_until_idle(self._deadline)
         if not _is_count(message):
             self._voice.tell("training", round=round_number, words=words)
+
+    def _is_resting(self) -> bool:
+        """Whether this keyboard contributed a short while ago, by its list of what left, which one that is
+        closed and opened again still has."""
+        now, rest = datetime.now(UTC), self._membership.rest_seconds
+        for departure in reversed(read_departures(self._membership.departures)):
+            if departure.kind in CONTRIBUTIONS:
+                try:
+                    return 0 <= (now - datetime.fromisoformat(departure.when)).total_seconds() < rest
+                except (ValueError, TypeError):
+                    continue  # somebody wrote into the list
+        return False
 
     def _pause(self) -> None:
         """Between two steps of training: waits while somebody types."""

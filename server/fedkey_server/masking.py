@@ -22,6 +22,9 @@ nothing but going on: as long as fewer than a third of a phone's neighbours help
 sums of at least `min_reports` phones only.
 
 What this does not do: a phone that sends nonsense spoils the total, within what `Quantiser.decode` lets pass.
+And a sum is still a function of what is in it: two sums, one with a phone and one without, differ by that
+phone's part, as far as all others answer alike both times. Masks alone are no privacy against who compares
+sums (Ngo et al. 2024, 2403.17775); noise is (`privacy.mode`).
 """
 
 from __future__ import annotations

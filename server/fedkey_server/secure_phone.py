@@ -12,8 +12,9 @@ A phone's app hands its messages on, and hears of the training only:
 
 Between two stages a phone's secrets lie in `Context.state`, because a real SuperNode starts a process for
 every message; it keeps that state in its own memory. They are dropped after the last stage, after whatever
-went wrong, and at the latest when the next round begins. That the round was there stays: none is played
-twice.
+went wrong, and at the latest when the next round begins. That the round was there stays: none of
+a run is played twice. The run's name is the server's to choose, so that this binds honest servers only; what
+a keyboard does about others stands in `fedkey_server.keyboard_phone`.
 """
 
 from __future__ import annotations
@@ -194,6 +195,11 @@ class Memory:
             inbox=unpack_by_phone("inbox", kept),
             survivors=tuple(as_ints(kept["survivors"])),
         )
+
+    def crowd(self) -> int | None:
+        """The fewest phones of a sum of the round that is on; None if none is."""
+        kept = self._state.config_records.get(self._name, ConfigRecord())
+        return Terms.from_json(str(kept["terms"])).min_reports if "terms" in kept else None
 
     def forget(self) -> None:
         """Drops every secret; which round it was stays."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedkey.departures import Departure, append_departure, read_departures
 
 SHARES = Departure("2026-11-27T01:02:03Z", "127.0.0.1:9092", "key shares", 1234, 3, None)
-UPDATE = Departure("2026-11-27T01:02:09Z", "127.0.0.1:9092", "masked update", 777_000, 3, 1.25)
+UPDATE = Departure("2026-11-27T01:02:09Z", "127.0.0.1:9092", "masked update", 777_000, 3, 1.25, 20)
 
 
 def test_what_was_appended_is_read_in_order_and_only_by_its_owner(tmp_path: Path) -> None:

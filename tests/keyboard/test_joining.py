@@ -51,7 +51,7 @@ class Scene:
     def __init__(self, bundle: Path, folder: Path, address: str = "", idle_seconds: float = 1e6) -> None:
         self.notes = folder / "notes"
         self.diary = Diary(folder / DIARY)
-        self.joining = Joining(self.diary.path, self.command, address, idle_seconds)
+        self.joining = Joining(self.diary.path, self.command, address, 30, idle_seconds)
         self.app = KeyboardApp(lambda: Engine(open_bundle(bundle)), QWERTY, joining=self.joining)
 
     def command(self, address: str) -> list[str]:
@@ -111,6 +111,7 @@ async def test_who_agrees_joins_and_only_then_is_anything_written(tiny_bundle: P
         await wait_for(pilot, lambda: isinstance(scene.app.screen, JoinScreen))
         assert list(folder.iterdir()) == []
         await wait_for(pilot, lambda: scene.app.screen.query(Input))
+        assert "sums over 30 keyboards or more" in str(scene.app.screen.query_one(Static).content)
         await pilot.press("enter")
         await wait_for(pilot, lambda: scene.title == "⇅ joined")
         await ready(pilot, scene)

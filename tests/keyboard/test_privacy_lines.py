@@ -114,14 +114,17 @@ def test_an_old_word_counts_less(memory: Personal, monkeypatch: pytest.MonkeyPat
 def test_what_left_is_added_up_and_listed() -> None:
     assert lines.departures_summary([]) == "Nothing has left this machine."
     keys = Departure("2026-11-27T01:02:03+00:00", "example.org:9092", "public keys", 900, 1, None)
-    update = Departure("2026-11-27T01:03:00+00:00", "example.org:9092", "masked update", 2_500_000, 1, 1.25)
+    update = Departure(
+        "2026-11-27T01:03:00+00:00", "example.org:9092", "masked update", 2_500_000, 1, 1.25, 20
+    )
     assert lines.departures_summary([keys]) == "1 message left for a federation, 900 B in all."
     assert (
         lines.departures_summary([keys, update])
-        == "2 messages left for a federation, 2.5 MB in all; ε 1.25 spent so far."
+        == "2 messages left for a federation, 2.5 MB in all; what is masked, in sums over 20 keyboards or "
+        "more; ε 1.25 spent so far."
     )
     wide = lines.departure_line(update, 90)
-    for part in ("27 Nov ", "masked update", "2.5 MB", "round 1", "ε 1.25", "example.org:9092"):
+    for part in ("27 Nov ", "masked update", "2.5 MB", "round 1", " 20+ ", "ε 1.25", "example.org:9092"):
         assert part in wide
     assert "ε" not in lines.departure_line(keys, 90)
     narrow = lines.departure_line(update, 38)

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,18 +23,22 @@ from deployment import NEEDS_PROC, SECONDS, Deployment, make_identity, wait_for
 from flower_processes import free_port
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
-from fedkey.departures import DEPARTURES, read_departures
+from fedkey.departures import DEPARTURES, Departure, append_departure, read_departures
 from fedkey.diary import DIARY, Diary
 from fedkey.errors import UserError
 from fedkey.pieces import END_ID, START_ID, Pieces
 from fedkey_server import checkpoint, keyboard_phone
+from fedkey_server.batches import Documents
 from fedkey_server.cli import phone as command
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app, flatten
 from fedkey_server.config import load
 from fedkey_server.crowd import Crowd
 from fedkey_server.grid import InProcessGrid
-from fedkey_server.keyboard_phone import Keyboard, KeyboardPhone, Left, Membership, Voice
-from fedkey_server.own_text import Declined, own_documents
+from fedkey_server.keyboard_phone import REST_SECONDS, Keyboard, KeyboardPhone, Left, Membership, Voice
+from fedkey_server.own_text import Declined, drawn_anew, own_documents
+from fedkey_server.quantisation import Quantiser
+from fedkey_server.roster import Terms
+from fedkey_server.secure_messages import SECURE
 
 SECRET = "wuggletoast"
 """A word that no chat and no lexicon holds."""
@@ -67,8 +73,8 @@ class Scene:
         self._pipe = os.fdopen(write, "w", buffering=1)
         self._listener = threading.Thread(target=self.keyboard.listen, args=[self._lines])
         self._listener.start()
-        folder = diary.parent
-        files = (diary, folder / DEPARTURES, bundle, folder / "identity.key", None)
+        folder, registry = diary.parent, settings.pop("registry", None)
+        files = (diary, folder / DEPARTURES, bundle, folder / "identity.key", registry)
         membership = Membership("127.0.0.1:1", 7, *files, **settings)
         self.phone = KeyboardPhone(membership, self.keyboard, Voice(self.said))
 
@@ -135,6 +141,19 @@ def test_a_phones_documents_are_its_diary_as_the_keyboard_writes_it(
         own_documents(diary, tiny_bundle, "0" * 64, 64)
 
 
+def test_documents_drawn_anew_are_some_of_the_same(diary: Path, tiny_bundle: Path, tiny_data: Path) -> None:
+    digest = checkpoint.sha256(tiny_data / "tokenizer.model")
+    documents = own_documents(diary, tiny_bundle, digest, 64)
+    drawn = drawn_anew(documents, np.random.default_rng(1))
+
+    def each(many: Documents) -> list[tuple[bytes, bytes]]:
+        parts = [many.take(number, number + 1) for number in range(len(many))]
+        return [(part.ids.tobytes(), part.loss.tobytes()) for part in parts]
+
+    assert len(drawn) == len(documents)
+    assert set(each(drawn)) < set(each(documents))
+
+
 def test_an_idle_phone_trains_on_its_diary(scene: Scene, ask: Callable[..., Message]) -> None:
     scene.say("idle")
     reply = scene.phone.answer(ask(), 1)
@@ -146,7 +165,10 @@ def test_an_idle_phone_trains_on_its_diary(scene: Scene, ask: Callable[..., Mess
     assert SECRET not in scene.said.getvalue()
 
 
-def test_a_phone_fills_gaps_of_its_diary_if_it_is_asked_to(scene: Scene, ask: Callable[..., Message]) -> None:
+def test_a_phone_fills_gaps_of_its_diary_if_it_is_asked_to(
+    scene: Scene, ask: Callable[..., Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedkey_server.client_app.secrets.randbits", lambda _: 5)
     scene.say("idle")
     asked: list[dict[str, Any]] = [{}, {"objective": "causal", "infill-share": 1.0}]
     asked += 2 * [{"objective": "infill", "infill-share": 1.0}]
@@ -158,6 +180,20 @@ def test_a_phone_fills_gaps_of_its_diary_if_it_is_asked_to(scene: Scene, ask: Ca
         assert torch.equal(tensor, causal[name])
         assert torch.equal(gaps[name], again[name])
     assert any(not torch.equal(tensor, gaps[name]) for name, tensor in plain.items())
+
+
+def test_who_asks_the_same_twice_is_not_answered_alike(scene: Scene, ask: Callable[..., Message]) -> None:
+    """Or the difference of two sums, one with this keyboard and one without, would be its update. In one
+    batch of all it has, order does nothing: what it trains on differs."""
+    scene.say("idle")
+    all_at_once = {"rounds__max_rows": 0, "rounds__batch_rows": 0}
+    first, second = (
+        scene.phone.answer(ask(**all_at_once), 1).content.array_records[ARRAYS].to_torch_state_dict()
+        for _ in range(2)
+    )
+    norm = sum(float(tensor.square().sum()) for tensor in first.values()) ** 0.5
+    distance = sum(float((second[name] - first[name]).square().sum()) for name in first) ** 0.5
+    assert distance > 0.2 * norm
 
 
 def test_a_busy_phone_waits_for_its_owner_and_no_longer_than_the_round(
@@ -215,6 +251,61 @@ def test_what_a_phone_declines(
     terse.say("idle")
     assert terse.phone.answer(ask(), 1).error.reason == "too little to train on"
     terse.leave()
+
+
+def invitation(run: str, round_number: int, min_reports: int) -> Message:
+    """The first message of a secure round over 50 phones."""
+    InProcessGrid(app, 1, {})  # answers Flower's question who sends messages
+    terms = Terms(run, round_number, min_reports, Quantiser(1.0, 10, 50))
+    said = {"stage": "advertise", "round": terms.digest, "phone": 7, "terms": terms.to_json()}
+    content = RecordDict({SECURE: ConfigRecord(said)})
+    return Message(content, 1, MessageType.TRAIN, group_id=str(round_number))
+
+
+@pytest.fixture
+def hidden(diary: Path, tiny_bundle: Path) -> Iterator[Scene]:
+    """A phone of those that answer under masks only."""
+    registry = diary.with_name("registry.json")
+    registry.write_text(json.dumps({"7": make_identity(diary.with_name("identity.key"))}))
+    scene = Scene(diary, tiny_bundle, registry=registry)
+    yield scene
+    scene.leave()
+
+
+def said_to(scene: Scene, message: Message) -> ConfigRecord:
+    return scene.phone.answer(message, 1).content.config_records[SECURE]
+
+
+def test_a_keyboard_takes_no_part_in_the_sum_of_a_few(hidden: Scene) -> None:
+    assert said_to(hidden, invitation("a", 1, 19))["refused"] == "too small a crowd"
+    assert said_to(hidden, invitation("a", 1, 20))["advert-phone"] == [7]
+
+
+def test_no_round_is_played_twice_whatever_flower_calls_the_run(hidden: Scene) -> None:
+    first, again = invitation("a", 1, 20), invitation("a", 1, 20)
+    again.metadata.__dict__["_run_id"] = first.metadata.run_id + 1
+    assert "refused" not in said_to(hidden, first)
+    assert said_to(hidden, again)["refused"] == "a round that has been there"
+
+
+def test_who_gave_a_short_while_ago_rests(hidden: Scene, diary: Path) -> None:
+    def gave(kind: str, seconds_ago: float) -> None:
+        when = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="seconds")
+        append_departure(diary.with_name(DEPARTURES), Departure(when, "a:1", kind, 1, 1, None))
+
+    def declined(run: str) -> bool:
+        reply = hidden.phone.answer(invitation(run, 1, 20), 1)
+        return reply.has_error() and reply.error.reason == "resting"
+
+    assert not declined("a")
+    gave("masked update", 2 * REST_SECONDS)
+    gave("public keys", 1)  # of a round that never came to a sum
+    assert not declined("b")
+    gave("masked counts", 0.5 * REST_SECONDS)
+    gave("signature", 1)
+    assert declined("c")
+    gave("masked update", -1e6)  # the clock was put back
+    assert not declined("d")
 
 
 def test_an_error_leaves_by_its_name_alone(scene: Scene, ask: Callable[..., Message], tmp_path: Path) -> None:
@@ -281,6 +372,8 @@ def test_a_message_is_listed_before_it_leaves_and_what_cannot_be_listed_does_not
         (["host:99999"], "no address"),
         (["10.0.0.1:9092", "--insecure"], "nothing goes without TLS"),
         (["host:9092", "--root-certificates", "missing.pem"], "no file of certificates"),
+        (["host:9092", "--smallest-crowd", "1"], "at least 2, not 1"),
+        (["host:9092", "--rest", "-1"], "not be negative"),
     ],
 )
 def test_what_cannot_be_joined_is_one_sentence(arguments: list[str], complaint: str, tmp_path: Path) -> None:
@@ -379,6 +472,7 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
             phones.append(
                 start_phone(
                     folder, f"127.0.0.1:{deployment.port}", "--insecure", "--bundle", str(tiny_bundle),
+                    "--smallest-crowd", "3", "--rest", "0",
                     HOME=str(folder), TMPDIR=str(folder / "tmp"),
                 )
             )  # fmt: skip
@@ -437,6 +531,8 @@ def test_three_keyboards_federate_and_all_that_leaves_them_is_on_their_lists(
             (event["kind"], event["bytes"]) for event in told
         ]
         assert all(each.to == f"127.0.0.1:{deployment.port}" for each in departures)
+        in_sums = [each for each in departures if each.crowd is not None]
+        assert [(each.kind.partition(" ")[0], each.crowd) for each in in_sums] == 3 * [("masked", 3)]
         assert [event["event"] for event in events_of(folder)].count("training") == 2
         assert events_of(folder)[-1]["event"] == "left"
     total = sum(each.num_bytes for departures in listed for each in departures[: 2 * len(stages)])

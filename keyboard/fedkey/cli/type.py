@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedkey.bundle import Bundle
     from fedkey.engine import Engine
     from fedkey.layout import Layout
+    from fedkey.settings import Settings
     from fedkey.ui.app import KeyboardApp
     from fedkey.ui.joining import Joining
     from fedkey.ui.replaying import Recording
@@ -152,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_file=settings_file,
         is_private=arguments.private,
         release=release,
-        joining=None if memory is None else _joining(memory, path, arguments.join or settings.join),
+        joining=None if memory is None else _joining(memory, path, arguments.join, settings),
     )
     if is_served:
         _when_orphaned(lambda: app.call_from_thread(app.exit))
@@ -282,11 +283,13 @@ def _when_orphaned(end: Callable[[], object]) -> None:
     threading.Thread(target=watch, name="orphan", daemon=True).start()
 
 
-def _joining(memory: Path, bundle: str | Path, address: str) -> Joining:
+def _joining(memory: Path, bundle: str | Path, address: str | None, settings: Settings) -> Joining:
     from fedkey.ui.joining import Joining
 
-    diary = memory.parent / DIARY
-    return Joining(diary, lambda to: phone_command(to, diary, Path(bundle)), address)
+    diary, crowd = memory.parent / DIARY, int(settings.smallest_crowd)
+    return Joining(
+        diary, lambda to: phone_command(to, diary, Path(bundle), crowd), address or settings.join, crowd
+    )
 
 
 def _usual_memory() -> Path:

@@ -45,9 +45,9 @@ KEYS = (
 
 MOUSE = "Keys and suggestions can be clicked, too; a click on a word that stands offers others for it (⇄)."
 PRIVACY = (
-    "Nothing you type leaves this machine; a federation, if you join one, gets sums over many people, of "
-    "changes of a model and of counts of words. Words that you use are remembered in a file that only you "
-    "can read; while you type privately, nothing is remembered."
+    "Nothing you type leaves this machine; a federation, if you join one, gets sums over 20 keyboards or "
+    "more (F10 says how many), of changes of a model and of counts of words. Words that you use are "
+    "remembered in a file that only you can read; while you type privately, nothing is remembered."
 )
 
 

@@ -28,6 +28,7 @@ from fedkey.diary import Diary
 from fedkey.errors import UserError
 from fedkey.joined import (
     IDLE_SECONDS,
+    SMALLEST_CROWD,
     Joined,
     Phase,
     account,
@@ -56,9 +57,10 @@ CONDITIONS = (
     "addresses and user names. What you type privately is not. While you do not type, a model is trained on "
     "it here.\n\n"
     "What leaves this machine are changes of that model, and now and then which words you use, alone and two "
-    "or three in a row; both masked so that the server can read nothing but their sum with those of other "
-    "keyboards, and the keys for that. Your text never leaves. Every byte that did is listed, with what it "
-    "cost of your privacy.\n\n"
+    "or three in a row; both masked so that the server can read nothing but sums over {crowd} keyboards or "
+    "more (the smallest crowd in F10), and the keys for that. A server that compares many sums may still "
+    "learn something of one keyboard, unless noise hides it, whose ε is then shown. Your text never leaves. "
+    "Every byte that did is listed.\n\n"
     "You can leave at any time, and erase the diary."
 )
 WELCOME = "Write something.\nWhat you send is learnt from here; your text never leaves this machine."
@@ -73,9 +75,10 @@ class JoinScreen(ModalScreen[str]):
         Binding("pageup,up", "scroll(-1)", show=False),
     ]
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, smallest_crowd: int) -> None:
         super().__init__()
         self._address = address
+        self._conditions = CONDITIONS.format(crowd=smallest_crowd)
 
     def compose(self) -> ComposeResult:
         """The conditions, the address, and two answers."""
@@ -83,7 +86,7 @@ class JoinScreen(ModalScreen[str]):
             page.border_title = "Join a federation"
             page.border_subtitle = "Enter joins, Esc does not"
             with VerticalScroll(can_focus=False):
-                yield Static(CONDITIONS)
+                yield Static(self._conditions)
             yield Input(self._address, placeholder="HOST:PORT", compact=True, select_on_focus=False)
             with Horizontal():
                 yield Button("Join", id="yes", variant="primary", compact=True)
@@ -196,6 +199,7 @@ class Joining:
         diary: beside the personal memory.
         command: address -> how to start the phone; what it raises is told.
         address: of a federation to join when the keyboard opens.
+        smallest_crowd: that the phone is started with, for who is asked to agree.
         idle_seconds: without a key, before the phone may train.
     """
 
@@ -204,6 +208,7 @@ class Joining:
         diary: Path,
         command: Callable[[str], Sequence[str]],
         address: str = "",
+        smallest_crowd: int = SMALLEST_CROWD,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.diary = Diary(diary)
@@ -211,6 +216,7 @@ class Joining:
         """None while this keyboard takes part in nothing."""
         self._command = command
         self._address = address
+        self._smallest_crowd = smallest_crowd
         self._idle_seconds = idle_seconds
         self._phone: PhoneProcess | None = None
         self._title = Static(id="federation")
@@ -242,7 +248,7 @@ class Joining:
         if address and has_consented(self.diary.path, address):
             self._join(address)
         else:
-            self._app.push_screen(JoinScreen(address), self._answer)
+            self._app.push_screen(JoinScreen(address, self._smallest_crowd), self._answer)
 
     def leave(self) -> None:
         """Ends the phone at once, says what stays, and offers to erase it."""

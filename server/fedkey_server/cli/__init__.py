@@ -38,6 +38,9 @@ SUBCOMMANDS = {
     "phone": Subcommand(
         "fedkey_server.cli.phone", "Take part in a federation with what a keyboard wrote down."
     ),
+    "registry": Subcommand(
+        "fedkey_server.cli.registry", "Say who is a phone of a federation, by public keys.", goes_on=False
+    ),
     "watch": Subcommand(
         "fedkey_server.cli.watch", "Watch a run on a screen, or draw its charts.", goes_on=False
     ),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fedkey.departures import DEPARTURES
 from fedkey.errors import UserError
-from fedkey.joined import ADDRESS, LOOPBACK
+from fedkey.joined import ADDRESS, LOOPBACK, SMALLEST_CROWD
 
 if TYPE_CHECKING:
     from fedkey_server.keyboard_phone import Keyboard, Membership
@@ -49,6 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unmasked",
         action="store_true",
         help="also take part in rounds in which the server sees this phone's own update",
+    )
+    parser.add_argument(
+        "--smallest-crowd",
+        type=int,
+        default=SMALLEST_CROWD,
+        metavar="N",
+        help=f"no part in sums over fewer phones (default {SMALLEST_CROWD}); to try it with three, say 3",
+    )
+    parser.add_argument(
+        "--rest",
+        type=float,
+        metavar="SECONDS",
+        help="between two contributions, to whichever run (default 3600); to try it, say 0",
     )
     transport = parser.add_mutually_exclusive_group()
     transport.add_argument(
@@ -87,6 +100,13 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.address} is another machine, where nothing goes without TLS; leave --insecure out."
         )
+    if arguments.smallest_crowd < 2:
+        raise UserError(
+            f"--smallest-crowd must be at least 2, not {arguments.smallest_crowd}: a sum over one phone is "
+            "what it sent."
+        )
+    if arguments.rest is not None and not arguments.rest >= 0:
+        raise UserError(f"--rest must not be negative, but it is {arguments.rest:g}.")
     if arguments.root_certificates is not None and not arguments.root_certificates.is_file():
         raise UserError(f"There is no file of certificates {arguments.root_certificates}.")
 
@@ -94,7 +114,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _membership(arguments: argparse.Namespace) -> Membership:
     from fedkey.shipped import shipped_bundle
     from fedkey_server.identities import make_identity, read_registry
-    from fedkey_server.keyboard_phone import Membership
+    from fedkey_server.keyboard_phone import REST_SECONDS, Membership
 
     folder = arguments.diary.parent
     identity = arguments.identity or folder / "identity.key"
@@ -127,6 +147,8 @@ def _membership(arguments: argparse.Namespace) -> Membership:
         root_certificates=arguments.root_certificates,
         is_insecure=arguments.insecure,
         may_be_seen=arguments.unmasked,
+        smallest_crowd=arguments.smallest_crowd,
+        rest_seconds=REST_SECONDS if arguments.rest is None else arguments.rest,
     )
 
 

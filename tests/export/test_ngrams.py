@@ -293,7 +293,8 @@ def test_answers_with_n_grams_do_not_depend_on_what_was_asked_before(counted: Pa
             cold = Engine.open(counted)
             one, other = warm.suggest(context, typed, after=after), cold.suggest(context, typed, after=after)
             assert one.words == other.words
-            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+            # Sums in another order differ: 1.1e-4 was seen, of a word at -18.7.
+            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-3)
             while after and warm.look_ahead():
                 pass
             cold.close()

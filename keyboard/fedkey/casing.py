@@ -24,9 +24,9 @@ def like_typed(word: str, typed: str, *, starts_sentence: bool, goes_on_shouting
 
     Capitals the writer typed are kept, and those of the lexicon ("I'm", "iPhone") are added. Two or more
     letters, all of them capitals, ask for the whole word in capitals; behind a shout one does, or none. Of a
-    word that was mistyped only the
-    first letter's capital is kept: the others may not be where they were meant. At a sentence start the word
-    begins with a capital only while nothing is typed: whoever typed a small letter there meant it.
+    word that was mistyped only the first letter's capital is kept: the others may not be where they were
+    meant. At a sentence start the word begins with a capital only while nothing is typed: whoever typed a
+    small letter there meant it.
 
     Args:
         word: a surface form of the lexicon, or two with a space between them.

@@ -23,7 +23,7 @@ from fedkey.diary import DIARY
 from fedkey.errors import UserError
 from fedkey.joined import phone_command
 from fedkey.releases import release_at
-from fedkey.settings import Settings, memory_file, read, usual_file
+from fedkey.settings import memory_file, read, usual_file
 from fedkey.shipped import shipped_bundle
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export ORT_DISABLE_TELEMETRY = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo noise model ship keyboard check test test-slow test-gpu bench benchmark format picture clean
+.PHONY: help setup demo noise model ship keyboard check test test-slow explore test-gpu bench benchmark format picture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -202,6 +202,9 @@ test: $(VENV)/installed ## the tests, on as many processes as there are cores, a
 
 test-slow: $(VENV)/installed ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+explore: $(VENV)/installed ## the property tests with examples that no run has seen
+	$(BIN)/pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile exploring
 
 test-gpu: $(VENV)/installed ## the tests that need CUDA
 	$(BIN)/pytest -m gpu

@@ -116,10 +116,12 @@ def is_announced(context: str) -> bool:
     """
     line = context.rpartition("\n")[2][-READ_BACK:]
     *_, sentence = _SENTENCE_END.split(line)
-    for found in _SECRET.finditer(sentence):
+    found = _SECRET.search(sentence)
+    while found is not None:
         said = sentence[found.end() :].lstrip()
         if found["telling"] or found["sign"] or not any(map(str.isspace, said)):
             return True
+        found = _SECRET.search(sentence, found.start() + 1)  # inside, too: "key for password is"
     return False
 
 

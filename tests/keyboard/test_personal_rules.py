@@ -240,6 +240,7 @@ def test_what_may_stand_behind_a_word(behind: str) -> None:
         "the code is XKQ",
         "key: one two ",
         "hello\nmy otp is ",
+        "the key for the password is correct horse ",
     ],
 )
 def test_what_follows_is_announced_as_a_secret(context: str) -> None:

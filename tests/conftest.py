@@ -32,8 +32,8 @@ for name in [name for name in os.environ if name == "NO_COLOR" or name.startswit
     if not name.startswith(FIND_EACH_OTHER):
         del os.environ[name]  # it changes what the keyboard draws
 
-# On a busy machine 0.2 s of a clock say nothing. The same examples each time, so that a change is not judged by
-# luck; `make explore` looks for new ones.
+# On a busy machine 0.2 s of a clock say nothing. The examples are the same each time, so that no change is
+# judged by luck; `make explore` looks for new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("exploring", deadline=None, max_examples=1000)
 settings.load_profile("same")

@@ -34,15 +34,20 @@ from fedkey.explanation import Rival, Verdict, rivals
 from fedkey.judge import Choice, Literal
 from fedkey.lexicon import OFFENSIVE, Lexicon
 from fedkey.owner import OwnHabits
+from fedkey.personal_rules import makes_address
 from fedkey.places import Place
 from fedkey.spelling import LetterModel
 from fedkey.taps import Tap, Touch
+from fedkey.text import is_word
 
 _HELD_SHIFT = re.compile(r"[A-Z]{2}(?!(?:s|d|ed|er|ing)\Z)[a-z]+(?:'[a-z]+)?")
 """Shift was held for the second letter, too; not a form of an abbreviation (TVs, DMing)."""
 
 _HELD_CAPS_LOCK = re.compile(r"[a-z][A-Z']{2,}")
 """Caps lock was held, perhaps: all is the other way round."""
+
+_SPELLED = re.compile(r"(?<!\S)[^\W_aiAI] \Z")
+"""One letter that is no word, and a space."""
 
 NAME_MISTYPED = 0.8
 """How sure it must be that small letters which are a name (tim) are another word mistyped. Of 4,233 slips of
@@ -165,6 +170,25 @@ class Corrector:
             and not is_part_of_something(context, letters)
             and self._own_spelling(letters) is None
             and not was_written(context, letters, behind)
+        )
+
+    def may_be_respaced(self, context: str, first: str, second: str, after: str) -> bool:
+        """Whether the space between two words may have slipped: neither is a part of an address or a tag, a
+        letter of what is spelled (w h a t), nor a word only to the owner or in this conversation."""
+        if len(first) == 1 and _SPELLED.search(context):
+            return False
+        behind = rest_of_message(after)
+        places = ((context, first, f" {second}{behind}"), (f"{context}{first} ", second, behind))
+        return not any(
+            is_part_of_something(before, word)
+            or not is_word(word)
+            or not word.isascii()
+            or makes_address(rest)
+            or (
+                word.lower() not in self._lexicon.forms
+                and (self._own_spelling(word.lower()) is not None or was_written(before, word, rest))
+            )
+            for before, word, rest in places
         )
 
     def _names(self, letters: str) -> npt.NDArray[np.int64]:

@@ -465,6 +465,24 @@ def keep(draft: Draft) -> Draft:
     return replace(draft, literals=draft.literals | {draft.typed}) if draft.typed else draft
 
 
+def typed_before(draft: Draft) -> tuple[Place, str] | None:
+    """What stands in front of the word at the caret, and the letters that were typed of it, if one space
+    parts the two that may have slipped; None where a word was taken, and the space came with it, and where
+    the letters are meant as they are."""
+    head = draft.text[: draft._word_start]
+    stem = head.removesuffix(" ")
+    units = units_with_places(straight(stem))
+    if head == stem or not units or not is_word(units[-1][0]):
+        return None
+    unit, start = units[-1]
+    swap, place = draft.swap, Place(start, stem[start : start + len(unit)])
+    if place.end < len(stem) or place.letters in draft.literals:
+        return None
+    if swap is not None and swap.put.end == place.end:
+        return (swap.put, swap.typed) if swap.is_correction else None
+    return place, place.letters
+
+
 def brings_correction(character: str) -> bool:
     """Whether a character that finishes a word may bring its correction."""
     return character not in _GOES_ON
@@ -587,11 +605,11 @@ def changed(old: Draft, new: Draft) -> tuple[int, int]:
 
 
 def _stands(draft: Draft, place: Place) -> bool:
-    """Whether letters stand at a place as a word of their own."""
+    """Whether letters stand at a place as a word of their own, or as several."""
     units = units_with_places(straight(draft.text))
-    return draft.text[place.start : place.end] == place.letters and (
-        (straight(place.letters), place.start) in units
-    )
+    inside = [(unit, start) for unit, start in units if place.start < start + len(unit) and start < place.end]
+    words = [(word, place.start + start) for word, start in units_with_places(straight(place.letters))]
+    return draft.text[place.start : place.end] == place.letters and inside == words
 
 
 def _alone(draft: Draft) -> Draft:

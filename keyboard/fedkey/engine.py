@@ -56,6 +56,7 @@ from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
 from fedkey.prior import Prior
 from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
+from fedkey.slipped_space import SlippedSpaces
 from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
 
@@ -222,6 +223,7 @@ class Engine:
         self._phrases = Phrases(self.lexicon)
         self._personal = Personal.open(memory)
         self._owner = Owner(self._personal, self.lexicon)
+        self._slipped_spaces = SlippedSpaces(self.lexicon, lambda word: self._owner.number(word), self._path)
         self.notice = self._personal.notice
         """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
@@ -429,6 +431,33 @@ class Engine:
             words, log_probs = self._scored(_shown(self._as_written(entries, height), None, k), place)
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
+
+    def respaced(
+        self, context: str, first: str, second: str, stands: str | None = None, *, after: str = ""
+    ) -> str | None:
+        """The one or two words that were meant by two if the space behind the first slipped (tot he, th
+        eother, th e): to be put in place of both when the second was ended. None to leave them.
+
+        Args:
+            context: the text before the first.
+            first, second: their letters, as they were typed, with one space between them.
+            stands: what stands in their place, after corrections; None for the letters themselves.
+            after: everything behind the second, see `suggest`.
+        """
+        first, second = normalise(first), normalise(second)
+        typed = f"{first} {second}"
+        stands = typed if stands is None else normalise(stands)
+        with self._lock:
+            if self._corrector.is_kept(context, typed) or not self._corrector.may_be_respaced(
+                context, first, second, after
+            ):
+                return None
+            starts_sentence = self._reader.read(context, after).starts_sentence
+            found = self._slipped_spaces.find(first, second, stands, starts_sentence=starts_sentence)
+            if not found:
+                return None
+            place = self._places.go_to(context, after)
+            return self._slipped_spaces.best(found, stands, place)
 
     def explain(
         self,
@@ -868,7 +897,10 @@ class Engine:
         self._personal.undo(taught, lexicon_form=form)
         # What was remembered of a word that was replaced is there again.
         is_counted = taught.has_mended
-        if is_meant(letters, accepted.word) and is_word(letters) and not taught.has_mended:
+        if " " in letters:
+            # Not one of the two was in doubt, only the space between them.
+            self._remember(accepted.context, letters, letters, "", Taught())
+        elif is_meant(letters, accepted.word) and is_word(letters) and not taught.has_mended:
             is_recased = normalise(accepted.word).lower() == letters.lower()
             is_counted = may_teach(accepted.context, letters)
             if is_counted:

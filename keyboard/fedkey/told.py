@@ -61,6 +61,13 @@ class Told:
         """The text after which the word at a place was told of; None if it was not."""
         return next((word.context for word in self.words if word.place == place), None)
 
+    def at(self, place: Place) -> tuple[ToldWord, ...]:
+        """The words at a place that were told of, from left to right."""
+        inside = (
+            word for word in self.words if place.start <= word.place.start and word.place.end <= place.end
+        )
+        return tuple(sorted(inside, key=lambda word: word.place.start))
+
 
 class Settled(NamedTuple):
     """What became of words that were changed by hand.

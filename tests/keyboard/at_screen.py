@@ -94,6 +94,12 @@ class GatedEngine(Engine):
             return self.prepared_instead[word]
         return super().replacements(context, word, after, k, private=private)
 
+    def respaced(
+        self, context: str, first: str, second: str, stands: str | None = None, *, after: str = ""
+    ) -> str | None:
+        assert self.gate.wait(20)
+        return super().respaced(context, first, second, stands, after=after)
+
     def _hear(self, context: str, word: str, after: str, private: bool) -> None:
         self.asked.append((context, word))
         self.asked_before.append(after)

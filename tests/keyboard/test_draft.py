@@ -505,6 +505,51 @@ def test_a_correction_is_marked_until_the_next_word_is_finished(keys: str, marke
         assert draft.text[draft.marked.start : draft.marked.end] == marked
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("go tot he {tot he>to the}", "go to the |"),
+        ("go tot he, {tot he>to the}", "go to the, |"),
+        ("tot he so{tot he>to the}", "to the so|"),
+        ("wh at {wh at>what}s", "what s|"),
+        ("tot he {tot he>to the}{undo}", "tot he |"),
+        ("tot he so{tot he>to the}{undo}", "tot he so|"),
+        ("tot he {tot he>to the}{undo}x{tot he>to the}", "tot he x|"),
+        ("tot help {tot he>to the}", "tot help |"),
+        ("stot he {tot he>to the}", "stot he |"),
+        ("tot he{tot he>to the}", "tot he|"),
+        ("so now{home}tot he {tot he>to the}", "to the |so now"),
+    ],
+)
+def test_two_words_may_be_corrected_together(keys: str, expected: str) -> None:
+    assert shown(type_keys(keys)) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "before"),
+    [
+        ("go tot he", (Place(3, "tot"), "tot")),
+        ("go tot ", (Place(3, "tot"), "tot")),
+        ("tot he", (Place(0, "tot"), "tot")),
+        ("wantt {wantt>want}o", (Place(0, "want"), "wantt")),
+        ("alot {alot>a lot}of", (Place(0, "a lot"), "alot")),
+        ("can't he", (Place(0, "can't"), "can't")),
+        ("he", None),
+        ("tot  he", None),
+        ("tot\nhe", None),
+        ("tot, he", None),
+        ("to{=tot}he", None),
+        ("tot{keep} he", None),
+        ("🙂 he", None),
+        (":) he", None),
+    ],
+)
+def test_the_word_before_is_known_with_its_letters_where_its_space_was_typed(
+    keys: str, before: tuple[Place, str] | None
+) -> None:
+    assert writing.typed_before(type_keys(keys)) == before
+
+
 def test_a_message_may_have_several_lines() -> None:
     messages, draft = send(("hello",), type_keys("\nhow are\n\nyou\n "))
     assert messages == ("hello", "how are\n\nyou")

@@ -25,6 +25,14 @@ class Undoable(NamedTuple):
     letters: str
 
 
+class Ended(NamedTuple):
+    """A word that was typed, and ended by a key that may have been pressed too early or too late."""
+
+    before: str
+    letters: str
+    put: str
+
+
 class Writer:
     """Somebody at the keyboard, who sees what is shown after every key."""
 
@@ -35,6 +43,7 @@ class Writer:
         self._typed = ""
         self._meant: set[str] = set()
         self._undoable: Undoable | None = None
+        self._last: Ended | None = None
         self._has_given_space = False
 
     @property
@@ -85,9 +94,18 @@ class Writer:
             if character not in GLUE + "\n" and word == letters and word not in self._meant:
                 put = self.engine.suggest(self.before, letters).autocorrect
             accepted = self.engine.accept(self.before, word, put or word)
+            text, last, self._last = self._text, self._last, Ended(self._text, word, put or letters)
             if put is not None:
-                self._undoable = Undoable(accepted, self._text, letters)
+                self._undoable = Undoable(accepted, text, letters)
                 letters = put
+            if last is not None and text == f"{last.before}{last.put} " and character not in GLUE + "\n":
+                context, stands = f"{self._context}{last.before}", f"{last.put} {letters}"
+                respaced = self.engine.respaced(context, last.letters, word, stands)
+                if respaced is not None:
+                    typed = f"{last.letters} {word}"
+                    accepted = self.engine.accept(context, typed, respaced)
+                    self._undoable = Undoable(accepted, last.before, stands)
+                    self._text, letters = last.before, respaced
         self._text += letters
 
     def _backspace(self, undoable: Undoable | None) -> None:

@@ -2,19 +2,19 @@
 
 In: a bundle and a text file. Out: tables, or one JSON object. Next stop: `fedkey.simulate`.
 
-Eight things can be measured, each a section: `words` (are the right words shown, and how many keys does that
+Nine things can be measured, each a section: `words` (are the right words shown, and how many keys does that
 save), `typing` (the text typed with mistakes: what autocorrect repairs and what it harms), `misspellings`
 (real ones, from a list that the package nlpaug ships), `learning` (what a memory of the author is worth, if
 the engine has one), `gestures` (words drawn across the keys: the 5,000 most frequent by themselves, and those
 of the text where they stand), `completions` (the rest of a word behind the caret: is it right when it is
 shown?), `capitals` (words inside sentences typed in small letters: does a space put the capitals of the
-text?) and `infill` (going back into a text: do the words shown fit what stands on both sides, and is the
-right word offered where a wrong one is tapped?). The last four are measured when they are asked for, and
-gestures need no text:
+text?), `spaces` (pressed too early or too late: are they put right?) and `infill` (going back into a text: do
+the words shown fit what stands on both sides, and is the right word offered where a wrong one is tapped?).
+The last five are measured when they are asked for, and gestures need no text:
 
     fedkey eval BUNDLE --gestures
     fedkey eval BUNDLE --text FILE --section completions
-    fedkey eval BUNDLE --text FILE --section capitals
+    fedkey eval BUNDLE --text FILE --section capitals --section spaces
     fedkey eval BUNDLE --text FILE --infill
 
 What keyboards used before, n-grams of a text, can be measured beside the engine, by this package's own counts
@@ -74,6 +74,7 @@ from fedkey.presage import STOCK, Presage, count_into
 from fedkey.releases import bundle_at
 from fedkey.shipped import shipped_bundle
 from fedkey.simulate import Scores
+from fedkey.space_slips import SpaceSlips, grade_space_slips, space_slips_summary
 from fedkey.summaries import learning_summary, misspellings_summary, summary, typing_summary
 from fedkey.typos import (
     Careless,
@@ -101,9 +102,9 @@ WORDS, TYPING, MISSPELLINGS, LEARNING = "words", "typing", "misspellings", "lear
 OF_TEXT = (WORDS, TYPING, MISSPELLINGS, LEARNING)
 """What is measured unless it is said what."""
 
-GESTURES, COMPLETIONS, CAPITALS, INFILL = "gestures", "completions", "capitals", "infill"
-SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS, CAPITALS, INFILL)
-ENGINE_ONLY = {GESTURES, COMPLETIONS, CAPITALS, INFILL}
+GESTURES, COMPLETIONS, CAPITALS, SPACES, INFILL = "gestures", "completions", "capitals", "spaces", "infill"
+SECTIONS = (*OF_TEXT, GESTURES, COMPLETIONS, CAPITALS, SPACES, INFILL)
+ENGINE_ONLY = {GESTURES, COMPLETIONS, CAPITALS, SPACES, INFILL}
 
 ENGINES = (UNIGRAM, NGRAM, PRESAGE, ENGINE)
 """In the order of the tables."""
@@ -160,7 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=SECTIONS,
         dest="sections",
         help="measure only this; may be given several times (default: all but gestures, completions, "
-        "capitals and infill)",
+        "capitals, spaces and infill)",
     )
     parser.add_argument(
         "--gestures",
@@ -317,6 +318,8 @@ class Measured:
     """By author."""
     capitals: Mapping[str, Capitals] | None = None
     """By author."""
+    spaces: Mapping[str, SpaceSlips] | None = None
+    """By author."""
     gaps: Mapping[str, Gaps] | None = None
     """By author."""
 
@@ -342,6 +345,8 @@ class Measured:
             numbers[COMPLETIONS] = completions_summary(self.completions)
         if self.capitals is not None:
             numbers[CAPITALS] = capitals_summary(self.capitals)
+        if self.spaces is not None:
+            numbers[SPACES] = space_slips_summary(self.spaces)
         if self.gaps is not None:
             numbers[INFILL] = gaps_summary(self.gaps)
         return numbers
@@ -387,6 +392,8 @@ class _Measuring:
             measured.completions = self._complete()
         if CAPITALS in sections and name == ENGINE:
             measured.capitals = self._type_small()
+        if SPACES in sections and name == ENGINE:
+            measured.spaces = self._slip_spaces()
         if INFILL in sections and name == ENGINE:
             measured.gaps = self._fill_in()
         return measured
@@ -443,6 +450,17 @@ class _Measuring:
                 in_chunks(self.chosen),
                 processes=self.processes,
                 on_progress=self.follow(f"{ENGINE}: {CAPITALS}", len(self.chosen), "stretches"),
+            )
+        )
+
+    def _slip_spaces(self) -> dict[str, SpaceSlips]:
+        return merged(
+            spread(
+                self.bundle,
+                functools.partial(_slip_spaces_chunk, seed=self.seed),
+                in_chunks(self.chosen),
+                processes=self.processes,
+                on_progress=self.follow(f"{ENGINE}: {SPACES}", len(self.chosen), "stretches"),
             )
         )
 
@@ -534,6 +552,13 @@ def _type_small_chunk(
 ) -> dict[str, Capitals]:
     opened.engine.reset()
     return grade_capitals(opened.engine, conversations)
+
+
+def _slip_spaces_chunk(
+    opened: OpenedBundle, conversations: Sequence[GradedConversation], seed: int
+) -> dict[str, SpaceSlips]:
+    opened.engine.reset()
+    return grade_space_slips(opened.engine, conversations, seed=seed)
 
 
 def _fill_in_chunk(opened: OpenedBundle, messages: Sequence[GappedMessage]) -> dict[str, Gaps]:

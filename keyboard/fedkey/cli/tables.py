@@ -34,6 +34,7 @@ def print_evaluation(measured: Mapping[str, Numbers], graded: Mapping[str, int])
         ("gestures", _gestures),
         ("completions", _completions),
         ("capitals", _capitals),
+        ("spaces", _spaces),
         ("infill", _infill),
     )
     blocks: list[Table | str] = []
@@ -392,6 +393,30 @@ def _capitals(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
         yield table(
             ("put as in the text %", "put otherwise %", "put on small words %"),
             [tuple(_interval(own[key]) for key in ("put", "otherwise", "raised"))],
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- spaces
+
+
+def _spaces(measured: Mapping[str, Numbers]) -> Iterable[Table | str]:
+    for numbers in measured.values():
+        own = numbers["spaces"]
+        yield (
+            f"Spaces that slipped: {own['pairs']:,} pairs of words were typed with their space a letter too "
+            f"early or too late, or inside the first word, and {own['right']:,} as they stand. Case and "
+            "apostrophes are ignored. [95 % interval over authors]"
+        )
+        yield table(
+            ("repaired %", "word by word %", "wrong %", "right, but moved %"),
+            [tuple(_interval(own[key]) for key in ("repaired", "by_word", "wrong", "moved"))],
+        )
+        yield table(
+            ("where the space came", "pairs", "repaired %"),
+            (
+                (kind, f"{slipped['pairs']:,}", _percent(slipped["repaired"] / max(slipped["pairs"], 1)))
+                for kind, slipped in own["by_kind"].items()
+            ),
         )
 
 

@@ -39,10 +39,12 @@ from fedkey.ui.messages import (
     Gesture,
     LayoutChosen,
     Noticed,
+    Paired,
     PhoneEnded,
     PhoneSpoke,
     Recognised,
     Released,
+    Respaced,
     Sent,
     SettingChanged,
     TakenBack,
@@ -231,6 +233,10 @@ class KeyboardApp(App[str]):
         """Passes a word to the engine that has not answered for it yet."""
         self.inference.tell(message)
 
+    def on_paired(self, message: Paired) -> None:
+        """Passes two words to the engine, which knows whether the space between them slipped."""
+        self.inference.tell(message)
+
     def on_sent(self, message: Sent) -> None:
         """Passes a message to the diary of a keyboard that joined."""
         if self.joining is not None:
@@ -288,6 +294,10 @@ class KeyboardApp(App[str]):
     def on_corrected(self, message: Corrected) -> None:
         """Passes a correction to the screen."""
         self.typing.show_correction(message)
+
+    def on_respaced(self, message: Respaced) -> None:
+        """Passes what was meant by two words to the screen."""
+        self.typing.show_respaced(message)
 
     def on_noticed(self, message: Noticed) -> None:
         """Says it for a while, over the keys."""

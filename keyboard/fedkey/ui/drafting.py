@@ -40,7 +40,10 @@ from fedkey.ui.messages import (
     Finished,
     Kind,
     Offer,
+    Pair,
+    Paired,
     Question,
+    Respaced,
     Sent,
     TakenBack,
     Unwritten,
@@ -177,6 +180,10 @@ class DraftingScreen(WatchedScreen):
         self.post_message(Asked(question))
 
     @property
+    def _sent(self) -> str:
+        return writing.context(self.messages, Draft())
+
+    @property
     def _context_here(self) -> str:
         return writing.context(self.messages, self.draft)
 
@@ -207,10 +214,11 @@ class DraftingScreen(WatchedScreen):
             return
         answer = self._shown_for_here()
         self._swaps += 1
+        pair = self._pair(place)
         if answer is None or answer.question.typed != place.letters:
             letters, taps = place.letters, touches(self._touched, self.key_layout)
             finished = Finished(
-                self._context_here, letters, self.is_unremembered, self._swaps, taps, old.after
+                self._context_here, letters, self.is_unremembered, self._swaps, taps, old.after, pair
             )
             self._take_back_before(place)
             self.post_message(finished)
@@ -224,6 +232,17 @@ class DraftingScreen(WatchedScreen):
             self._put(corrected)
         else:
             self._put_for(place, word, draft=corrected)
+        if pair is not None:
+            self.post_message(Paired(pair, place.letters if word is None or corrected == new else word))
+
+    def _pair(self, place: Place) -> Pair | None:
+        """The word at the caret with the one before it, if the space between them may have slipped."""
+        before = writing.typed_before(self.draft)
+        if before is None:
+            return None
+        first, typed = before
+        context = self._sent + self.draft.text[: first.start]
+        return Pair(context, typed, first.letters, place.letters, self.is_unremembered, self.draft.after)
 
     def write(self, characters: str, tap: Tap | None = None) -> None:
         """Puts in characters as they are, the last perhaps by a tap; nothing is corrected."""
@@ -258,6 +277,26 @@ class DraftingScreen(WatchedScreen):
             self._last_swap, self._told_before = finished.swap, None
             self._told = telling.untell(self._told, place)
             self._put(corrected, told=(Place(place.start, message.word), finished.context))
+
+    def show_respaced(self, message: Respaced) -> None:
+        """Puts what was meant by two words whose space slipped, if both still stand there."""
+        pair, sent = message.pair, self._sent
+        place = Place(len(pair.context) - len(sent), message.stood)
+        if sent + self.draft.text[: place.start] != pair.context:
+            return  # it was sent, or what stands before it was changed
+        respaced = writing.correct(self.draft, place, message.text)
+        if respaced == self.draft:
+            return
+        for word in () if self.is_unremembered else reversed(self._told.at(place)):
+            self.post_message(Unwritten(word.context, word.place.letters))
+        self._told = telling.untell(self._told, place)
+        self._swaps += 1
+        self._last_swap, self._told_before = self._swaps, None
+        typed = f"{pair.first} {pair.second}"
+        self.post_message(
+            Written(pair.context, typed, message.text, pair.is_private, self._swaps, pair.after)
+        )
+        self._put(respaced, told=(Place(place.start, message.text), pair.context))
 
     def _stands_again(self, finished: Finished) -> bool:
         """Whether a word that was changed since it was finished has its letters again, and was not finished a
@@ -302,7 +341,7 @@ class DraftingScreen(WatchedScreen):
             was_told, place = self._told_before, Place(swap.put.start, swap.typed)
             if was_told is None and is_meant(swap.typed, swap.put.letters):
                 # The engine counts the letters as typed.
-                was_told = self._told.after(swap.put)
+                was_told = next((word.context for word in self._told.at(swap.put)), None)
             self._told = telling.untell(self._told, swap.put)
             self._put(draft, told=None if was_told is None else (place, was_told))
 

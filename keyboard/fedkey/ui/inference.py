@@ -25,8 +25,11 @@ from fedkey.ui.messages import (
     Granted,
     LayoutChosen,
     Noticed,
+    Pair,
+    Paired,
     Question,
     Recognised,
+    Respaced,
     TakenBack,
     Unwritten,
     Wished,
@@ -36,7 +39,7 @@ from fedkey.ui.messages import (
 if TYPE_CHECKING:
     from fedkey.engine import Accepted, Engine, Suggestions
 
-Told = Written | Unwritten | Finished | TakenBack | LayoutChosen | Gesture | Wished
+Told = Written | Unwritten | Finished | Paired | TakenBack | LayoutChosen | Gesture | Wished
 """What the engine is told of the text, the keys and its memory. None of it is lost, and it is told in
 order."""
 
@@ -147,6 +150,8 @@ class Inference:
                     self._post(Explained(work, explanation, engine.bundle.manifest))
             elif isinstance(work, Finished):
                 self._judge(engine, work)
+            elif isinstance(work, Paired):
+                self._respace(engine, work.pair, work.put)
             elif isinstance(work, Gesture):
                 if self._is_stopped:
                     continue
@@ -181,6 +186,14 @@ class Inference:
         else:
             self._corrected.add((word.context, word.typed))
             self._post(Corrected(word, answer.autocorrect))
+        if word.pair is not None:
+            self._respace(engine, word.pair, answer.autocorrect or word.typed)
+
+    def _respace(self, engine: Engine, pair: Pair, put: str) -> None:
+        stands = f"{pair.put} {put}"
+        text = engine.respaced(pair.context, pair.first, pair.second, stands, after=pair.after)
+        if text is not None:
+            self._post(Respaced(pair, stands, text))
 
     def _grant(self, engine: Engine, wished: Wished) -> None:
         from fedkey.wishes import grant  # heavy, and rarely wished

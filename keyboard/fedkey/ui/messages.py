@@ -104,6 +104,55 @@ class Unwritten(Message):
     word: str
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two words that were typed one behind the other; the space between them may have slipped.
+
+    Attributes:
+        context: the text before the first.
+        first: its letters as they were typed.
+        put: what stands in their place.
+        second: the letters of the other one.
+        is_private: whether they must not be remembered.
+        after: as in `Question`.
+    """
+
+    context: str
+    first: str
+    put: str
+    second: str
+    is_private: bool
+    after: str = ""
+
+
+@dataclass
+class Paired(Message):
+    """The second word of a pair was finished.
+
+    Attributes:
+        pair: the two.
+        put: what stands in place of the second.
+    """
+
+    pair: Pair
+    put: str
+
+
+@dataclass
+class Respaced(Message):
+    """What was meant by a pair whose space slipped.
+
+    Attributes:
+        pair: the two.
+        stood: what stood in their place when this was found.
+        text: what was meant.
+    """
+
+    pair: Pair
+    stood: str
+    text: str
+
+
 @dataclass
 class Finished(Message):
     """A word was typed to its end before the engine had answered for all of its letters.
@@ -114,6 +163,7 @@ class Finished(Message):
         is_private: whether it must not be remembered.
         swap: the number that its correction is to have.
         touches, after: as in `Question`.
+        pair: the word with the one before it, see `Paired`.
     """
 
     context: str
@@ -122,6 +172,7 @@ class Finished(Message):
     swap: int
     touches: tuple[Touch, ...] = ()
     after: str = ""
+    pair: Pair | None = None
 
     @property
     def letters(self) -> str | tuple[Touch, ...]:

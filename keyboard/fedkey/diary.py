@@ -20,6 +20,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fedkey.errors import UserError
+from fedkey.files import rests, whole
 from fedkey.personal_rules import without_secrets
 from fedkey.text import normalise, split
 
@@ -107,20 +108,16 @@ class Diary:
                 raise UserError(f"The diary {self.path} cannot be written: {error.strerror}.") from error
 
     def erase(self) -> None:
-        """Deletes the file, and what a kill may have left beside it.
+        """Deletes the file, and what may wait beside it to replace it.
 
         Raises:
             UserError: it cannot be deleted.
         """
         try:
-            for path in (self._beside, self.path):
+            for path in (*rests(self.path), self.path):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"The diary {self.path} cannot be deleted: {error.strerror}.") from error
-
-    @property
-    def _beside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.new")
 
     def _append(self, added: list[Entry]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -139,11 +136,8 @@ class Diary:
         self._replace(kept)
 
     def _replace(self, kept: list[Entry]) -> None:
-        self._beside.unlink(missing_ok=True)  # what a killed keyboard left there
-        file = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "wb") as beside:
-            beside.writelines(map(_line, kept))
-        os.replace(self._beside, self.path)
+        with whole(self.path, 0o600) as beside:
+            beside.write_bytes(b"".join(map(_line, kept)))
 
 
 def _num_words(entry: Entry) -> int:

@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 
 CERTIFICATES = "federation.pem"
 """File beside the diary that names whom to trust; without it the system's certificates count."""
@@ -196,8 +197,7 @@ def remember_consent(diary: Path, address: str) -> None:
     try:
         agreed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(sorted({*agreed, address})) + "\n", encoding="utf-8")
-        beside.replace(path)
+        with whole(path) as beside:
+            beside.write_text(json.dumps(sorted({*agreed, address})) + "\n", encoding="utf-8")
     except (OSError, ValueError, TypeError, RecursionError):
         pass

@@ -21,7 +21,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from datetime import date
 from pathlib import Path
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.personal_lines import OTHER_WORD, Contents, from_lines, to_lines
 from fedkey.personal_ngram import (
     NEVER,
@@ -636,14 +636,8 @@ class Personal:
                 raise UserError(f"{path} belongs to the memory itself; choose another name.")
             if not replaces and path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            try:
-                with open(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(name, path)
-            except BaseException:
-                Path(name).unlink()
-                raise
+            with whole(path, 0o600) as beside:
+                beside.write_text(text, encoding="utf-8")
         except _NO_FILE as error:
             raise UserError(f"Cannot write {path}: {_why(error)}; choose another place.") from error
 

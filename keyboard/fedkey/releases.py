@@ -12,12 +12,12 @@ only ever read.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 
 CURRENT, HISTORY = "current", "releases.json"
 """In a registry: the number of the release that phones use, and what was decided about each."""
@@ -145,11 +145,10 @@ def hold(registry: Path, version: int | None) -> None:
     if version is not None:
         held[str(registry.resolve())] = version
     path = _held_file()
-    beside = path.with_suffix(f".{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        with whole(path) as beside:
+            beside.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"Which release you chose cannot be kept in {path} ({error.strerror}); it holds until fedkey is "

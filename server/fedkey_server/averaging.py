@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey_server import checkpoint
 from fedkey_server.checkpoint import CARRIED, Checkpoint
 from fedkey_server.objectives import CAUSAL
@@ -167,9 +168,8 @@ def is_of_one_start(runs: Sequence[Finished]) -> bool:
 def record(run: Path, figures: Mapping[str, Any]) -> None:
     """Writes what was measured of an average, in place of what was measured before."""
     row = {"step": STEP, **figures}
-    beside = run / "metrics.jsonl.new"
-    beside.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    os.replace(beside, run / "metrics.jsonl")
+    with whole(run / "metrics.jsonl") as beside:
+        beside.write_text(json.dumps(row) + "\n", encoding="utf-8")
     checkpoint.write_json(run / "done.json", row)
 
 

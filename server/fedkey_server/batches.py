@@ -10,7 +10,6 @@ carry none.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.pieces import END_ID, PAD_ID, START_ID, Pieces
 from fedkey_server.arrays import check_offsets, opened
 from fedkey_server.model import IGNORE
@@ -55,11 +55,9 @@ class Documents:
         return Documents(self.ids[start:end], self.loss[start:end], self.offsets[first : last + 1] - start)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file beside and renames it."""
-        beside = path.with_name(path.name + ".new")
-        with beside.open("wb") as file:
+        """Writes an .npz file."""
+        with whole(path) as beside, beside.open("wb") as file:
             np.savez(file, ids=self.ids, loss=self.loss, offsets=self.offsets)
-        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: Path) -> Documents:

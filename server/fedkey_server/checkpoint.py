@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey_server.model import Model, ModelConfig
 
 COMPLETE = "complete.json"
@@ -100,10 +101,9 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes beside and renames, so that a reader sees the old file or the new one."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    """Writes a JSON file whole."""
+    with whole(path) as beside:
+        beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -180,9 +180,8 @@ def start_run(
     try:
         run.mkdir(parents=True, exist_ok=True)
         for name in CARRIED:
-            beside = run / (name + ".new")
-            shutil.copyfile(data / name, beside)
-            os.replace(beside, run / name)
+            with whole(run / name) as beside:
+                shutil.copyfile(data / name, beside)
         write_json(config_path, described)
     except OSError as error:
         raise UserError(
@@ -488,9 +487,8 @@ def trim_metrics(run: Path, step: int) -> None:
         row = _row(line)  # the last line of a killed process may be cut off
         if row is not None and row["step"] <= step:
             kept.append(line + "\n")
-    beside = path.with_name(path.name + ".new")
-    beside.write_text("".join(kept), encoding="utf-8")
-    os.replace(beside, path)
+    with whole(path) as beside:
+        beside.write_text("".join(kept), encoding="utf-8")
 
 
 def _row(text: str) -> dict[str, Any] | None:

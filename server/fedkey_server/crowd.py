@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey_server import kneser_ney
@@ -120,7 +120,7 @@ class Crowd:
         return tuple(weighted)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file beside and renames it; `UserError` if it cannot be written."""
+        """Writes an .npz file; `UserError` if it cannot be written."""
         promised = (math.nan, math.nan) if self.epsilon is None else (self.epsilon, self.delta)
         arrays: dict[str, Any] = {
             "lexicon": np.array(self.lexicon),
@@ -130,12 +130,10 @@ class Crowd:
         }
         for length, (grams, counts) in enumerate(self.levels, 1):
             arrays |= {f"grams{length}": grams, f"counts{length}": counts}
-        beside = path.with_name(path.name + ".new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            with whole(path) as beside, beside.open("wb") as file:
                 np.savez_compressed(file, **arrays)
-            os.replace(beside, path)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror}.") from error
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey_server.roster import Registry
 
 KEY_BYTES = 32
@@ -66,10 +67,8 @@ def make_identity(path: Path) -> Ed25519PrivateKey:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-            os.replace(beside, path)
+            with whole(path, 0o600) as beside:
+                beside.write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
     except OSError as error:
         raise UserError(f"Cannot make the phone's identity {path}: {error.strerror}.") from error
     return read_identity(path)
@@ -113,13 +112,11 @@ def enrol(path: Path, public: Iterable[Path]) -> dict[Path, int]:
         found[file] = numbers.setdefault(key, max(registry, default=-1) + 1)
         registry[found[file]] = key
     text = json.dumps({str(phone): key.hex() for phone, key in sorted(registry.items())}, indent=1)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text + "\n", encoding="ascii")
-        os.replace(beside, path)
+        with whole(path) as beside:
+            beside.write_text(text + "\n", encoding="ascii")
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UserError(f"Cannot write the registry of phones {path}: {error.strerror}.") from error
     read_registry.cache_clear()
     return found

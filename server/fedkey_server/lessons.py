@@ -10,7 +10,6 @@ for its teacher, and a teacher of any make can teach if its expectations are put
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedkey.files import whole
 from fedkey_kernels.distillation import NO_PIECE
 from fedkey_server.arrays import opened
 from fedkey_server.model import Taught
@@ -67,9 +67,8 @@ class Lessons:
         return Taught(places, pieces, probs)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file beside and renames it."""
-        beside = path.with_name(path.name + ".new")
-        with beside.open("wb") as file:
+        """Writes an .npz file."""
+        with whole(path) as beside, beside.open("wb") as file:
             np.savez(
                 file,
                 text=np.array(self.text),
@@ -78,7 +77,6 @@ class Lessons:
                 ids=self.ids,
                 probs=self.probs,
             )
-        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: Path) -> Lessons:

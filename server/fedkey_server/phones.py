@@ -9,7 +9,6 @@ by central training; a federated client opens it and takes its own part.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fedkey.files import whole
 from fedkey_server.arrays import check_offsets
 from fedkey_server.batches import Documents, prepared
 
@@ -50,9 +50,8 @@ class Phones:
         return -(-np.diff(ends) // window)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file beside and renames it."""
-        beside = path.with_name(path.name + ".new")
-        with beside.open("wb") as file:
+        """Writes an .npz file."""
+        with whole(path) as beside, beside.open("wb") as file:
             np.savez(
                 file,
                 names=np.array(self.names, dtype=np.str_),
@@ -62,7 +61,6 @@ class Phones:
                 loss=self.all_documents.loss,
                 offsets=self.all_documents.offsets,
             )
-        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: Path) -> Phones:

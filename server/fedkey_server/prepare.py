@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.pieces import Pieces
 from fedkey.text import TEXT_RULES_VERSION, split, truecase_units
 from fedkey_server import checkpoint, dictionary, phones, tokenizer, vocabulary
@@ -300,15 +300,13 @@ def _own_words(author: str, conversations: Iterable[Conversation]) -> int:
 def _write_text(held_out: Mapping[str, Sequence[Conversation]], path: Path) -> None:
     """One conversation a line: {"id", "author", "messages": [{"user", "text"}]}; only `author`'s messages are
     graded."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="utf-8") as file:
+    with whole(path) as beside, beside.open("w", encoding="utf-8") as file:
         for author, conversations in held_out.items():
             for conversation in conversations:
                 messages = [
                     {"user": message.author, "text": message.text} for message in conversation.messages
                 ]
                 file.write(json.dumps({"id": conversation.id, "author": author, "messages": messages}) + "\n")
-    os.replace(beside, path)
 
 
 def _write_sources(sources: Sequence[str], reports: Sequence[Report], cased_words: str, path: Path) -> None:

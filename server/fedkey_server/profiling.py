@@ -6,7 +6,6 @@ In: steps of training. Out: a trace for a viewer, and the costliest operators as
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
+
+from fedkey.files import whole
 
 SKIPPED_STEPS, PROFILED_STEPS = 2, 4
 """The first steps of a process compile and warm up; the next ones are looked at."""
@@ -29,7 +30,7 @@ def profiled(trace: Path, device: torch.device) -> Iterator[Callable[[], None]]:
     Writes a Chrome trace as soon as they are done, prints the table to stderr, and gets out of the way.
 
     Args:
-        trace: file to write, beside and renamed.
+        trace: file to write.
         device: where the model is.
 
     Yields:
@@ -40,9 +41,8 @@ def profiled(trace: Path, device: torch.device) -> Iterator[Callable[[], None]]:
         activities.append(ProfilerActivity.CUDA)
 
     def write(profiler: Any) -> None:
-        beside = trace.with_name(trace.name + ".new")
-        profiler.export_chrome_trace(str(beside))
-        os.replace(beside, trace)
+        with whole(trace) as beside:
+            profiler.export_chrome_trace(str(beside))
         where = f"{trace}: open it at https://ui.perfetto.dev or in chrome://tracing"
         print(f"{table(profiler)}\n{where}", file=sys.stderr)
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from fedkey.bundle import open_bundle
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.metrics import Interval
 from fedkey.releases import CURRENT, HISTORY, PROMOTED, current_version, folder_name
 from fedkey_server import checkpoint
@@ -226,9 +227,8 @@ class Registry:
         self.releases = releases
 
     def _use(self, release: Release) -> None:
-        beside = self.folder / (CURRENT + ".new")
-        beside.write_text(f"{release.version}\n", encoding="utf-8")
-        os.replace(beside, self.folder / CURRENT)
+        with whole(self.folder / CURRENT) as beside:
+            beside.write_text(f"{release.version}\n", encoding="utf-8")
 
 
 def _number(release: Release | None) -> str:

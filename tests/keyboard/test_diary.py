@@ -26,6 +26,13 @@ for number in range(10**6):
     diary.add(f"message {'x' * 2000} number", f"{number}")
     print(number, flush=True)
 """
+FORGETS = """
+import sys
+from pathlib import Path
+from fedkey.diary import Diary
+
+Diary(Path(sys.argv[1])).forget("hello")
+"""
 
 
 def test_what_was_sent_is_there_in_order_and_only_for_its_owner(tmp_path: Path) -> None:
@@ -81,7 +88,10 @@ def test_the_oldest_messages_make_room(tmp_path: Path) -> None:
 def test_erasing_leaves_no_file(tmp_path: Path) -> None:
     diary = Diary(tmp_path / "diary.jsonl")
     diary.add("hello", "a")
-    (tmp_path / "diary.jsonl.new").write_text("left by a kill")
+    program = f"import os; os.replace = lambda *_: os.kill(os.getpid(), 9)\n{FORGETS}"
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / "diary.jsonl")])
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
     diary.erase()
     diary.erase()
     assert list(tmp_path.iterdir()) == []

@@ -245,7 +245,7 @@ def test_a_promotion_of_what_was_rolled_back_that_is_killed_is_no_rollback(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "killed_at",
-    [("os.rename", "0002.new"), ("os.rename", "releases.json.new")],
+    [("os.rename", "0002.new"), ("os.rename", "releases.json")],
 )
 def test_an_add_that_is_killed_leaves_the_registry_as_it_was_and_can_be_done_again(
     killed_at: tuple[str, str],

@@ -22,6 +22,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.widgets import Static
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.layout import ENTER
 from fedkey.replay import Press, Sight, Writer
 from fedkey.ui.app import KeyboardApp
@@ -87,13 +88,11 @@ class Recording:
             self._drawing = self_contained(app.export_screenshot())
 
     def save(self) -> None:
-        """Writes the file, beside and renamed."""
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        """Writes the file."""
         try:
-            beside.write_text(self._drawing if self.is_picture else self._cast(), encoding="utf-8")
-            os.replace(beside, self.path)
+            with whole(self.path) as beside:
+                beside.write_text(self._drawing if self.is_picture else self._cast(), encoding="utf-8")
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise UserError(f"Cannot write the recording {self.path}: {error.strerror}.") from error
 
     def _cast(self) -> str:

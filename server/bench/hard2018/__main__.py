@@ -38,6 +38,7 @@ from peers.word_model import WordKeyboard, WordModel
 
 from fedkey.conversations import read_conversations, sample
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.ngram import Vocabulary
 from fedkey.pieces import Pieces
 from fedkey.shipped import shipped_bundle
@@ -233,9 +234,8 @@ class Bench:
             learn(model)
             nats, top_1 = grade(model, self._validation_rows())
             self._log(name, validation_nats=nats, validation_top1=top_1)
-            beside = path.with_suffix(".new")
-            torch.save(model.state_dict(), beside)
-            os.replace(beside, path)
+            with whole(path) as beside:
+                torch.save(model.state_dict(), beside)
         model.load_state_dict(torch.load(path, weights_only=True))
         return model
 

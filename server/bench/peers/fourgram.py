@@ -13,13 +13,13 @@ which nothing could be completed. What is graded is not rounded to those bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedkey.files import whole
 from fedkey.ngram import Vocabulary
 from fedkey.personal_rules import words_before
 from fedkey_server import kneser_ney
@@ -126,16 +126,14 @@ def letters_bytes(files: Mapping[str, int]) -> int:
 
 
 def save(grams: Grams, path: Path) -> None:
-    """Writes an .npz file beside and renames it: counting ten million words takes minutes."""
+    """Writes an .npz file: counting ten million words takes minutes."""
     arrays = {
         f"{name}_{length}": getattr(level, name)
         for length, level in enumerate(grams.levels)
         for name in LEVEL_ARRAYS
     }
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
+    with whole(path) as beside, beside.open("wb") as file:
         np.savez(file, num_words=grams.num_words, cutoffs=grams.cutoffs, **arrays)
-    os.replace(beside, path)
 
 
 def load(path: Path) -> Grams:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fedkey.commands import seed
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey.metrics import Interval
 from fedkey_server import checkpoint
 from fedkey_server.evaluate import UNIGRAM, Comparison, compare, read_sample
@@ -63,9 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         checkpoint.write_json(arguments.json, asdict(comparison))
     if arguments.table is not None:
-        beside = arguments.table.with_name(arguments.table.name + ".new")
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, arguments.table)
+        with whole(arguments.table) as beside:
+            beside.write_text(text, encoding="utf-8")
     return 0
 
 

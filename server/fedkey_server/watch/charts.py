@@ -8,7 +8,6 @@ matplotlib takes a second to import, so this module is imported when charts are 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedkey.errors import UserError
+from fedkey.files import whole
 from fedkey_server.watch.panels import Line, Panel
 
 INK, QUIET, ACCENT = "#2a2d31", "#8a8f96", "#2c6e54"
@@ -65,11 +65,9 @@ def save(panels: Sequence[Panel], folder: Path, run: str, unit: str) -> list[Pat
         folder.mkdir(parents=True, exist_ok=True)
         for panel in panels:
             path = folder / f"{panel.name}.svg"
-            beside = path.with_name(path.name + ".new")
-            with rc_context(STYLE):
+            with rc_context(STYLE), whole(path) as beside:
                 figure = _draw(panel, run, unit)
                 FigureCanvasSVG(figure).print_svg(str(beside), metadata={"Date": None, "Title": panel.title})
-            os.replace(beside, path)
             written.append(path)
     except OSError as error:
         raise UserError(f"Cannot write charts to {folder}: {error.strerror}.") from error

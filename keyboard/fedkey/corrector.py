@@ -172,13 +172,13 @@ class Corrector:
             and not was_written(context, letters, behind)
         )
 
-    def may_be_respaced(self, context: str, first: str, second: str, after: str) -> bool:
-        """Whether the space between two words may have slipped: neither is a part of an address or a tag, a
+    def may_be_respaced(self, context: str, first: str, second: str, gap: str, after: str) -> bool:
+        """Whether what parts two words may be in the wrong place: neither is a part of an address or a tag, a
         letter of what is spelled (w h a t), nor a word only to the owner or in this conversation."""
         if len(first) == 1 and _SPELLED.search(context):
             return False
         behind = rest_of_message(after)
-        places = ((context, first, f" {second}{behind}"), (f"{context}{first} ", second, behind))
+        places = ((context, first, f"{gap}{second}{behind}"), (f"{context}{first}{gap}", second, behind))
         return not any(
             is_part_of_something(before, word)
             or not is_word(word)

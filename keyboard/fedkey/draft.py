@@ -28,6 +28,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fedkey.spacing import closed_up, expected_gap, is_gap, is_letter, joined, straight
 from fedkey.text import default_gap, is_word, units_with_places
@@ -84,6 +85,24 @@ class Swap:
     is_correction: bool = False
     is_marked: bool = False
     before: Draft | None = None
+
+
+GAPS = (" ", ";")
+"""What may part two words by mistake: a space that slipped, and the key beside the apostrophe."""
+
+
+class WordBefore(NamedTuple):
+    """A word that was typed before another one.
+
+    Attributes:
+        place: what stands.
+        typed: the letters that were typed of it.
+        gap: the character behind it, one of `GAPS`.
+    """
+
+    place: Place
+    typed: str
+    gap: str
 
 
 @dataclass(frozen=True)
@@ -465,22 +484,21 @@ def keep(draft: Draft) -> Draft:
     return replace(draft, literals=draft.literals | {draft.typed}) if draft.typed else draft
 
 
-def typed_before(draft: Draft) -> tuple[Place, str] | None:
-    """What stands in front of the word at the caret, and the letters that were typed of it, if one space
-    parts the two that may have slipped; None where a word was taken, and the space came with it, and where
-    the letters are meant as they are."""
-    head = draft.text[: draft._word_start]
-    stem = head.removesuffix(" ")
+def word_before(draft: Draft) -> WordBefore | None:
+    """The word in front of the one at the caret, if the key that was pressed between the two may be in the
+    wrong place; None where a word was taken, which brought its own space, and where the letters are meant as
+    they are."""
+    stem, gap = draft.text[: draft._word_start][:-1], draft.text[: draft._word_start][-1:]
     units = units_with_places(straight(stem))
-    if head == stem or not units or not is_word(units[-1][0]):
+    if gap not in GAPS or not units or not is_word(units[-1][0]):
         return None
     unit, start = units[-1]
     swap, place = draft.swap, Place(start, stem[start : start + len(unit)])
     if place.end < len(stem) or place.letters in draft.literals:
         return None
     if swap is not None and swap.put.end == place.end:
-        return (swap.put, swap.typed) if swap.is_correction else None
-    return place, place.letters
+        return WordBefore(swap.put, swap.typed, gap) if swap.is_correction else None
+    return WordBefore(place, place.letters, gap)
 
 
 def brings_correction(character: str) -> bool:

@@ -433,26 +433,37 @@ class Engine:
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
 
     def respaced(
-        self, context: str, first: str, second: str, stands: str | None = None, *, after: str = ""
+        self,
+        context: str,
+        first: str,
+        second: str,
+        stands: str | None = None,
+        *,
+        gap: str = " ",
+        after: str = "",
     ) -> str | None:
-        """The one or two words that were meant by two if the space behind the first slipped (tot he, th
-        eother, th e): to be put in place of both when the second was ended. None to leave them.
+        """The one or two words that were meant by two if the space between them slipped (tot he, th eother,
+        th e), or was meant to be an apostrophe (don;t): to be put in place of both when the second was ended.
+        None to leave them.
 
         Args:
             context: the text before the first.
-            first, second: their letters, as they were typed, with one space between them.
+            first, second: their letters, as they were typed.
             stands: what stands in their place, after corrections; None for the letters themselves.
+            gap: what was typed between them, a space or a semicolon.
             after: everything behind the second, see `suggest`.
         """
         first, second = normalise(first), normalise(second)
-        typed = f"{first} {second}"
+        typed = f"{first}{gap}{second}"
         stands = typed if stands is None else normalise(stands)
         with self._lock:
             if self._corrector.is_kept(context, typed) or not self._corrector.may_be_respaced(
-                context, first, second, after
+                context, first, second, gap, after
             ):
                 return None
             starts_sentence = self._reader.read(context, after).starts_sentence
+            if gap != " ":
+                return self._slipped_spaces.contracted(first, second, starts_sentence=starts_sentence)
             found = self._slipped_spaces.find(first, second, stands, starts_sentence=starts_sentence)
             if not found:
                 return None
@@ -897,8 +908,8 @@ class Engine:
         self._personal.undo(taught, lexicon_form=form)
         # What was remembered of a word that was replaced is there again.
         is_counted = taught.has_mended
-        if " " in letters:
-            # Not one of the two was in doubt, only the space between them.
+        if sum(is_word(unit) for unit, _ in units_with_places(letters)) > 1:
+            # Neither of the two was in doubt, only what parts them.
             self._remember(accepted.context, letters, letters, "", Taught())
         elif is_meant(letters, accepted.word) and is_word(letters) and not taught.has_mended:
             is_recased = normalise(accepted.word).lower() == letters.lower()

@@ -87,6 +87,13 @@ class SlippedSpaces:
                 found.append(Respacing(text, path, lead))
         return found
 
+    def contracted(self, first: str, second: str, *, starts_sentence: bool) -> str | None:
+        """The word that two are with an apostrophe between them; None if there is none."""
+        whole = f"{first}'{second}"
+        form = self._form(whole)
+        is_variable = len(first) == 1 and first not in "iI"  # of a line of code
+        return None if form is None or is_variable else like_typed(form, whole, starts_sentence=starts_sentence)
+
     def best(self, found: list[Respacing], stands: str, place: Place) -> str | None:
         """The likeliest, if it is likely enough beside what stands."""
         words = stands.split(" ")

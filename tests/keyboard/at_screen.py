@@ -95,10 +95,17 @@ class GatedEngine(Engine):
         return super().replacements(context, word, after, k, private=private)
 
     def respaced(
-        self, context: str, first: str, second: str, stands: str | None = None, *, after: str = ""
+        self,
+        context: str,
+        first: str,
+        second: str,
+        stands: str | None = None,
+        *,
+        gap: str = " ",
+        after: str = "",
     ) -> str | None:
         assert self.gate.wait(20)
-        return super().respaced(context, first, second, stands, after=after)
+        return super().respaced(context, first, second, stands, gap=gap, after=after)
 
     def _hear(self, context: str, word: str, after: str, private: bool) -> None:
         self.asked.append((context, word))

@@ -528,14 +528,17 @@ def test_two_words_may_be_corrected_together(keys: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "before"),
     [
-        ("go tot he", (Place(3, "tot"), "tot")),
-        ("go tot ", (Place(3, "tot"), "tot")),
-        ("tot he", (Place(0, "tot"), "tot")),
-        ("wantt {wantt>want}o", (Place(0, "want"), "wantt")),
-        ("alot {alot>a lot}of", (Place(0, "a lot"), "alot")),
-        ("can't he", (Place(0, "can't"), "can't")),
+        ("go tot he", (Place(3, "tot"), "tot", " ")),
+        ("go tot ", (Place(3, "tot"), "tot", " ")),
+        ("tot he", (Place(0, "tot"), "tot", " ")),
+        ("wantt {wantt>want}o", (Place(0, "want"), "wantt", " ")),
+        ("alot {alot>a lot}of", (Place(0, "a lot"), "alot", " ")),
+        ("can't he", (Place(0, "can't"), "can't", " ")),
+        ("don;t", (Place(0, "don"), "don", ";")),
+        ("isn;{isn>is}t", (Place(0, "is"), "isn", ";")),
         ("he", None),
         ("tot  he", None),
+        ("don; t", None),
         ("tot\nhe", None),
         ("tot, he", None),
         ("to{=tot}he", None),
@@ -544,10 +547,10 @@ def test_two_words_may_be_corrected_together(keys: str, expected: str) -> None:
         (":) he", None),
     ],
 )
-def test_the_word_before_is_known_with_its_letters_where_its_space_was_typed(
-    keys: str, before: tuple[Place, str] | None
+def test_the_word_before_is_known_with_its_letters_where_what_parts_them_was_typed(
+    keys: str, before: tuple[Place, str, str] | None
 ) -> None:
-    assert writing.typed_before(type_keys(keys)) == before
+    assert writing.word_before(type_keys(keys)) == before
 
 
 def test_a_message_may_have_several_lines() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from fedkey import Engine
+from fedkey.draft import GAPS
 from fedkey.engine import Accepted
 from fedkey.text import is_word
 
@@ -98,11 +99,14 @@ class Writer:
             if put is not None:
                 self._undoable = Undoable(accepted, text, letters)
                 letters = put
-            if last is not None and text == f"{last.before}{last.put} " and character not in GLUE + "\n":
-                context, stands = f"{self._context}{last.before}", f"{last.put} {letters}"
-                respaced = self.engine.respaced(context, last.letters, word, stands)
+            gap = text[-1:]
+            if last is not None and text == f"{last.before}{last.put}{gap}" and character not in GLUE + "\n":
+                context, stands = f"{self._context}{last.before}", f"{last.put}{gap}{letters}"
+                respaced = None
+                if gap in GAPS:
+                    respaced = self.engine.respaced(context, last.letters, word, stands, gap=gap)
                 if respaced is not None:
-                    typed = f"{last.letters} {word}"
+                    typed = f"{last.letters}{gap}{word}"
                     accepted = self.engine.accept(context, typed, respaced)
                     self._undoable = Undoable(accepted, last.before, stands)
                     self._text, letters = last.before, respaced

@@ -79,6 +79,25 @@ def test_what_may_be_meant_stands(engine_shipped: Engine, context: str, first: s
     assert engine_shipped.respaced(context, first, second) is None
 
 
+@pytest.mark.parametrize(
+    ("context", "first", "second", "meant"),
+    [
+        ("I ", "don", "t", "don't"),
+        ("", "I", "m", "I'm"),
+        ("", "i", "ll", "I'll"),
+        ("", "It", "s", "It's"),
+        ("", "DON", "T", "DON'T"),
+        ("", "bread", "so", None),
+        ("", "x", "s", None),
+        ("see /", "don", "t", None),
+    ],
+)
+def test_a_semicolon_may_be_an_apostrophe(
+    engine_shipped: Engine, context: str, first: str, second: str, meant: str | None
+) -> None:
+    assert engine_shipped.respaced(context, first, second, gap=";") == meant
+
+
 def test_what_stands_behind_counts(engine_shipped: Engine) -> None:
     assert engine_shipped.respaced("we went ", "tot", "he", after=" beach") == "to the"
     assert engine_shipped.respaced("we went ", "tot", "he", after="@example.org") is None
@@ -153,6 +172,14 @@ async def test_so_it_is_where_the_first_word_was_corrected(app: KeyboardApp, eng
         assert text(app) == "I want |"
         await type_slipped(pilot, app, "o ", "I want to |")
         assert learned(engine) == {"I": 1, "want": 1, "to": 1}
+
+
+async def test_a_semicolon_becomes_the_apostrophe_beside_it(app: KeyboardApp, engine: GatedEngine) -> None:
+    async with app.run_test() as pilot:
+        await type_slipped(pilot, app, "I don;t ", "I don't |")
+        assert learned(engine) == {"I": 1, "don't": 1}
+        await pilot.press("backspace")
+        assert text(app) == "I don;t|"
 
 
 @pytest.mark.parametrize("is_answered", [True, False])

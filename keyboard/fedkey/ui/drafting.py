@@ -236,13 +236,13 @@ class DraftingScreen(WatchedScreen):
             self.post_message(Paired(pair, place.letters if word is None or corrected == new else word))
 
     def _pair(self, place: Place) -> Pair | None:
-        """The word at the caret with the one before it, if the space between them may have slipped."""
-        before = writing.typed_before(self.draft)
+        """The word at the caret with the one before it, if the key between them may be in the wrong place."""
+        before = writing.word_before(self.draft)
         if before is None:
             return None
-        first, typed = before
-        context = self._sent + self.draft.text[: first.start]
-        return Pair(context, typed, first.letters, place.letters, self.is_unremembered, self.draft.after)
+        put, typed, gap = before
+        context = self._sent + self.draft.text[: put.start]
+        return Pair(context, typed, put.letters, gap, place.letters, self.is_unremembered, self.draft.after)
 
     def write(self, characters: str, tap: Tap | None = None) -> None:
         """Puts in characters as they are, the last perhaps by a tap; nothing is corrected."""
@@ -279,7 +279,7 @@ class DraftingScreen(WatchedScreen):
             self._put(corrected, told=(Place(place.start, message.word), finished.context))
 
     def show_respaced(self, message: Respaced) -> None:
-        """Puts what was meant by two words whose space slipped, if both still stand there."""
+        """Puts what was meant by two words, if both still stand there."""
         pair, sent = message.pair, self._sent
         place = Place(len(pair.context) - len(sent), message.stood)
         if sent + self.draft.text[: place.start] != pair.context:
@@ -292,7 +292,7 @@ class DraftingScreen(WatchedScreen):
         self._told = telling.untell(self._told, place)
         self._swaps += 1
         self._last_swap, self._told_before = self._swaps, None
-        typed = f"{pair.first} {pair.second}"
+        typed = f"{pair.first}{pair.gap}{pair.second}"
         self.post_message(
             Written(pair.context, typed, message.text, pair.is_private, self._swaps, pair.after)
         )

@@ -190,8 +190,8 @@ class Inference:
             self._respace(engine, word.pair, answer.autocorrect or word.typed)
 
     def _respace(self, engine: Engine, pair: Pair, put: str) -> None:
-        stands = f"{pair.put} {put}"
-        text = engine.respaced(pair.context, pair.first, pair.second, stands, after=pair.after)
+        stands = f"{pair.put}{pair.gap}{put}"
+        text = engine.respaced(pair.context, pair.first, pair.second, stands, gap=pair.gap, after=pair.after)
         if text is not None:
             self._post(Respaced(pair, stands, text))
 

@@ -106,12 +106,13 @@ class Unwritten(Message):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two words that were typed one behind the other; the space between them may have slipped.
+    """Two words that were typed one behind the other; the key between them may be in the wrong place.
 
     Attributes:
         context: the text before the first.
         first: its letters as they were typed.
         put: what stands in their place.
+        gap: what was typed between the two.
         second: the letters of the other one.
         is_private: whether they must not be remembered.
         after: as in `Question`.
@@ -120,6 +121,7 @@ class Pair:
     context: str
     first: str
     put: str
+    gap: str
     second: str
     is_private: bool
     after: str = ""
@@ -140,7 +142,7 @@ class Paired(Message):
 
 @dataclass
 class Respaced(Message):
-    """What was meant by a pair whose space slipped.
+    """What was meant by a pair.
 
     Attributes:
         pair: the two.

@@ -92,7 +92,9 @@ class SlippedSpaces:
         whole = f"{first}'{second}"
         form = self._form(whole)
         is_variable = len(first) == 1 and first not in "iI"  # of a line of code
-        return None if form is None or is_variable else like_typed(form, whole, starts_sentence=starts_sentence)
+        return (
+            None if form is None or is_variable else like_typed(form, whole, starts_sentence=starts_sentence)
+        )
 
     def best(self, found: list[Respacing], stands: str, place: Place) -> str | None:
         """The likeliest, if it is likely enough beside what stands."""

@@ -182,6 +182,20 @@ async def test_a_semicolon_becomes_the_apostrophe_beside_it(app: KeyboardApp, en
         assert text(app) == "I don;t|"
 
 
+async def test_so_it_is_for_who_is_ahead_of_the_engine(app: KeyboardApp, engine: GatedEngine) -> None:
+    engine.prepare("wantt", autocorrect="want")
+    engine.prepare("o")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        engine.gate.clear()
+        await pilot.press(*"I wantt o go")
+        assert text(app) == "I wantt o go|"
+        engine.gate.set()
+        await wait_for(pilot, lambda: text(app) == "I want to go|")
+        await settled(pilot)
+        assert learned(engine) == {"I": 1, "want": 1, "to": 1}
+
+
 @pytest.mark.parametrize("is_answered", [True, False])
 async def test_so_it_is_where_the_second_was(
     app: KeyboardApp, engine: GatedEngine, is_answered: bool

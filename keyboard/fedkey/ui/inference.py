@@ -83,8 +83,8 @@ class Inference:
         # Only what was put last can be taken back, so nothing older is kept.
         self._last_swap: int | None = None
         self._accepted: list[Accepted] = []
-        # Words, each after its text, whose correction was posted and of which nothing was told since.
-        self._corrected: set[tuple[str, str]] = set()
+        # The corrections that were posted of words, each after its text, of which nothing was told since.
+        self._corrected: dict[tuple[str, str], str] = {}
 
     def ask(self, question: Question) -> None:
         """Puts a question in place of the one that waits, if any."""
@@ -184,13 +184,14 @@ class Inference:
             told = Written(word.context, word.typed, word.typed, word.is_private, after=word.after)
             self._remember(engine, told)
         else:
-            self._corrected.add((word.context, word.typed))
+            self._corrected[word.context, word.typed] = answer.autocorrect
             self._post(Corrected(word, answer.autocorrect))
         if word.pair is not None:
             self._respace(engine, word.pair, answer.autocorrect or word.typed)
 
     def _respace(self, engine: Engine, pair: Pair, put: str) -> None:
-        stands = f"{pair.put}{pair.gap}{put}"
+        # The correction of the first may have been posted since.
+        stands = f"{self._corrected.get((pair.context, pair.put), pair.put)}{pair.gap}{put}"
         text = engine.respaced(pair.context, pair.first, pair.second, stands, gap=pair.gap, after=pair.after)
         if text is not None:
             self._post(Respaced(pair, stands, text))
@@ -213,11 +214,11 @@ class Inference:
         if isinstance(told, Unwritten):
             # What was deleted before its correction came was never remembered; an earlier one may be.
             if (told.context, told.word) in self._corrected:
-                self._corrected.remove((told.context, told.word))
+                del self._corrected[told.context, told.word]
             else:
                 engine.take_back(told.context, told.word)
             return
-        self._corrected.discard((told.context, told.typed))
+        self._corrected.pop((told.context, told.typed), None)
         accepted = engine.accept(
             told.context,
             told.typed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,44 @@ TAPS = st.builds(Tap, POINTS, POINTS, st.floats(0, 1), st.floats(0, 1))
 @settings(deadline=None, max_examples=120)
 def test_any_touches(engine: Engine, offensive: frozenset[str], context: str, touches: list[Touch]) -> None:
     check(engine, offensive, touches, 3, engine.suggest(context, touches))
+
+
+letters_of_a_word = st.sampled_from(
+    "to the other I can want don't is a work mind set tot h e".split()
+) | st.text(KEYS, max_size=9)
+
+
+@given(
+    context=st.sampled_from(CONTEXTS) | st.text(max_size=20),
+    first=letters_of_a_word | st.text(max_size=4),
+    second=letters_of_a_word | st.text(max_size=4),
+    moved=st.integers(-2, 2),
+    capitals=st.sampled_from([str.lower, str.capitalize, str.upper, str.swapcase]),
+    gap=st.sampled_from(" ;"),
+)
+@settings(max_examples=300)
+def test_a_space_that_moves_changes_no_letter(
+    engine: Engine,
+    offensive: frozenset[str],
+    context: str,
+    first: str,
+    second: str,
+    moved: int,
+    capitals: Callable[[str], str],
+    gap: str,
+) -> None:
+    at, letters = max(len(first) + moved, 0), capitals(first + second)
+    first, second = letters[:at], letters[at:]
+    put = engine.respaced(context, first, second, gap=gap)
+    if put is not None:
+        assert put not in (f"{first} {second}", f"{first};{second}")
+        assert put == put.strip()
+        assert put.count(" ") <= 1
+        bare = str.maketrans("", "", "' ")
+        assert put.lower().translate(bare) == letters.lower().translate(bare)
+        assert not offensive.intersection(put.lower().split())
+        assert engine.respaced(context, first, second, put, gap=gap) is None or gap == ";"
+    assert engine.respaced(context, first, second, gap=gap) == put
 
 
 @given(context=st.sampled_from(CONTEXTS), typed=st.text(KEYS, min_size=1, max_size=9))

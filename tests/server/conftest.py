@@ -1,16 +1,19 @@
-"""`fedkey-server` as a real process that is killed for real."""
+"""`fedkey-server` as a real process that is killed for real, and work that is cut short in the tests' own."""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from deployment import Deployment
 from forked import Forked
 
+from fedkey_server import checkpoint
 from fedkey_server.config import Config, load
 
 UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
@@ -45,6 +48,32 @@ def start(fork: Callable[..., Forked]) -> Callable[..., Forked]:
 
 
 @pytest.fixture
+def killed(start: Callable[..., Forked]) -> Callable[..., None]:
+    """`killed(arguments, killed_at)`: runs `fedkey-server` until it has killed itself there."""
+
+    def killed(arguments: list[str], killed_at: tuple[str, str]) -> None:
+        process = start(arguments, killed_at)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, errors
+
+    return killed
+
+
+@pytest.fixture
+def finished(start: Callable[..., Forked]) -> Callable[..., tuple[str, str]]:
+    """`finished(arguments)`: runs `fedkey-server` to its good end, and returns what it wrote to stdout and
+    stderr."""
+
+    def finished(arguments: list[str]) -> tuple[str, str]:
+        process = start(arguments)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return output, errors
+
+    return finished
+
+
+@pytest.fixture
 def kill_when_there() -> Callable[[Forked, Path], None]:
     """`kill_when_there(process, path)`: sends SIGKILL as soon as the path exists."""
 
@@ -58,6 +87,24 @@ def kill_when_there() -> Callable[[Forked, Path], None]:
         process.communicate()
 
     return kill
+
+
+@pytest.fixture
+def cut_at_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """`cut_at_checkpoint(work)`: does the work until it has saved a checkpoint."""
+    save = checkpoint.save
+
+    def save_once(*arguments: Any) -> None:
+        save(*arguments)
+        raise InterruptedError
+
+    def cut(work: Callable[[], object]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", save_once)
+            with pytest.raises(InterruptedError):
+                work()
+
+    return cut
 
 
 @pytest.fixture

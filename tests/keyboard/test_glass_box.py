@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from at_screen import key_cell
+from at_screen import key_cell, wait_for
 from textual import events
 from textual.pilot import Pilot
 
@@ -45,13 +43,6 @@ def engine(tiny_bundle: Path) -> Watched:
 @pytest.fixture
 def app(engine: Watched) -> KeyboardApp:
     return KeyboardApp(lambda: engine, QWERTY)
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
 
 
 async def typed(pilot: Pilot[str], keys: str) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
+from at_screen import wait_for
 
 from fedkey import Engine
 from fedkey.cli.pseudo_terminal import Grid
@@ -21,13 +19,6 @@ from fedkey.ui.messages import Written
 from fedkey.ui.replaying import PlayedKeyboard
 
 TALK = ("see you at home, thanks", "what are you doing")
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.01)
 
 
 def fedkey(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_screen import GatedEngine, wait_for
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from fedkey import Engine, Suggestions
-from fedkey.bundle import open_bundle
 from fedkey.layout import QWERTY
 from fedkey.settings import DEFAULTS, KINDS, Settings, meaning, read
 from fedkey.ui.app import KeyboardApp
@@ -23,24 +21,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Eager(Engine):
-    """The real engine, which for these letters corrects and offers an emoji in any case."""
-
-    def suggest(  # type: ignore[override]
-        self,
-        context: str,
-        typed: str,
-        k: int = 3,
-        *,
-        private: bool = False,
-        after: str = "",
-        left_out: Collection[str] = (),
-    ) -> Suggestions:
-        if typed == "wrld":
-            return Suggestions(("world", "word"), (0.0, 0.0), "world", 1.0, None, ("🌍",))
-        return super().suggest(context, typed, k, private=private, after=after, left_out=left_out)
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.toml"
@@ -49,17 +29,11 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def keyboard(tiny_bundle: Path, file: Path) -> Callable[..., KeyboardApp]:
     def keyboard(settings: Settings = DEFAULTS, **options: object) -> KeyboardApp:
-        engine = Eager(open_bundle(tiny_bundle))
+        engine = GatedEngine(tiny_bundle)
+        engine.prepare("wrld", "world", "word", autocorrect="world", emoji=("🌍",))
         return KeyboardApp(lambda: engine, QWERTY, settings, **{"settings_file": file} | options)  # type: ignore[arg-type]
 
     return keyboard
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
 
 
 async def opened(pilot: Pilot[str]) -> dict[str, SettingRow]:

@@ -4,7 +4,7 @@ before."""
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey import Engine
@@ -90,7 +90,6 @@ def test_lines_are_dropped_a_step_at_a_time(count: int) -> None:
 
 
 @given(st.lists(st.text(max_size=60), max_size=12).map("\n".join))
-@settings(deadline=None)
 def test_any_text_fits_the_room(reader: ContextReader, context: str) -> None:
     ids = reader.read(context).ids
     assert 1 <= len(ids) <= ROOM

@@ -34,7 +34,7 @@ def reader(behind_bundle: Path) -> ContextReader:
     earlier=st.sampled_from(["", "how are you\n", "How are you\nI'm fine, thanks.\n"]),
     seed=st.integers(0, 30),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_caret_is_framed_as_in_training(
     reader: ContextReader, parts: list[str], earlier: str, seed: int
 ) -> None:

@@ -134,11 +134,11 @@ async def test_themes_are_tried_on_one_after_the_other(
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where nobody may write")
 async def test_what_cannot_be_written_down_holds_and_says_so(keyboard: Callable[..., KeyboardApp]) -> None:
     app = keyboard(settings_file=Path("/proc/fedkey/settings.toml"))
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         app.change_setting("emoji", False)
-        await wait_for(pilot, lambda: app._notifications)
-        (notice,) = app._notifications
-        assert "cannot be written to /proc/fedkey/settings.toml" in notice.message
+        await wait_for(pilot, lambda: app.screen.query("Toast"))
+        (notice,) = app.screen.query("Toast")
+        assert "cannot be written to /proc/fedkey/settings.toml" in str(notice.render())
         assert not app.typing.settings.emoji
 
 

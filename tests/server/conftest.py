@@ -11,26 +11,12 @@ from typing import Any
 import pytest
 import torch
 from deployment import Deployment
-from forked import Forked
+from forked import KILLED_AT, Forked
 
 from fedkey_server import checkpoint
 from fedkey_server.config import Config, load
 
-UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
-KILLED_AT = """
-# `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
-import os, signal, sys
-event, ending = sys.argv[1:3]
-
-def kill(name, details):
-    if name == event and any(str(detail).endswith(ending) for detail in details):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(kill)
-sys.argv = ["fedkey-server", *sys.argv[3:]]
-from fedkey_server.cli import main
-sys.exit(main())
-"""
+PROGRAM = "import sys; from fedkey_server.cli import main; sys.exit(main())"
 STANDS_ON = ("fedkey_server.train", "fedkey_server.prepare")
 """What takes longest to import of the commands that tests kill."""
 
@@ -41,8 +27,8 @@ def start(fork: Callable[..., Forked]) -> Callable[..., Forked]:
 
     def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> Forked:
         if killed_at is None:
-            return fork(UNKILLED, arguments, STANDS_ON)
-        return fork(KILLED_AT, [*killed_at, *arguments], STANDS_ON)
+            return fork(PROGRAM, arguments, STANDS_ON)
+        return fork(KILLED_AT + PROGRAM, [*killed_at, *arguments], STANDS_ON)
 
     return start
 

@@ -21,6 +21,8 @@ from fedkey.settings import DEFAULTS
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.glass_box import GlassBox, curve, decision, model_lines, savings
+from fedkey.ui.keypad import Keypad
+from fedkey.ui.suggestions import SuggestionStrip
 
 SIZES = [(40, 12), (63, 18), (80, 24), (99, 40), (100, 12), (100, 30), (120, 40), (200, 60)]
 
@@ -190,7 +192,7 @@ async def test_keys_are_counted_against_the_text(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
         await typed(pilot, "se")
         assert session(pilot).keystrokes == Keystrokes(2, 2)
-        taken = app.typing._strip.in_view[0]
+        taken = app.typing.query_one(SuggestionStrip).in_view[0]
         assert taken is not None
         await pilot.press("tab")
         written = len(taken.text) + 1
@@ -214,7 +216,7 @@ async def test_what_was_pasted_or_sent_is_not_counted(app: KeyboardApp) -> None:
 
 async def test_a_tap_is_a_key(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
-        await pilot.click("Keypad", offset=key_cell(app.typing._keypad, "s"))
+        await pilot.click("Keypad", offset=key_cell(app.typing.query_one(Keypad), "s"))
         await wait_for(pilot, lambda: session(pilot).latency.total == 1)
         assert session(pilot).keystrokes == Keystrokes(1, 1)
 

@@ -15,6 +15,7 @@ from fedkey.settings import DEFAULTS, KINDS, Settings, meaning, read
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.messages import Kind
 from fedkey.ui.settings_screen import SettingRow, SettingsScreen
+from fedkey.ui.suggestions import SuggestionStrip
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self").is_dir(), reason="one of them needs a folder of nobody's"
@@ -71,7 +72,9 @@ async def test_without_autocorrect_a_space_leaves_the_word_and_without_emoji_non
     async with app.run_test(size=(100, 30)) as pilot:
 
         def kinds() -> set[Kind]:
-            return {offer.kind for offer in app.typing._strip.in_view if offer is not None}
+            return {
+                offer.kind for offer in app.typing.query_one(SuggestionStrip).in_view if offer is not None
+            }
 
         await pilot.press(*"wrld")
         await wait_for(pilot, lambda: {Kind.CORRECTION, Kind.EMOJI} <= kinds())

@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from fedkey_server.model import Model
 from fedkey_server.objectives import CAUSAL, FROM_THE_LEFT, INFILL
 from fedkey_server.phones import PHONES_TEXT, Phones
 from fedkey_server.private_average import PrivateAverage, accountant_for, private_average
-from fedkey_server.progress import track
+from fedkey_server.progress import Advance, track
 from fedkey_server.records import from_record, to_record
 from fedkey_server.roster import Registry
 from fedkey_server.rounds import Weights
@@ -133,102 +133,119 @@ def _go_on(
     simulation: bool,
 ) -> dict[str, Any]:
     """The rounds that are left of a run that no other process works on."""
-    rounds = config.rounds
-    device = pick_device()
+    rounds, settings, device = config.rounds, config.train, pick_device()
     resumed = _resume(config, data, run, init)
-    model, tally = resumed.model.to(device), resumed.tally
+    model, tally, last, spent = resumed.model.to(device), resumed.tally, resumed.step, resumed.spent
     is_after_phones = checkpoint.knows_phones(init)
     if accountant is not None and is_after_phones:
         log.warning("%s has learned from phones; the ledger counts what this federation adds", init)
-    private: PrivateAverage | None = None
-    if accountant is not None:
-        is_over = resumed.step == rounds.num_rounds or not accountant.fits(resumed.step + 1)
-        private = private_average(accountant, rounds, run, resumed.private, is_over=is_over)
-    settings = config.train
+    strategy = _strategy(config, data, run, resumed, registry, num_nodes, accountant, simulation=simulation)
+    told_phones = _told_phones(config, data)
     examiner = Examiner(
         settings.objective, data, config.model.window, settings.validation_rows, settings.seed
     )
     measure = partial(examiner.measure, model, settings.batch_rows, device)
-    selection = _selection(config, data, num_nodes, private, resumed.fleet, simulation=simulation)
-    strategy = SeededFedAvg(
-        config, selection, resumed.state, private, resumed.name, registry, simulation=simulation
-    )
-    told_phones = ConfigRecord(
-        flatten(rounds, "rounds")
-        | flatten(config.model, "model")
-        | {
-            "z-penalty": settings.z_penalty,
-            "tokenizer": checkpoint.sha256(data / "tokenizer.model"),
-            "objective": settings.objective,
-            "infill-share": settings.infill_share,
-        }
-    )
-    measured: dict[str, float] = {}
-    if resumed.step == 0:
+    if last == 0:
         checkpoint.append_metrics(run, {"step": 0} | measure())
-    last, spent = resumed.step, resumed.spent
+    measured: dict[str, float] = {}
     with track(
         f"federate {run.name}", rounds.num_rounds * rounds.phones_per_round, "phones",
-        start=resumed.step * rounds.phones_per_round,
+        start=last * rounds.phones_per_round,
     ) as advance:  # fmt: skip
-        for number in range(resumed.step + 1, rounds.num_rounds + 1):
-            if accountant is not None and not accountant.fits(number):
-                log.warning(
-                    "round %d would exceed privacy.epsilon %g; the run ends here",
-                    number,
-                    config.privacy.epsilon,
-                )
-                break
-            measured = {}  # of another round, which may be the last one
-            arrays = to_record(model.state_dict())
-            told = _up_to(rounds.phones_per_round, partial(advance, round=number))
-            new_arrays = strategy.run_round(number, arrays, told_phones, grid, told)
-            result, is_changed = strategy.result, new_arrays is not None
-            told(rounds.phones_per_round)  # those that did not come
-            if new_arrays is not None:
-                model.load_state_dict(from_record(new_arrays))
-            if not is_changed:
-                log.warning("%s", result.complaint(number, strategy.least_reports))
-            elif result.failures.keys() - tally.failures.keys():  # told once for each kind
-                log.warning("round %d did without some phones: %s", number, result.reasons())
-            tally.add(result, is_changed=is_changed)
-            row: dict[str, Any] = result.describe(number, is_changed=is_changed)
-            counters: dict[str, Any] = {
-                **tally.counters(),
-                "fleet": selection.counters(),
-                "name": resumed.name,
-            }
-            if private is not None:
-                spent = private.line(number, strategy.update_norm).describe()
+        for number in _affordable(range(last + 1, rounds.num_rounds + 1), accountant):
+            is_changed = _take_round(number, model, strategy, told_phones, grid, advance)
+            _warn(number, strategy, tally, is_changed=is_changed)
+            tally.add(strategy.result, is_changed=is_changed)
+            row = strategy.result.describe(number, is_changed=is_changed)
+            if strategy.private is not None:
+                spent = strategy.private.line(number, strategy.update_norm).describe()
                 row["privacy"] = spent = spent | ({"after_phones": True} if is_after_phones else {})
-                counters["private"] = private.counters()
+            measured = {}  # of another round, which may be the last one
             if number % rounds.validate_every == 0 or number == rounds.num_rounds:
                 measured = measure()
-                rates = "server_optimizer.learning_rate or rounds.client_learning_rate"
-                loss = measured["validation_loss"]
-                refuse_diverged("federation", "validation", loss, f"{number} rounds", rates)
+                _refuse_diverged(measured["validation_loss"], number)
                 row |= measured
                 advance(0, validation=measured["validation_loss"])
             # The line of metrics after the checkpoint that holds it: what a round released, nobody may see
             # before a killed run could no longer release something else under the same noise.
-            counters["row"] = row
-            state = strategy.optimizer.state
-            checkpoint.save(run, number, model.state_dict(), state, counters, config.model)
+            counters = _counters(tally, strategy, row)
+            checkpoint.save(run, number, model.state_dict(), strategy.optimizer.state, counters, config.model)
             checkpoint.append_metrics(run, row)
             last = number
-    if tally.totals["changed_rounds"] == 0:
-        raise UserError(
-            f"No round of {run} changed the model, because too few phones reported"
-            f"{in_brackets(in_words(tally.failures))}; mend that, delete the run and start again."
-        )
-    final = {"step": last, **tally.counters()}
-    final |= measured or measure()
+    _refuse_unchanged(run, tally)
+    final = {"step": last, **tally.counters()} | (measured or measure())
     if spent is not None:
         final["privacy"] = spent
     # With it and two checkpoints the last round's sum could be computed, and finished runs are copied.
     (run / checkpoint.NOISE_KEY).unlink(missing_ok=True)
     checkpoint.write_json(run / "done.json", final)
     return final
+
+
+def _strategy(
+    config: Config,
+    data: Path,
+    run: Path,
+    resumed: Resumed,
+    registry: Callable[[int], Registry],
+    num_nodes: int,
+    accountant: Accountant | None,
+    *,
+    simulation: bool,
+) -> SeededFedAvg:
+    """How the rounds that are left are done: whom they ask, and how an average is released."""
+    private = None
+    if accountant is not None:
+        is_over = resumed.step == config.rounds.num_rounds or not accountant.fits(resumed.step + 1)
+        private = private_average(accountant, config.rounds, run, resumed.private, is_over=is_over)
+    selection = _selection(config, data, num_nodes, private, resumed.fleet, simulation=simulation)
+    return SeededFedAvg(
+        config, selection, resumed.state, private, resumed.name, registry, simulation=simulation
+    )
+
+
+def _told_phones(config: Config, data: Path) -> ConfigRecord:
+    """What phones are told in every round: how to train, and what."""
+    train = config.train
+    return ConfigRecord(
+        flatten(config.rounds, "rounds")
+        | flatten(config.model, "model")
+        | {
+            "z-penalty": train.z_penalty,
+            "tokenizer": checkpoint.sha256(data / "tokenizer.model"),
+            "objective": train.objective,
+            "infill-share": train.infill_share,
+        }
+    )
+
+
+def _affordable(numbers: Iterable[int], accountant: Accountant | None) -> Iterator[int]:
+    """Rounds for as long as the privacy budget pays for them."""
+    for number in numbers:
+        if accountant is not None and not accountant.fits(number):
+            epsilon = accountant.config.epsilon
+            log.warning("round %d would exceed privacy.epsilon %g; the run ends here", number, epsilon)
+            return
+        yield number
+
+
+def _take_round(
+    number: int,
+    model: Model,
+    strategy: SeededFedAvg,
+    told_phones: ConfigRecord,
+    grid: Grid,
+    advance: Advance,
+) -> bool:
+    """Asks the phones of a round and gives the model the weights that come of it; returns whether any came.
+    What else came is in `strategy.result`."""
+    num_phones = strategy.config.phones_per_round
+    told = _up_to(num_phones, partial(advance, round=number))
+    arrays = strategy.run_round(number, to_record(model.state_dict()), told_phones, grid, told)
+    told(num_phones)  # those that did not come
+    if arrays is not None:
+        model.load_state_dict(from_record(arrays))
+    return arrays is not None
 
 
 def _up_to(most: int, advance: Callable[[int], None]) -> Callable[[int], None]:
@@ -242,6 +259,41 @@ def _up_to(most: int, advance: Callable[[int], None]) -> Callable[[int], None]:
         advance(step)
 
     return told
+
+
+def _warn(number: int, strategy: SeededFedAvg, before: Tally, *, is_changed: bool) -> None:
+    """Logs why a round changed nothing, or which phones it did without; each kind of failure once."""
+    result = strategy.result
+    if not is_changed:
+        log.warning("%s", result.complaint(number, strategy.least_reports))
+    elif result.failures.keys() - before.failures.keys():
+        log.warning("round %d did without some phones: %s", number, result.reasons())
+
+
+def _refuse_diverged(loss: float, num_rounds: int) -> None:
+    rates = "server_optimizer.learning_rate or rounds.client_learning_rate"
+    refuse_diverged("federation", "validation", loss, f"{num_rounds} rounds", rates)
+
+
+def _counters(tally: Tally, strategy: SeededFedAvg, row: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint keeps beside weights and the optimizer's state; `_resume` reads it."""
+    private = strategy.private
+    return {
+        **tally.counters(),
+        "fleet": strategy.selection.counters(),
+        "name": strategy.run,
+        **({} if private is None else {"private": private.counters()}),
+        "row": row,
+    }
+
+
+def _refuse_unchanged(run: Path, tally: Tally) -> None:
+    """`UserError` if a run is at its end and its model is still the one it began with."""
+    if tally.totals["changed_rounds"] == 0:
+        raise UserError(
+            f"No round of {run} changed the model, because too few phones reported"
+            f"{in_brackets(in_words(tally.failures))}; mend that, delete the run and start again."
+        )
 
 
 def _described(config: Config) -> dict[str, Any]:

@@ -338,7 +338,7 @@ def sources(draw: st.DrawFn) -> Source:
 
 
 @given(source=sources(), min_confidence=st.sampled_from(calibration.CONFIDENCES))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_what_is_counted_is_what_the_keyboard_would_do(source: Source, min_confidence: float) -> None:
     model = CorrectionModel(min_confidence=min_confidence)
     grades = [judged(model, each) for each in source.cases]

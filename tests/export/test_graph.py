@@ -124,7 +124,7 @@ def test_float32_reads_on_as_torch_does(shape: str) -> None:
 @given(
     steps=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40), st.booleans()), min_size=1, max_size=6)
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_in_any_order_of_reading_going_back_and_scoring_it_is_torch(
     shape: str, steps: list[tuple[int, int, bool]]
 ) -> None:

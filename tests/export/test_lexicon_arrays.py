@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.bundle import LEXICON_ARRAYS
@@ -35,7 +35,6 @@ ROWS = st.dictionaries(
 
 
 @given(rows=ROWS)
-@settings(deadline=None)
 def test_every_word_comes_back_with_all_that_belongs_to_it(rows: list[Row]) -> None:
     lexicon = Lexicon(build_arrays(rows, spell), VOCAB)
     assert sorted(map(lexicon.word, range(len(lexicon)))) == sorted(row.word for row in rows)
@@ -49,7 +48,6 @@ def test_every_word_comes_back_with_all_that_belongs_to_it(rows: list[Row]) -> N
 
 
 @given(rows=ROWS)
-@settings(deadline=None)
 def test_a_nodes_words_are_those_that_end_there_and_then_its_childrens(rows: list[Row]) -> None:
     arrays = build_arrays(rows, spell)
     lexicon = Lexicon(arrays, VOCAB)
@@ -75,7 +73,6 @@ def test_a_nodes_words_are_those_that_end_there_and_then_its_childrens(rows: lis
 
 
 @given(rows=ROWS, order=st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_rows_does_not_matter(rows: list[Row], order) -> None:
     shuffled = list(rows)
     order.shuffle(shuffled)

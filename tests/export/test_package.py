@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forked import Forked
+from forked import KILLED_AT, Forked
 from safetensors.torch import load_file, save_file
 
 from fedkey import Engine
@@ -456,25 +456,21 @@ def test_an_empty_folder_and_a_new_one_are_places(
 
 # ------------------------------------------------------------------------------------------------------ kills
 
-KILLED = """
-import os, signal, sys
+EXPORT = """
 from pathlib import Path
-from fedkey_export import package
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-{slip}
-package.export(Path(sys.argv[1]), Path(sys.argv[2]), replace=True)
+from fedkey_export.package import export
+export(Path(sys.argv[1]), Path(sys.argv[2]), replace=True)
 """
 
-Killed = Callable[[str, Path, Path], None]
+Killed = Callable[[tuple[str, str], Path, Path], None]
 
 
 @pytest.fixture
 def killed(fork: Callable[..., Forked]) -> Killed:
-    """Exports in a process that a real SIGKILL ends where `slip` puts it."""
+    """Exports in a process that a real SIGKILL ends before its first (audit event, end of a path)."""
 
-    def killed(slip: str, run: Path, bundle: Path) -> None:
-        process = fork(KILLED.format(slip=slip), [run, bundle], ["fedkey_export.package"])
+    def killed(killed_at: tuple[str, str], run: Path, bundle: Path) -> None:
+        process = fork(KILLED_AT + EXPORT, [*killed_at, run, bundle], ["fedkey_export.package"])
         _, errors = process.communicate(timeout=100)
         assert process.returncode == -signal.SIGKILL, errors
 
@@ -485,14 +481,14 @@ def test_a_kill_before_the_rename_leaves_the_old_bundle_whole(
     tiny_run: Path, tiny_bundle: Path, shelf: Path, killed: Killed
 ) -> None:
     old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
-    killed("package._move = die", tiny_run, old)
+    killed(("os.rename", "/replaced"), tiny_run, old)
     assert contents(old) == contents(tiny_bundle)
     export(tiny_run, old, replace=True)
     assert [path.name for path in shelf.iterdir()] == ["bundle"], "the next export tidies up"
 
 
 def test_the_manifest_is_written_last(tiny_run: Path, shelf: Path, killed: Killed) -> None:
-    killed("package._write_manifest = die", tiny_run, shelf / "bundle")
+    killed(("open", MANIFEST), tiny_run, shelf / "bundle")
     assert not (shelf / "bundle").exists()
     (half,) = (path.parent for path in shelf.rglob(MODEL))
     assert TOKENIZER in contents(half)
@@ -505,8 +501,7 @@ def test_a_kill_between_the_renames_loses_nothing(
     tiny_run: Path, tiny_bundle: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, killed: Killed
 ) -> None:
     old = Path(shutil.copytree(tiny_bundle, shelf / "bundle"))
-    slip = "rename = os.rename\nos.rename = lambda a, b: rename(a, b) if 'replaced' in str(b) else die()"
-    killed(slip, tiny_run, old)
+    killed(("os.rename", "/int8"), tiny_run, old)
     assert not old.exists()
     monkeypatch.setattr(package, "build_graph", damaged(one_weight))
     refusal(tiny_run, old, replace=True)

@@ -131,7 +131,7 @@ def test_padding_sees_itself_alone_and_stays_finite(
 
 
 @pytest.mark.parametrize("path", PATHS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=2, max_size=6),
     changed=st.integers(0, 5),

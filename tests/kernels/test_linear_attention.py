@@ -20,7 +20,7 @@ def heads(num_positions: int, head_size: int = 6) -> tuple[Tensor, Tensor, Tenso
     return q.requires_grad_(), k.requires_grad_(), v.requires_grad_()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
     rest=st.integers(0, 4),

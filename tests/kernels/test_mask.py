@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedkey_kernels import document_mask, length_mask, order_masks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     ids=st.lists(st.integers(-1, 3), min_size=1, max_size=24),
     causal=st.booleans(),
@@ -27,7 +27,7 @@ def test_the_dense_mask_says_what_the_rules_say(ids: list[int], causal: bool, wi
             assert visible[i][j] == expected, (i, j)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ids=st.lists(st.integers(-1, 3), min_size=1, max_size=16), seed=st.integers(0, 99))
 def test_an_order_shows_what_came_before_and_the_content_stream_itself(ids: list[int], seed: int) -> None:
     ranks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
@@ -43,7 +43,7 @@ def test_an_order_shows_what_came_before_and_the_content_stream_itself(ids: list
         assert content.visible_btt()[0, i].tolist() == [a or b for a, b in zip(earlier, itself, strict=True)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6), rest=st.integers(0, 4))
 def test_cumulative_lengths_and_document_ids_say_the_same(lengths: list[int], rest: int) -> None:
     ids = [number for number, length in enumerate(lengths) for _ in range(length)] + [-1] * rest

@@ -134,7 +134,7 @@ def turned(vector: Tensor, position: int) -> Tensor:
     return rotate(vector[None, None, None], table)[0, 0, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     pairs=st.integers(1, 8), here=st.integers(0, 500), there=st.integers(0, 500), shift=st.integers(0, 500)
 )

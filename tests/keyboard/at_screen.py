@@ -133,7 +133,7 @@ class GatedEngine(Engine):
         super().undo(accepted)
 
 
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
+async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.baseline import Unigram, answer
@@ -100,7 +100,6 @@ WORDS = st.dictionaries(
 
 
 @given(words=WORDS, typed=st.text("ab'", max_size=3), k=st.integers(1, 5))
-@settings(deadline=None)
 def test_it_is_a_sort_by_frequency(words: dict[str, tuple[float, bool]], typed: str, k: int) -> None:
     """Ties go to the first in the lexicon's order: by lower case, then by surface."""
     completions = sorted(

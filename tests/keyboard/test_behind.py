@@ -117,7 +117,6 @@ def test_a_long_rest_is_cut_between_units_and_says_that_it_goes_on(
     st.lists(st.sampled_from(["see", " you", " ,", ",", "(", " a", " (", "語" * 9, " beach"]), max_size=30),
     st.integers(1, 40),
 )
-@settings(deadline=None)
 def test_what_is_framed_is_a_beginning_with_an_end_only_if_it_is_all(
     pieces: Pieces, parts: list[str], most: int
 ) -> None:
@@ -142,7 +141,7 @@ TEXT = st.text(max_size=40) | st.sampled_from(["see you at the beach " * 20, "x"
 
 
 @given(context=st.lists(TEXT, max_size=6).map("\n".join), after=TEXT, room=st.sampled_from([4, 16, 40, ROOM]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_text_on_both_sides_fits_the_room(engine: Engine, context: str, after: str, room: int) -> None:
     reader = ContextReader(engine.pieces, engine.lexicon.forms, room, reads_behind=True)
     read = reader.read(context, after)
@@ -295,7 +294,7 @@ def ask(engine: Engine, what: str, context: str, typed: str, after: str) -> obje
 
 
 @given(st.lists(ASKED, min_size=2, max_size=6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_answer_depends_on_what_was_asked_before(
     engine: Engine, asked: list[tuple[str, str, str, str]]
 ) -> None:
@@ -323,7 +322,7 @@ def test_a_warm_engine_answers_like_a_fresh_one(engine: Engine, behind_bundle: P
 
 def test_any_text_on_both_sides_gives_a_well_formed_answer(engine: Engine) -> None:
     @given(context=st.text(max_size=30), typed=st.text(max_size=6), after=st.text(max_size=30))
-    @settings(deadline=None, max_examples=80)
+    @settings(max_examples=80)
     def check(context: str, typed: str, after: str) -> None:
         for answer in (
             engine.suggest(context, typed, after=after), engine.replacements(context, typed, after)

@@ -221,7 +221,7 @@ LEAVES = st.one_of(
 
 
 @given(data=st.data(), value=LEAVES)
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_value_in_a_manifest_raises_anything_else(
     bundle: Path, data: st.DataObject, value: object
 ) -> None:

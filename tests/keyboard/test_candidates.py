@@ -59,7 +59,6 @@ WORDS = st.dictionaries(st.text("abB'", min_size=1, max_size=4), st.booleans(), 
 
 
 @given(words=WORDS, typed=st.text("abAB'", max_size=3))
-@settings(deadline=None)
 def test_candidates_continue_the_letters_and_offend_only_when_typed_out(
     words: dict[str, bool], typed: str
 ) -> None:
@@ -79,7 +78,6 @@ def test_candidates_continue_the_letters_and_offend_only_when_typed_out(
 
 
 @given(st.text(max_size=6))
-@settings(deadline=None)
 def test_any_text_gives_candidates_or_none(typed: str) -> None:
     _, finder = make({"hello": False, "help": False})
     expected = sum(word.startswith(typed.lower()) for word in ("hello", "help"))
@@ -98,7 +96,6 @@ def test_an_offensive_word_does_not_stay_offered() -> None:
 
 
 @given(words=WORDS, values=st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_many_nodes_at_once_are_as_one_at_a_time(words: dict[str, bool], values: object) -> None:
     lexicon = lexicon_of(words)
     nodes = np.arange(lexicon.num_nodes)[::-1]
@@ -252,7 +249,6 @@ TAPPED = st.lists(st.one_of(TAPS, st.sampled_from("ae'")), max_size=6)
 
 
 @given(words=LEXICA, typed=st.text(LETTERS, max_size=6))
-@settings(deadline=None)
 def test_what_was_typed_is_there_as_if_nobody_mistyped(words: dict[str, bool], typed: str) -> None:
     lexicon, finder = make(words)
     exact, candidates = finder.find(typed), CandidateBeam(lexicon, QWERTY).find(typed)
@@ -265,7 +261,6 @@ def test_what_was_typed_is_there_as_if_nobody_mistyped(words: dict[str, bool], t
 
 
 @given(words=LEXICA, typed=st.one_of(st.text(LETTERS, max_size=8), TAPPED))
-@settings(deadline=None)
 def test_a_word_that_offends_is_there_only_when_typed_out(
     words: dict[str, bool], typed: str | list[Touch]
 ) -> None:
@@ -289,7 +284,6 @@ def changed(word: str) -> st.SearchStrategy[tuple[str, float]]:
 
 
 @given(st.data(), LEXICA)
-@settings(deadline=None)
 def test_one_mistake_is_found_for_no_more_than_it_costs(data: st.DataObject, words: dict[str, bool]) -> None:
     lexicon = lexicon_of(dict.fromkeys(words, False))
     index = data.draw(st.sampled_from(range(len(lexicon))).filter(lambda index: len(lexicon.key(index)) > 1))
@@ -301,7 +295,7 @@ def test_one_mistake_is_found_for_no_more_than_it_costs(data: st.DataObject, wor
 
 
 @given(st.text(max_size=8), st.lists(st.builds(Tap, st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @example("İß\N{COMBINING ACUTE ACCENT}🙂", [])
 def test_nothing_that_is_touched_raises(text: str, taps: list[Tap]) -> None:
     for layout in LAYOUTS.values():
@@ -450,7 +444,7 @@ KEYS = st.lists(
 
 
 @given(KEYS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @example([*"teh", "back", "back", *"he", "clear", *"the"])
 def test_answers_depend_on_the_touches_alone(keys: list[Touch]) -> None:
     kept = english_beam()

@@ -3,12 +3,15 @@ before."""
 
 from __future__ import annotations
 
+from itertools import chain
+from pathlib import Path
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey import Engine
-from fedkey.context import LINE_STEP, ContextReader, _last_lines, newest_that_fit
+from fedkey.context import LINE_STEP, ContextReader, newest_that_fit
 from fedkey.pieces import END_ID, START_ID, Pieces
 
 ROOM = 40
@@ -81,16 +84,19 @@ def test_only_the_last_of_many_lines_are_looked_at(reader: ContextReader) -> Non
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 127, 128, 129, 200])
-def test_lines_are_dropped_a_step_at_a_time(count: int) -> None:
+def test_lines_are_dropped_a_step_at_a_time(count: int, tiny_bundle: Path) -> None:
+    engine = Engine.open(tiny_bundle)
+    roomy = ContextReader(engine.pieces, engine.lexicon.forms, 10_000)
     lines = [str(index) for index in range(count)]
-    kept = _last_lines("\n".join([*lines, "hi"]))
-    assert kept == [*lines, "hi"][-len(kept) :]
-    assert (count - len(kept) + 1) % LINE_STEP == 0
-    assert min(count, LINE_STEP) <= len(kept) - 1 < 2 * LINE_STEP
+    ids = roomy.read("\n".join([*lines, "hi "])).ids
+    num_kept = ids.count(START_ID) - 1
+    kept = roomy.frame_messages(lines[count - num_kept :])
+    assert ids == (*chain.from_iterable(kept), START_ID, *engine.pieces.encode("hi"))
+    assert (count - num_kept) % LINE_STEP == 0
+    assert min(count, LINE_STEP) <= num_kept < 2 * LINE_STEP
 
 
 @given(st.lists(st.text(max_size=60), max_size=12).map("\n".join))
-@settings(deadline=None)
 def test_any_text_fits_the_room(reader: ContextReader, context: str) -> None:
     ids = reader.read(context).ids
     assert 1 <= len(ids) <= ROOM

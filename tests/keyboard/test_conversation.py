@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey import Engine
@@ -74,7 +74,6 @@ MESSAGES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(MESSAGES)
 def test_it_is_its_formula_and_sums_to_one(messages: list[list[str]]) -> None:
     *earlier, last = messages

@@ -109,7 +109,6 @@ WORDS = st.dictionaries(
 
 
 @given(words=WORDS, seed=st.integers(0, 2**32 - 1), typed=st.text(LETTERS, max_size=2), k=st.integers(1, 5))
-@settings(deadline=None)
 def test_few_candidates_are_ranked_as_if_each_word_were_scored_alone(
     words: dict[str, float], seed: int, typed: str, k: int
 ) -> None:
@@ -133,7 +132,6 @@ def test_few_candidates_are_ranked_as_if_each_word_were_scored_alone(
     weight=st.just(0.0) | st.floats(0.01, 0.9),
     habit=st.dictionaries(st.integers(0, BATCH_WORDS - 1), st.floats(0.01, 1), max_size=5),
 )
-@settings(deadline=None)
 def test_habits_are_mixed_in_word_by_word(
     words: dict[str, float], seed: int, weight: float, habit: dict[int, float]
 ) -> None:
@@ -158,7 +156,6 @@ def test_habits_are_mixed_in_word_by_word(
 
 
 @given(seed=st.integers(0, 2**32 - 1), keys=st.lists(st.sampled_from([*LETTERS, "back"]), max_size=8))
-@settings(deadline=None)
 def test_what_an_earlier_key_scored_changes_no_answer(seed: int, keys: list[str]) -> None:
     rng = np.random.default_rng(seed)
     words = {"".join(rng.choice(list(LETTERS), size=rng.integers(1, 5))): -3.0 for _ in range(40)}
@@ -195,7 +192,7 @@ def test_a_run_is_small_however_many_words_there_are() -> None:
     weight=st.sampled_from([0.0, 0.4]),
     block=st.sampled_from([1, 8]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_of_many_candidates_a_glance_leaves_out_none_that_matters(
     seed: int, k: int, share_of_singles: float, weight: float, block: int
 ) -> None:
@@ -244,7 +241,6 @@ def by_frequency(weight: float) -> Mixture:
 
 
 @given(words=WORDS, seed=st.integers(0, 2**32 - 1), weight=st.floats(-0.5, 0.2))
-@settings(deadline=None)
 def test_a_mixture_adds_to_each_word_before_habits_do(
     words: dict[str, float], seed: int, weight: float
 ) -> None:

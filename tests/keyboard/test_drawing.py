@@ -42,8 +42,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 async def answered(pilot: Pilot[str], typed: str) -> None:
     typing = pilot.app.typing  # type: ignore[attr-defined]
+    keypad = typing.query_one(Keypad)
     deadline = time.monotonic() + 20
-    while typing.shown is None or typing.shown.question.typed != typed or typing._keypad.lit:
+    while typing.shown is None or typing.shown.question.typed != typed or keypad.lit:
         assert time.monotonic() < deadline, "waited in vain"
         await pilot.pause(0.005)
     await pilot.pause()

@@ -152,7 +152,7 @@ def test_taps_that_hit_the_letters_of_a_word_are_that_word(engine: Engine) -> No
 
 
 @given(context=st.text(max_size=80), typed=st.text(max_size=6), k=st.integers(1, 5))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_text_gives_a_well_formed_answer(engine: Engine, context: str, typed: str, k: int) -> None:
     answer = engine.suggest(context, typed, k)
     letters = normalise(typed)
@@ -174,7 +174,6 @@ def test_any_text_gives_a_well_formed_answer(engine: Engine, context: str, typed
     length=st.integers(1, 8),
     mask=st.integers(0, 255),
 )
-@settings(deadline=None)
 def test_suggestions_keep_the_letters_and_capitals_typed(
     engine: Engine, word: str, length: int, mask: int
 ) -> None:
@@ -506,7 +505,7 @@ def test_likely_messages_score_better(engine: Engine) -> None:
 
 
 @given(st.lists(st.text(max_size=40), max_size=4), st.text(max_size=60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_message_has_a_score(engine: Engine, earlier: list[str], message: str) -> None:
     total, count = engine.score_message(earlier, message)
     assert count >= 1

@@ -81,7 +81,7 @@ def has_the_capitals_of(word: str, letters: str) -> bool:
 
 
 @given(context=st.text(max_size=60), typed=st.text(max_size=9), k=st.integers(1, 6), private=st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_text(
     engine: Engine, offensive: frozenset[str], context: str, typed: str, k: int, private: bool
 ) -> None:
@@ -98,7 +98,7 @@ KEYS = st.sampled_from("qwertyuiopasdfghjklzxcvbnm'")
     typed=st.text(KEYS, min_size=1, max_size=9),
     capitals=st.sampled_from([str.lower, str.capitalize, str.upper, str.swapcase]),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_letters(
     engine: Engine, offensive: frozenset[str], context: str, typed: str, capitals: object
 ) -> None:
@@ -117,7 +117,7 @@ TAPS = st.builds(Tap, POINTS, POINTS, st.floats(0, 1), st.floats(0, 1))
 
 
 @given(context=st.sampled_from(CONTEXTS), touches=st.lists(TAPS | st.characters(), max_size=8))
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_any_touches(engine: Engine, offensive: frozenset[str], context: str, touches: list[Touch]) -> None:
     check(engine, offensive, touches, 3, engine.suggest(context, touches))
 
@@ -161,7 +161,7 @@ def test_a_space_that_moves_changes_no_letter(
 
 
 @given(context=st.sampled_from(CONTEXTS), typed=st.text(KEYS, min_size=1, max_size=9))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_what_was_corrected_can_be_brought_back(tiny_bundle: Path, context: str, typed: str) -> None:
     with contextlib.closing(Engine.open(tiny_bundle)) as engine:
         put = engine.suggest(context, typed).autocorrect or typed

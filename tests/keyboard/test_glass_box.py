@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from at_screen import key_cell
+from at_screen import key_cell, wait_for
 from textual import events
 from textual.pilot import Pilot
 
@@ -23,6 +21,8 @@ from fedkey.settings import DEFAULTS
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.conversation import Conversation
 from fedkey.ui.glass_box import GlassBox, curve, decision, model_lines, savings
+from fedkey.ui.keypad import Keypad
+from fedkey.ui.suggestions import SuggestionStrip
 
 SIZES = [(40, 12), (63, 18), (80, 24), (99, 40), (100, 12), (100, 30), (120, 40), (200, 60)]
 
@@ -45,13 +45,6 @@ def engine(tiny_bundle: Path) -> Watched:
 @pytest.fixture
 def app(engine: Watched) -> KeyboardApp:
     return KeyboardApp(lambda: engine, QWERTY)
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
 
 
 async def typed(pilot: Pilot[str], keys: str) -> None:
@@ -199,7 +192,7 @@ async def test_keys_are_counted_against_the_text(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
         await typed(pilot, "se")
         assert session(pilot).keystrokes == Keystrokes(2, 2)
-        taken = app.typing._strip.in_view[0]
+        taken = app.typing.query_one(SuggestionStrip).in_view[0]
         assert taken is not None
         await pilot.press("tab")
         written = len(taken.text) + 1
@@ -223,7 +216,7 @@ async def test_what_was_pasted_or_sent_is_not_counted(app: KeyboardApp) -> None:
 
 async def test_a_tap_is_a_key(app: KeyboardApp) -> None:
     async with app.run_test() as pilot:
-        await pilot.click("Keypad", offset=key_cell(app.typing._keypad, "s"))
+        await pilot.click("Keypad", offset=key_cell(app.typing.query_one(Keypad), "s"))
         await wait_for(pilot, lambda: session(pilot).latency.total == 1)
         assert session(pilot).keystrokes == Keystrokes(1, 1)
 

@@ -9,10 +9,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_screen import wait_for
 from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
@@ -69,13 +69,6 @@ class Scene:
 
     def commands(self) -> list[str]:
         return [command.title for command in self.app.get_system_commands(self.app.screen)]
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.01)
 
 
 async def ready(pilot: Pilot[str], scene: Scene) -> None:

@@ -56,7 +56,7 @@ def by_hand(network: Network, inputs: list[float]) -> float:
 
 
 @given(LITERALS, CHOICES, st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_formula_is_what_is_computed(literal: Literal, choices: list[Choice], seed: int) -> None:
     networks = judge(seed)
     alone, shifts = networks.shifts(literal, choices)
@@ -76,7 +76,7 @@ def test_the_formula_is_what_is_computed(literal: Literal, choices: list[Choice]
 
 
 @given(LITERALS, CHOICES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_looked_at_has_bounds(literal: Literal, choices: list[Choice]) -> None:
     """A text that nobody could mean must not carry a network where it never learned."""
     for inputs in (literal_inputs(literal), *choice_inputs(literal, choices)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.bundle import BundleError
@@ -33,7 +33,6 @@ ROWS = st.dictionaries(
 
 
 @given(rows=ROWS)
-@settings(deadline=None)
 def test_every_word_is_found_with_what_belongs_to_it(rows: Rows) -> None:
     lexicon = make(rows)
     assert len(lexicon) == len(rows)
@@ -48,7 +47,6 @@ def test_every_word_is_found_with_what_belongs_to_it(rows: Rows) -> None:
 
 
 @given(rows=ROWS, prefix=st.text(st.sampled_from("ab'é語x"), max_size=3))
-@settings(deadline=None)
 def test_a_prefix_holds_exactly_the_words_that_begin_so(rows: Rows, prefix: str) -> None:
     lexicon = make(rows)
     node = lexicon.walk(prefix)
@@ -59,7 +57,6 @@ def test_a_prefix_holds_exactly_the_words_that_begin_so(rows: Rows, prefix: str)
 
 
 @given(rows=ROWS)
-@settings(deadline=None)
 def test_the_form_of_a_word_is_its_most_frequent_surface(rows: Rows) -> None:
     lexicon = make(rows)
     expected: dict[str, str] = {}
@@ -70,7 +67,6 @@ def test_the_form_of_a_word_is_its_most_frequent_surface(rows: Rows) -> None:
 
 
 @given(text=st.text(max_size=5))
-@settings(deadline=None)
 def test_any_text_can_be_looked_up(text: str) -> None:
     lexicon = make([("hello", -1.0, False), ("Hell", -2.0, False)])
     assert (lexicon.find(text) is not None) == (text in ("hello", "Hell"))

@@ -127,7 +127,7 @@ PIECES = st.sampled_from(["see ", "you ", "so, ", "I think", " the", "\n", "t", 
         max_size=6,
     )
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_answer_depends_on_it(
     engine: Engine, fresh: Engine, keys: list[tuple[str, str, str, int, str]]
 ) -> None:

@@ -158,7 +158,6 @@ def test_one_word_among_much_that_is_none_is_infinitely_surprising() -> None:
     st.lists(st.floats(0.02, 1e4), min_size=1, max_size=200),
     st.sampled_from([1.0, 10.0, 50.0, 90.0, 99.0, 100.0]),
 )
-@settings(deadline=None)
 def test_percentiles_are_numpys_up_to_a_bucket(values: list[float], percent: float) -> None:
     exact = float(np.percentile(values, percent, method="inverted_cdf"))
     found = Latency.of(values).percentile(percent)

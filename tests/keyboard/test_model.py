@@ -47,7 +47,7 @@ def test_answers_are_log_probabilities(model: LanguageModel, ids: list[int]) -> 
 
 
 @given(cuts=st.sets(st.integers(1, 59)))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_portions_do_not_matter(model: LanguageModel, cuts: set[int]) -> None:
     ids = [1, *np.random.default_rng(4).integers(4, model.entry.vocab_size, size=59).tolist()]
     whole = model.advance_each(model.new_cache(), ids)
@@ -60,7 +60,7 @@ def test_portions_do_not_matter(model: LanguageModel, cuts: set[int]) -> None:
 
 
 @given(cut=st.integers(1, 59))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_what_is_read_unasked_is_read(model: LanguageModel, cut: int) -> None:
     ids = [1, *np.random.default_rng(5).integers(4, model.entry.vocab_size, size=59).tolist()]
     read, asked = model.new_cache(), model.new_cache()
@@ -83,7 +83,7 @@ def test_the_file_is_not_kept_beside_what_was_made_of_it(
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_going_back_is_as_if_it_had_never_been(model: LanguageModel, steps: list[tuple[int, int]]) -> None:
     rng = np.random.default_rng(len(steps))
     cache, expected = model.new_cache(), [1]
@@ -140,7 +140,7 @@ def score(model: LanguageModel, cache: Cache, pieces: list[int], asked: np.ndarr
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 32), context=st.integers(1, 60))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_node_of_a_tree_sees_its_ancestors_only(
     model: LanguageModel, seed: int, size: int, context: int
 ) -> None:

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.baseline import Unigram
@@ -101,7 +101,6 @@ def counted(sentences: list[list[str]], order: int) -> Counts:
 
 
 @given(sentences=SENTENCES, order=st.integers(1, ORDER))
-@settings(deadline=None)
 def test_it_is_the_formula(sentences: list[list[str]], order: int) -> None:
     vocabulary, counts = Vocabulary(LETTERS), counted(sentences, order)
     expected = ByDefinition(sentences, order)
@@ -118,7 +117,6 @@ def test_it_is_the_formula(sentences: list[list[str]], order: int) -> None:
     order=st.integers(1, ORDER),
     before=st.lists(st.sampled_from(["", *KNOWN, "x"]), max_size=ORDER),
 )
-@settings(deadline=None)
 def test_probabilities_sum_to_one_and_none_is_zero(
     sentences: list[list[str]], order: int, before: list[str]
 ) -> None:
@@ -228,7 +226,6 @@ def test_letters_narrow_it_down_exactly() -> None:
     context=st.sampled_from(["", "so "]),
     k=st.integers(1, 5),
 )
-@settings(deadline=None)
 def test_without_a_text_it_is_the_unigram_baseline(
     words: dict[str, tuple[float, bool]], typed: str, context: str, k: int
 ) -> None:
@@ -283,7 +280,6 @@ def test_what_is_typed_already_is_not_offered() -> None:
     typed=st.text("abcd", max_size=1),
     k=st.integers(1, 5),
 )
-@settings(deadline=None)
 def test_the_order_is_by_probability_then_by_the_lexicons_frequency(
     messages: list[str], context: str, typed: str, k: int
 ) -> None:

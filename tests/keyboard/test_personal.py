@@ -20,7 +20,7 @@ from fedkey.errors import UserError
 from fedkey.personal import LearnedWord, Personal, Taught
 from fedkey.personal_store import KnownWord
 
-FILES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FILES = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

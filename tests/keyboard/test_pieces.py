@@ -32,7 +32,7 @@ TEXTS = st.text(st.characters(exclude_categories=[])) | st.text(
 
 
 @given(TEXTS)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @example("▁ ▁▁ a▁b ▁")
 @example("\ue010\ue011\uf8ff\U0010fffd")
 @example("\ufffd \U0001fffe \u2028")
@@ -46,7 +46,6 @@ def test_any_text_can_be_spelled_back(pieces: Pieces, text: str) -> None:
 
 
 @given(TEXTS)
-@settings(deadline=None)
 def test_the_last_piece_of_a_unit_and_no_other_ends_it(pieces: Pieces, text: str) -> None:
     for unit in split(normalise(text)):
         ids = pieces.encode_unit(unit)
@@ -57,7 +56,6 @@ def test_the_last_piece_of_a_unit_and_no_other_ends_it(pieces: Pieces, text: str
 
 
 @given(TEXTS)
-@settings(deadline=None)
 def test_a_fresh_tokenizer_spells_the_same(pieces: Pieces, text: str) -> None:
     """What was spelled before is remembered; it must not matter."""
     message = normalise(text)
@@ -105,7 +103,7 @@ def test_ids_that_frame_messages_are_no_text(pieces: Pieces) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_frames_a_gap_is_in_no_text(pieces: Pieces, text: str) -> None:
     framing = {pieces.behind_id, pieces.here_id, pieces.blank_id}
     assert len(framing) == 3
@@ -120,7 +118,6 @@ def test_an_unfinished_word_is_shown_as_far_as_it_goes(pieces: Pieces, lexicon: 
 
 
 @given(st.lists(st.integers(0, 399), max_size=30))
-@settings(deadline=None)
 def test_any_ids_are_some_text(pieces: Pieces, ids: list[int]) -> None:
     assert isinstance(pieces.decode(ids), str)
     assert all(isinstance(pieces.piece(i), str) for i in ids)

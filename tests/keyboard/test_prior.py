@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.bundle import NGRAM_ARRAYS, BundleError
@@ -66,7 +66,6 @@ def by_hand(pairs: Mapping[int, Steps], triples: Mapping[tuple[int, int], Steps]
 STEPS_OF_FEW = st.dictionaries(st.integers(0, len(ORDER) - 1), st.integers(32, 255), min_size=1)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_it_is_its_formula_and_sums_to_one(data: st.DataObject) -> None:
     pairs = data.draw(st.dictionaries(st.integers(0, START), STEPS_OF_FEW, min_size=1))

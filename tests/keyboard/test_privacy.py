@@ -12,6 +12,7 @@ from at_screen import screen_text, wait_for
 from textual.command import CommandPalette
 from textual.message import Message
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from fedkey import Engine
 from fedkey.departures import DEPARTURES, Departure, append_departure
@@ -76,7 +77,7 @@ async def answer(pilot: Pilot[str], text: str) -> None:
     """Puts text into the line at the top, and Enter: key by key a path would take seconds."""
     screen = pilot.app.screen
     assert isinstance(screen, PrivacyScreen)
-    screen._input.value = text
+    screen.query_one(Input).value = text
     await pilot.press("enter")
 
 
@@ -223,7 +224,8 @@ async def test_words_are_exported_and_imported_and_nothing_is_overwritten_unaske
         await pilot.press("ctrl+s")
         await said(pilot, "Write to")
         assert re.fullmatch(
-            rf"{re.escape(str(tmp_path))}/home/fedkey-words-\d{{4}}-\d\d-\d\d\.jsonl", screen._input.value
+            rf"{re.escape(str(tmp_path))}/home/fedkey-words-\d{{4}}-\d\d-\d\d\.jsonl",
+            screen.query_one(Input).value,
         )
         await answer(pilot, str(place))
         await said(pilot, "replace it? y/n")
@@ -287,7 +289,7 @@ async def test_of_many_words_only_those_in_view_are_made(app: KeyboardApp) -> No
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await privacy(pilot)
         made: list[int] = []
-        words = screen._words
+        words = screen.query_one("#words", LineList)
         words.show(20_000, lambda index, width: f"{made.append(index) or index}".ljust(width), 0)
         await pilot.pause()
         assert len(made) <= 2 * words.size.height
@@ -445,7 +447,7 @@ async def test_everything_essential_fits(app: KeyboardApp, size: tuple[int, int]
             assert essential in flat(app)
         for act in ("Del forget", "Enter edit", "^Z undo", "^S export", "^B import", "^D erase all"):
             assert act in screen_text(app)
-        for widget in (screen._words, screen._said, screen._acts):
+        for widget in map(screen.query_one, ("#words", "#said", "#acts")):
             assert widget.region.area > 0
             assert screen.region.contains_region(widget.region)
         await pilot.resize_terminal(61, 17)

@@ -8,12 +8,16 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from at_screen import settled, wait_for
 from textual.message import Message
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from fedkey import BundleError, Engine, UserError
 from fedkey import bundle as bundles
@@ -27,7 +31,7 @@ from fedkey.ui import app as ui
 from fedkey.ui import following
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.messages import Noticed, Released
-from fedkey.ui.suggestions import NUM_WORDS, Offers, offered
+from fedkey.ui.suggestions import NUM_WORDS, Offers, SuggestionStrip, offered
 from fedkey_server.releases import Registry
 
 BETTER = {"top_1": Interval(0.02, 0.01, 0.03)}
@@ -78,6 +82,11 @@ class Watched(KeyboardApp):
         self.refusals: list[str] = []
         self.in_use: list[InUse] = []
         self.strips: list[Offers] = []
+        self.notices: list[str] = []
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.notices.append(message)
+        super().notify(message, **options)
 
     def hear(self, message: Message) -> None:
         if isinstance(message, Noticed):
@@ -85,8 +94,9 @@ class Watched(KeyboardApp):
         if isinstance(message, Released):
             self.in_use.append(message.release)
 
-    def on_mount(self) -> None:
-        self.watch(self.typing._strip, "offers", lambda offers: self.strips.append(offers))
+    def watch_strip(self) -> None:
+        strip = self.typing.query_one(SuggestionStrip)
+        self.watch(strip, "offers", lambda offers: self.strips.append(offers))
 
     @property
     def release(self) -> InUse:
@@ -95,7 +105,7 @@ class Watched(KeyboardApp):
 
     @property
     def title_line(self) -> str:
-        return str(self.typing._release.render())
+        return str(self.typing.query_one("#release", Static).content)
 
     @property
     def commands(self) -> list[str]:
@@ -127,8 +137,11 @@ def words_by(bundle: Path, typed: str) -> list[str]:
     return words_of(offered(Engine.open(bundle).suggest("", typed), typed, may_correct=True))
 
 
-def running(app: Watched) -> Pilot[str]:
-    return app.run_test(size=(80, 24), notifications=True, message_hook=app.hear)  # type: ignore[return-value]
+@asynccontextmanager
+async def running(app: Watched) -> AsyncIterator[Pilot[str]]:
+    async with app.run_test(size=(80, 24), notifications=True, message_hook=app.hear) as pilot:
+        app.watch_strip()
+        yield pilot
 
 
 # ------------------------------------------------------------------------------------ which release
@@ -233,7 +246,7 @@ async def test_a_promotion_in_the_middle_of_a_word_keeps_letters_and_suggestions
         registry.promote(2, BETTER)
         await in_use(pilot, 2)
         assert app.title_line == "release 2"
-        assert [each.message for each in app._notifications] == ["Release 2 is in use now."]
+        assert app.notices == ["Release 2 is in use now."]
         # Nothing moves under the writer's hand before the next key.
         await pilot.pause(0.1)
         assert app.typing.shown is shown
@@ -275,7 +288,7 @@ async def test_whoever_types_on_while_releases_change_loses_no_letter_and_sees_n
         assert [each.version for each in app.in_use] == [2, 1]
         assert len(app.typing.draft.text) >= len(typed)
         # Letters that begin no word have no suggestions; the loading state, or an emptied strip, has none.
-        assert app.typing._strip.note == ""
+        assert app.typing.query_one(SuggestionStrip).note == ""
         assert all(words_of(strip) for strip in app.strips[:1] + app.strips[-1:])
 
 
@@ -522,16 +535,15 @@ async def test_a_bundle_of_a_registry_is_what_it_says_and_follows_nobody(registr
 async def test_closing_ends_both_threads_and_closes_the_memory(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = Watched(registry, tmp_path / "memory.sqlite")
-    assert app._following is not None
     has_ended = threading.Event()
-    follow = app._following.run
+    follow = following.Following.run
 
-    def run() -> None:
-        follow()
+    def run(self: following.Following) -> None:
+        follow(self)
         has_ended.set()
 
-    monkeypatch.setattr(app._following, "run", run)
+    monkeypatch.setattr(following.Following, "run", run)
+    app = Watched(registry, tmp_path / "memory.sqlite")
     async with running(app) as pilot:
         await settled(pilot)
         registry.promote(2, BETTER)

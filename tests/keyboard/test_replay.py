@@ -116,7 +116,7 @@ def test_the_pace_is_that_of_a_person(pace: float) -> None:
     assert np.std(seconds) > 0.2 * np.mean(seconds)  # nobody is a metronome
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text(st.sampled_from("abe ,.!'\"-7é🙂"), min_size=1, max_size=12), min_size=1, max_size=3),
     st.integers(0, 9),

@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
+from at_screen import wait_for
 
 from fedkey import Engine
 from fedkey.cli.pseudo_terminal import Grid
 from fedkey.layout import QWERTY
 from fedkey.replay import Line, Writer
+from fedkey.ui.keypad import Keypad
 from fedkey.ui.messages import Written
 from fedkey.ui.replaying import PlayedKeyboard
 
 TALK = ("see you at home, thanks", "what are you doing")
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.01)
 
 
 def fedkey(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -41,13 +33,12 @@ async def test_it_writes_what_it_was_given_with_the_keys_that_a_person_has(tiny_
     told: list[Written] = []
     app = PlayedKeyboard(lambda: Engine.open(tiny_bundle), QWERTY, writer=writer)
     lit: set[str] = set()
-    # What the hook raised would keep the app from closing.
-    keypad = app.typing._keypad
 
     def hook(message: object) -> None:
         if isinstance(message, Written):
             told.append(message)
-        lit.update(keypad.lit)
+        for keypad in app.typing.query(Keypad):  # none at first; what the hook raised would keep the app open
+            lit.update(keypad.lit)
 
     async with app.run_test(message_hook=hook) as pilot:
         await wait_for(pilot, lambda: app.screen is not app.typing)

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from at_screen import GatedEngine, wait_for
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from fedkey import Engine, Suggestions
-from fedkey.bundle import open_bundle
 from fedkey.layout import QWERTY
 from fedkey.settings import DEFAULTS, KINDS, Settings, meaning, read
 from fedkey.ui.app import KeyboardApp
 from fedkey.ui.messages import Kind
 from fedkey.ui.settings_screen import SettingRow, SettingsScreen
+from fedkey.ui.suggestions import SuggestionStrip
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self").is_dir(), reason="one of them needs a folder of nobody's"
 )
-
-
-class Eager(Engine):
-    """The real engine, which for these letters corrects and offers an emoji in any case."""
-
-    def suggest(  # type: ignore[override]
-        self,
-        context: str,
-        typed: str,
-        k: int = 3,
-        *,
-        private: bool = False,
-        after: str = "",
-        left_out: Collection[str] = (),
-    ) -> Suggestions:
-        if typed == "wrld":
-            return Suggestions(("world", "word"), (0.0, 0.0), "world", 1.0, None, ("🌍",))
-        return super().suggest(context, typed, k, private=private, after=after, left_out=left_out)
 
 
 @pytest.fixture
@@ -49,17 +30,11 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def keyboard(tiny_bundle: Path, file: Path) -> Callable[..., KeyboardApp]:
     def keyboard(settings: Settings = DEFAULTS, **options: object) -> KeyboardApp:
-        engine = Eager(open_bundle(tiny_bundle))
+        engine = GatedEngine(tiny_bundle)
+        engine.prepare("wrld", "world", "word", autocorrect="world", emoji=("🌍",))
         return KeyboardApp(lambda: engine, QWERTY, settings, **{"settings_file": file} | options)  # type: ignore[arg-type]
 
     return keyboard
-
-
-async def wait_for(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.005)
 
 
 async def opened(pilot: Pilot[str]) -> dict[str, SettingRow]:
@@ -97,7 +72,9 @@ async def test_without_autocorrect_a_space_leaves_the_word_and_without_emoji_non
     async with app.run_test(size=(100, 30)) as pilot:
 
         def kinds() -> set[Kind]:
-            return {offer.kind for offer in app.typing._strip.in_view if offer is not None}
+            return {
+                offer.kind for offer in app.typing.query_one(SuggestionStrip).in_view if offer is not None
+            }
 
         await pilot.press(*"wrld")
         await wait_for(pilot, lambda: {Kind.CORRECTION, Kind.EMOJI} <= kinds())
@@ -160,11 +137,11 @@ async def test_themes_are_tried_on_one_after_the_other(
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where nobody may write")
 async def test_what_cannot_be_written_down_holds_and_says_so(keyboard: Callable[..., KeyboardApp]) -> None:
     app = keyboard(settings_file=Path("/proc/fedkey/settings.toml"))
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         app.change_setting("emoji", False)
-        await wait_for(pilot, lambda: app._notifications)
-        (notice,) = app._notifications
-        assert "cannot be written to /proc/fedkey/settings.toml" in notice.message
+        await wait_for(pilot, lambda: app.screen.query("Toast"))
+        (notice,) = app.screen.query("Toast")
+        assert "cannot be written to /proc/fedkey/settings.toml" in str(notice.render())
         assert not app.typing.settings.emoji
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.conversations import GradedConversation
@@ -97,7 +97,6 @@ def test_placeholders_cost_nothing_and_are_not_asked_for() -> None:
 @given(
     st.lists(st.sampled_from(["hello", "xyz", ",", ":)", "42", "world", "(", "-"]), max_size=8).map(" ".join)
 )
-@settings(deadline=None)
 def test_nobody_presses_more_keys_than_there_are_characters(text: str) -> None:
     message = normalise(text)
     total = scores({"": ("hello",), "wor": ("world",)}, message) if message else Scores()

@@ -48,7 +48,6 @@ def test_what_is_spelt_as_words_are_is_likelier(english: LetterModel, likely: st
 
 
 @given(st.text(max_size=20))
-@settings(deadline=None)
 def test_any_letters_have_a_probability_whatever_their_case(english: LetterModel, word: str) -> None:
     log_prob = english.log_prob(word)
     assert -math.inf < log_prob <= 0
@@ -118,7 +117,7 @@ def by_recursion(four: list[np.ndarray], typed: list[int], meant: list[int]) -> 
     typed=st.text("abn'é", max_size=5),
     meant=st.lists(st.text("abn'é", min_size=1, max_size=5), max_size=4),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_cost_is_that_of_the_cheapest_way_to_write_it(seed: int, typed: str, meant: list[str]) -> None:
     four = tables(seed)
     costs = channel_of(four).costs(typed, meant)
@@ -129,7 +128,7 @@ def test_the_cost_is_that_of_the_cheapest_way_to_write_it(seed: int, typed: str,
 @given(
     st.lists(st.text(LETTERS, min_size=1, max_size=9), min_size=2, max_size=6), st.text(LETTERS, max_size=9)
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_words_are_weighed_together_as_they_would_be_alone(meant: list[str], typed: str) -> None:
     channel = channel_of(tables(1))
     alone = [channel.costs(typed, [word])[0] for word in meant]
@@ -169,7 +168,7 @@ def reference_edits(one: str, other: str) -> int:
 
 
 @given(st.text("abc", max_size=5), st.text("abc", max_size=5), st.integers(0, 5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_edits_are_the_textbooks(one: str, other: str, at_most: int) -> None:
     found = num_edits(one, other, at_most=at_most)
     assert found == min(reference_edits(one, other), at_most + 1)

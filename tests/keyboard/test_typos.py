@@ -79,7 +79,7 @@ def test_what_a_kind_does_not_fit_has_no_slip() -> None:
 
 
 @given(WORDS, SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_mistyped_word_is_another_word_one_mistake_away(word: str, seed: int) -> None:
     typed, kind, touches = mistype(word, rng(seed))
     assert is_word(typed)

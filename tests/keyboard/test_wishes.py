@@ -22,8 +22,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def memory(path: Path) -> Iterator[Personal]:
-    """With three words, and a diary beside it."""
+def memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Personal]:
+    """With three words, and a diary beside it; it does not wait long for other programs."""
+    monkeypatch.setattr(personal_store, "BUSY_SECONDS", 0.05)
     memory = Personal.open(path)
     for _ in range(2):
         for context, word in ((), "meet"), (("meet",), "Zorblax"), (("meet", "zorblax"), "tomorrow"):
@@ -92,10 +93,8 @@ def test_forgetting_says_where_a_word_may_still_be(path: Path) -> None:
 
 
 @pytest.fixture
-def reader(memory: Personal, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+def reader(memory: Personal, path: Path) -> Iterator[sqlite3.Connection]:
     """Another program that reads the memory, so that what is forgotten stays in its bytes."""
-    monkeypatch.setattr(personal_store, "BUSY_SECONDS", 0.05)
-    memory._store._wait(0.05)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM words").fetchone()

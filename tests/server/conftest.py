@@ -1,33 +1,22 @@
-"""`fedkey-server` as a real process that is killed for real."""
+"""`fedkey-server` as a real process that is killed for real, and work that is cut short in the tests' own."""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from deployment import Deployment
-from forked import Forked
+from forked import KILLED_AT, Forked
 
+from fedkey_server import checkpoint
 from fedkey_server.config import Config, load
 
-UNKILLED = "import sys; from fedkey_server.cli import main; sys.exit(main())"
-KILLED_AT = """
-# `fedkey-server`, killing itself with SIGKILL at the first file operation of a name on a path with an ending.
-import os, signal, sys
-event, ending = sys.argv[1:3]
-
-def kill(name, details):
-    if name == event and any(str(detail).endswith(ending) for detail in details):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(kill)
-sys.argv = ["fedkey-server", *sys.argv[3:]]
-from fedkey_server.cli import main
-sys.exit(main())
-"""
+PROGRAM = "import sys; from fedkey_server.cli import main; sys.exit(main())"
 STANDS_ON = ("fedkey_server.train", "fedkey_server.prepare")
 """What takes longest to import of the commands that tests kill."""
 
@@ -38,10 +27,36 @@ def start(fork: Callable[..., Forked]) -> Callable[..., Forked]:
 
     def start(arguments: list[str], killed_at: tuple[str, str] | None = None) -> Forked:
         if killed_at is None:
-            return fork(UNKILLED, arguments, STANDS_ON)
-        return fork(KILLED_AT, [*killed_at, *arguments], STANDS_ON)
+            return fork(PROGRAM, arguments, STANDS_ON)
+        return fork(KILLED_AT + PROGRAM, [*killed_at, *arguments], STANDS_ON)
 
     return start
+
+
+@pytest.fixture
+def killed(start: Callable[..., Forked]) -> Callable[..., None]:
+    """`killed(arguments, killed_at)`: runs `fedkey-server` until it has killed itself there."""
+
+    def killed(arguments: list[str], killed_at: tuple[str, str]) -> None:
+        process = start(arguments, killed_at)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, errors
+
+    return killed
+
+
+@pytest.fixture
+def finished(start: Callable[..., Forked]) -> Callable[..., tuple[str, str]]:
+    """`finished(arguments)`: runs `fedkey-server` to its good end, and returns what it wrote to stdout and
+    stderr."""
+
+    def finished(arguments: list[str]) -> tuple[str, str]:
+        process = start(arguments)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return output, errors
+
+    return finished
 
 
 @pytest.fixture
@@ -58,6 +73,24 @@ def kill_when_there() -> Callable[[Forked, Path], None]:
         process.communicate()
 
     return kill
+
+
+@pytest.fixture
+def cut_at_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """`cut_at_checkpoint(work)`: does the work until it has saved a checkpoint."""
+    save = checkpoint.save
+
+    def save_once(*arguments: Any) -> None:
+        save(*arguments)
+        raise InterruptedError
+
+    def cut(work: Callable[[], object]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", save_once)
+            with pytest.raises(InterruptedError):
+                work()
+
+    return cut
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,11 +19,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flower_processes import free_port, processes_with, signal_all
+from flower_processes import copy_app, free_port, processes_with, signal_all
 
 from fedkey_server import checkpoint
 
-CHECKOUT = Path(__file__).parents[2]
 SECONDS = 1200
 """After which a run is given up. Every message starts a Python, and a secure round has five a phone."""
 
@@ -76,14 +74,7 @@ class Deployment:
             f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{self.port}"\n'
             "insecure = true\n"
         )
-        for path in (
-            "pyproject.toml",
-            "server/fedkey_server/client_app.py",
-            "server/fedkey_server/server_app.py",
-        ):
-            copy = self.folder / "fedkey" / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(CHECKOUT / path, copy)
+        copy_app(self.folder / "fedkey")
         self.start_superlink()
 
     def start_superlink(self) -> None:

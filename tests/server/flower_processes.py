@@ -1,11 +1,26 @@
-"""What tests of Flower's own programs need: ports, and the processes that those programs leave behind."""
+"""What tests of Flower's own programs need: the app as a folder, ports, and the processes that those programs
+leave behind."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def copy_app(folder: Path) -> None:
+    """What `flwr run` hands in, in a folder of its own."""
+    for path in (
+        "pyproject.toml",
+        "server/fedkey_server/client_app.py",
+        "server/fedkey_server/server_app.py",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CHECKOUT / path, folder / path)
 
 
 def free_port() -> int:

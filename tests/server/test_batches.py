@@ -81,7 +81,6 @@ def test_a_document_without_loss_is_dropped(pieces: Pieces) -> None:
 @given(
     lengths=st.lists(st.sampled_from([1, 2, 5, 9, 40]), min_size=1, max_size=12), window=st.integers(8, 24)
 )
-@settings(deadline=None)
 def test_a_message_longer_than_the_window_is_cut_between_units(
     pieces: Pieces, lengths: list[int], window: int
 ) -> None:
@@ -109,7 +108,6 @@ DOCUMENTS = st.builds(
 
 
 @given(documents=DOCUMENTS, tiles_per_row=st.integers(1, 4), seed=st.integers(0, 3))
-@settings(deadline=None)
 def test_every_document_lies_whole_in_one_tile_and_just_once(
     documents: Documents, tiles_per_row: int, seed: int
 ) -> None:
@@ -128,7 +126,6 @@ def test_every_document_lies_whole_in_one_tile_and_just_once(
 
 
 @given(documents=DOCUMENTS, tiles_per_row=st.integers(1, 3))
-@settings(deadline=None)
 def test_a_target_is_the_next_id_of_the_same_document_if_it_carries_loss(
     documents: Documents, tiles_per_row: int
 ) -> None:
@@ -141,7 +138,6 @@ def test_a_target_is_the_next_id_of_the_same_document_if_it_carries_loss(
 
 
 @given(documents=DOCUMENTS)
-@settings(deadline=None)
 def test_document_numbers_are_distinct_within_a_row(documents: Documents) -> None:
     rows = pack(documents, 3 * TILE, TILE)
     numbers = [(row, int(rows.document_ids[row, where.start])) for where, row in packed_documents(rows)]
@@ -175,7 +171,6 @@ def stream(num_rows: int, batch_rows: int, seed: int = 5) -> BatchStream:
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12))
-@settings(deadline=None)
 def test_a_batch_depends_on_seed_and_step_alone(steps: list[int]) -> None:
     wandering = stream(11, 3)
     for step in steps:
@@ -232,7 +227,7 @@ def test_documents_come_back_from_their_file(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_damaged_file_is_told_or_still_holds_the_same(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "server.npz"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -42,7 +42,6 @@ def test_the_norm_is_that_of_all_tensors_together() -> None:
 
 
 @given(seed=st.integers(0, 10_000), exponent=st.floats(-18, 18), clip_exponent=st.floats(-6, 6))
-@settings(deadline=None)
 def test_no_update_leaves_longer_than_the_clip_not_even_by_rounding(
     seed: int, exponent: float, clip_exponent: float
 ) -> None:
@@ -79,7 +78,6 @@ def test_an_update_of_the_largest_numbers_is_clipped_and_not_refused() -> None:
 
 
 @given(seed=st.integers(0, 10_000), log_step=st.integers(-12, -4))
-@settings(deadline=None)
 def test_rounding_after_clipping_keeps_the_clip(seed: int, log_step: int) -> None:
     step, num_values = 2.0**log_step, 39
     clipped = clip(an_update(seed, 1.0), norm_before_rounding(1.0, step, num_values))
@@ -126,7 +124,6 @@ def test_a_clip_that_is_none_is_refused(norm: float) -> None:
 
 
 @given(noise_multiplier=st.floats(0.05, 10), cohort=st.integers(10, 100_000))
-@settings(deadline=None)
 def test_votes_and_sum_together_cost_one_noise_multiplier(noise_multiplier: float, cohort: int) -> None:
     vote_noise = max(cohort / 20, noise_multiplier * 0.6)
     multiplier = sum_multiplier(noise_multiplier, vote_noise)

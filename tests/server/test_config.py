@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
@@ -194,7 +194,6 @@ KEYS = [(section.name, key.name) for section in fields(Config) for key in fields
     | st.text()
     | st.lists(st.integers(), max_size=2),
 )
-@settings(deadline=None)
 def test_any_value_is_taken_as_it_is_or_refused(place: tuple[str, str], value: object) -> None:
     section, key = place
     with contextlib.suppress(UserError):

@@ -269,7 +269,7 @@ LINES = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINES, max_size=8), name=st.sampled_from(["a.jsonl", "a.txt"]))
 def test_every_line_is_a_message_or_a_counted_reject(tmp_path: Path, lines: list[bytes], name: str) -> None:
     first = (GOOD if name == "a.jsonl" else "hello").encode()
@@ -342,7 +342,7 @@ def splits_in(conversation: Conversation) -> set[Split]:
     return {split_of(m.author, 0.15) for m in conversation.messages if m.author is not None}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CHATS)
 def test_who_is_held_out_is_seen_by_nobody_who_trains(chats: list[Conversation]) -> None:
     shared = shared_out(chats)
@@ -355,7 +355,7 @@ def test_who_is_held_out_is_seen_by_nobody_who_trains(chats: list[Conversation])
             assert conversations == [c for c in chats if author in {m.author for m in c.messages}]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CHATS)
 def test_the_server_gets_the_donors_own_messages_and_nothing_else(chats: list[Conversation]) -> None:
     shared = shared_out(chats)
@@ -376,7 +376,7 @@ def own_words(author: str, conversations: list[Conversation]) -> list[int]:
     return [len(m.text.split()) for c in conversations for m in c.messages if m.author == author]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(chats=CHATS, cap=st.integers(1, 12))
 def test_an_author_at_the_cap_keeps_no_further_message(chats: list[Conversation], cap: int) -> None:
     free, capped = (
@@ -398,7 +398,7 @@ def test_an_author_at_the_cap_keeps_no_further_message(chats: list[Conversation]
             assert len(counts) == len(offered) or sum(counts) >= cap
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(chats=CHATS, cap=st.integers(1, 12))
 def test_a_conversation_is_cut_at_the_cap_with_everything_in_it_until_there(
     chats: list[Conversation], cap: int

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey_server.correlation import influence, noise_of_sums, sensitivity, weights
@@ -45,7 +45,6 @@ def test_the_weights_are_those_of_a_square_root() -> None:
 
 
 @given(window=WINDOWS, num_rounds=st.integers(1, 30))
-@settings(deadline=None)
 def test_the_influence_undoes_the_weights(window: int, num_rounds: int) -> None:
     product = correlate(window, num_rounds) @ toeplitz(influence(window, num_rounds))
     assert np.allclose(product, np.eye(num_rounds), atol=1e-12)
@@ -68,7 +67,6 @@ def test_no_way_of_taking_part_moves_more_than_the_sensitivity(
 @given(
     window=WINDOWS, separation=st.integers(1, 4), seed=st.integers(0, 10_000), num_values=st.integers(1, 3)
 )
-@settings(deadline=None)
 def test_nor_do_updates_that_differ_from_round_to_round(
     window: int, separation: int, seed: int, num_values: int
 ) -> None:
@@ -90,7 +88,6 @@ def test_independent_noise_is_moved_by_the_root_of_how_often_a_phone_takes_part(
 
 
 @given(window=WINDOWS, num_rounds=st.integers(1, 200), separation=st.integers(1, 60))
-@settings(deadline=None)
 def test_more_rounds_cost_more_and_more_separation_less(
     window: int, num_rounds: int, separation: int
 ) -> None:

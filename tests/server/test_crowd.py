@@ -191,6 +191,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said:
 # ------------------------------------------------------------------------------------------- over phones
 
 
+def phones_of(data: Path, bundle: Path, **settings: bool) -> tuple[int, dict[str, Any]]:
+    """How many there are, and what each of them is told."""
+    told = {"data": str(data), "bundle": str(bundle), "simulation": True, **settings}
+    return len(Phones.load(data / "phones.npz")), told
+
+
 def counted_by_hand(data: Path, bundle: Path, least: int) -> list[dict[int, int]]:
     pieces = Pieces.open(data / "tokenizer.model")
     vocabulary = Vocabulary(Lexicon(open_bundle(bundle).lexicon_arrays(), pieces.vocab_size))
@@ -245,8 +251,7 @@ def test_too_few_phones_are_told_so(
 
 
 def test_some_phones_of_a_fleet_can_be_asked(tiny_data: Path, tiny_bundle: Path) -> None:
-    num_phones = len(Phones.load(tiny_data / "phones.npz"))
-    run_config = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True}
+    phones = phones_of(tiny_data, tiny_bundle)
     asked: dict[int, set[int]] = {}
     for seed in (1, 2):
         nodes = asked.setdefault(seed, set())
@@ -256,7 +261,7 @@ def test_some_phones_of_a_fleet_can_be_asked(tiny_data: Path, tiny_bundle: Path)
             return app(message, context)
 
         config = load("tiny", [*FEW, "count.num_phones=9", f"count.seed={seed}"])
-        assert count(InProcessGrid(noted, num_phones, run_config), config, tiny_bundle).num_phones == 9
+        assert count(InProcessGrid(noted, *phones), config, tiny_bundle).num_phones == 9
         assert len(nodes) == 9
     assert asked[1] != asked[2]
 
@@ -264,9 +269,7 @@ def test_some_phones_of_a_fleet_can_be_asked(tiny_data: Path, tiny_bundle: Path)
 def test_phones_with_other_words_decline(
     tiny_data: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    num_phones = len(Phones.load(tiny_data / "phones.npz"))
-    run_config = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True}
-    grid = InProcessGrid(app, num_phones, run_config)
+    grid = InProcessGrid(app, *phones_of(tiny_data, tiny_bundle))
     monkeypatch.setattr(
         "fedkey_server.counting.own_words", lambda bundle: own_words(bundle)._replace(lexicon="another")
     )
@@ -289,9 +292,8 @@ class Eavesdropper(InProcessGrid):
 
 def test_no_phone_shows_its_words(tiny_data: Path, tiny_bundle: Path) -> None:
     """What leaves in the stage of masks looks like noise; asked in the clear, a phone gives nothing."""
-    num_phones = len(Phones.load(tiny_data / "phones.npz"))
-    run_config = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True, "resampled": False}
-    grid = Eavesdropper(app, num_phones, run_config)
+    num_phones, told_once = phones_of(tiny_data, tiny_bundle, resampled=False)
+    grid = Eavesdropper(app, num_phones, told_once)
     config = load("tiny", FEW)
     found = count(grid, config, tiny_bundle)
     masked = [each for each in grid.seen if MASKED in each.array_records]
@@ -305,7 +307,7 @@ def test_no_phone_shows_its_words(tiny_data: Path, tiny_bundle: Path) -> None:
         TASK: COUNT, "count.seed": 0, "lexicon": found.lexicon, "tokenizer": words.tokenizer, "phone": 1,
     }  # fmt: skip
     plain = Message(RecordDict({CONFIG: ConfigRecord(told)}), 1, MessageType.TRAIN, group_id="1")
-    (reply,) = InProcessGrid(app, num_phones, run_config).send_and_receive([plain])
+    (reply,) = InProcessGrid(app, num_phones, told_once).send_and_receive([plain])
     assert reply.has_error()
 
 
@@ -367,7 +369,7 @@ def test_the_noise_is_as_large_as_it_is_paid_for() -> None:
 def test_a_phone_that_vanishes_is_not_counted_and_named(
     tiny_data: Path, tiny_bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    num_phones = len(Phones.load(tiny_data / "phones.npz"))
+    num_phones, told = phones_of(tiny_data, tiny_bundle, resampled=False)
 
     def some(message: Message, context: Context) -> Message:
         stage = message.content.config_records[SECURE]["stage"]
@@ -375,9 +377,8 @@ def test_a_phone_that_vanishes_is_not_counted_and_named(
             raise RuntimeError("the battery is empty")
         return app(message, context)
 
-    run_config = {"data": str(tiny_data), "bundle": str(tiny_bundle), "simulation": True, "resampled": False}
     overrides = [*SMALL_SKETCH, f"count.cohort={num_phones}", "count.min_reports=2", "count.least_phones=1"]
-    found = count(InProcessGrid(some, num_phones, run_config), load("tiny", overrides), tiny_bundle)
+    found = count(InProcessGrid(some, num_phones, told), load("tiny", overrides), tiny_bundle)
     assert found.num_phones == num_phones - 1
     assert (
         f"{num_phones - 1} of {num_phones} phones were counted (1 client app raised exception (mask))"

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployment import CHECKOUT, NEEDS_PROC, SECONDS
-from flower_processes import free_port, processes_with, signal_all
+from deployment import NEEDS_PROC, SECONDS
+from flower_processes import CHECKOUT, copy_app, free_port, processes_with, signal_all
 
 from fedkey_server import checkpoint
 from fedkey_server.identities import read_registry
@@ -47,13 +47,7 @@ def checkout(
     tmp_path: Path, tiny_data: Path, tiny_run: Path, tiny_bundle: Path
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder like a checkout after `make demo`, of the tests' small model, and the environment for it."""
-    for path in (
-        "pyproject.toml",
-        "server/fedkey_server/client_app.py",
-        "server/fedkey_server/server_app.py",
-    ):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CHECKOUT / path, tmp_path / path)
+    copy_app(tmp_path)
     for name, folder in {"data": tiny_data, "central": tiny_run, "federated.bundle": tiny_bundle}.items():
         shutil.copytree(folder, tmp_path / "runs" / "demo" / name)
     programs = tmp_path / ".venv" / "bin"

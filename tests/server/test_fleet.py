@@ -55,7 +55,7 @@ def drawn(config: FleetConfig, size: int, seed: int) -> Fleet:
 
 
 @given(fleet=fleets(), goal=st.integers(1, 30), share=st.floats(0, 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_round_keeps_the_rules(fleet: Fleet, goal: int, share: float) -> None:
     min_reports = max(1, round(goal * share))
     last_used: dict[int, int] = {}
@@ -84,7 +84,7 @@ def test_every_round_keeps_the_rules(fleet: Fleet, goal: int, share: float) -> N
 
 
 @given(fleet=fleets(), killed_after=st.integers(1, 7))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_resumed_run_meets_the_same_phones(fleet: Fleet, killed_after: int) -> None:
     unkilled = rounds_of(fleet, 8, goal=10, min_reports=3)
     before = rounds_of(fleet, killed_after, goal=10, min_reports=3)

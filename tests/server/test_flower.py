@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flower_processes import free_port, processes_with, signal_all
+from flower_processes import copy_app, free_port, processes_with, signal_all
 
 from fedkey_server import checkpoint
 from fedkey_server.client_app import app
@@ -34,7 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds what Flower left in /proc"),
 ]
 
-CHECKOUT = Path(__file__).parents[2]
 ROUNDS = (
     "rounds.num_rounds=2",
     "rounds.phones_per_round=4",
@@ -63,13 +61,7 @@ def flwr_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """`flwr_run(num_supernodes, **run_config)`: runs the app from a copy, and returns what Flower printed."""
     folder = tmp_path_factory.mktemp("flower")
     home, copy = folder / "home", folder / "fedkey"
-    for path in (
-        "pyproject.toml",
-        "server/fedkey_server/client_app.py",
-        "server/fedkey_server/server_app.py",
-    ):
-        (copy / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CHECKOUT / path, copy / path)
+    copy_app(copy)
     environment = os.environ | {
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_command import fedkey_server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deployment import NEEDS_PROC, SECONDS, Deployment, make_identity, wait_for
 from flower_processes import free_port
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
+from fedkey.commands import EXIT_MISTAKE
 from fedkey.departures import DEPARTURES, Departure, append_departure, read_departures
 from fedkey.diary import DIARY, Diary
-from fedkey.errors import UserError
 from fedkey.pieces import END_ID, START_ID, Pieces
 from fedkey_server import checkpoint, keyboard_phone
 from fedkey_server.batches import Documents
-from fedkey_server.cli import phone as command
 from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app, flatten
 from fedkey_server.config import load
 from fedkey_server.crowd import Crowd
@@ -76,7 +76,8 @@ class Scene:
         folder, registry = diary.parent, settings.pop("registry", None)
         files = (diary, folder / DEPARTURES, bundle, folder / "identity.key", registry)
         membership = Membership("127.0.0.1:1", 7, *files, **settings)
-        self.phone = KeyboardPhone(membership, self.keyboard, Voice(self.said))
+        self.voice = Voice(self.said)
+        self.phone = KeyboardPhone(membership, self.keyboard, self.voice)
 
     def say(self, line: str) -> None:
         """Returns when it was heard."""
@@ -212,7 +213,7 @@ def test_a_busy_phone_waits_for_its_owner_and_no_longer_than_the_round(
 def test_training_pauses_when_somebody_types_and_stops_when_they_leave(
     scene: Scene, ask: Callable[..., Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = scene.phone._voice.tell
+    tell = scene.voice.tell
     wanted = "busy"
 
     def interrupt(event: str, **details: Any) -> None:
@@ -220,7 +221,7 @@ def test_training_pauses_when_somebody_types_and_stops_when_they_leave(
         if event == "training":
             scene.say(wanted) if wanted == "busy" else scene.leave()
 
-    monkeypatch.setattr(scene.phone._voice, "tell", interrupt)
+    monkeypatch.setattr(scene.voice, "tell", interrupt)
     scene.say("idle")
     assert scene.phone.answer(ask(rounds__timeout=2.0), 1).error.reason == "busy"
     scene.say("idle")
@@ -376,26 +377,27 @@ def test_a_message_is_listed_before_it_leaves_and_what_cannot_be_listed_does_not
         (["host:9092", "--rest", "-1"], "not be negative"),
     ],
 )
-def test_what_cannot_be_joined_is_one_sentence(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    import argparse
+def test_what_cannot_be_joined_is_one_sentence(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fedkey_server("phone", *arguments, "--diary", tmp_path / DIARY) == EXIT_MISTAKE
+    output, errors = capsys.readouterr()
+    assert complaint in errors
+    assert (output, errors.count("\n")) == ("", 1)
 
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    parsed = parser.parse_args([*arguments, "--diary", str(tmp_path / DIARY)])
-    with pytest.raises(UserError, match=complaint):
-        command._check(parsed)
 
-
-def start_phone(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
-    with (folder / "events.jsonl").open("w") as log:
+def start_phone(
+    folder: Path, *options: str, events: str = "events.jsonl", **environment: str
+) -> subprocess.Popen[str]:
+    with (folder / events).open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "fedkey_server", "phone", *options, "--diary", str(folder / DIARY)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=os.environ | environment, text=True,
         )  # fmt: skip
 
 
-def events_of(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "events.jsonl").read_text().splitlines()
+def events_of(folder: Path, events: str = "events.jsonl") -> list[dict[str, Any]]:
+    lines = (folder / events).read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
@@ -422,8 +424,13 @@ def test_without_a_server_it_says_so_once_and_it_ends_with_its_keyboard(diary: P
         pid = int(parent.stdout.readline())
         heard = json.loads(parent.stdout.readline())
         assert heard["event"] == "unreachable"
-        with pytest.raises(UserError, match="takes part already"):
-            command._be_the_only_one(identity)
+        second = start_phone(folder, "127.0.0.1:1", "--insecure", events="second.jsonl")
+        assert second.wait(timeout=120) == EXIT_MISTAKE
+        assert second.stdin is not None
+        second.stdin.close()
+        failed, left = events_of(folder, "second.jsonl")
+        assert (failed["event"], left["event"]) == ("failed", "left")
+        assert "takes part already" in failed["reason"]
         parent.kill()
         parent.wait()
         rest = parent.stdout.read()  # ends when the phone does

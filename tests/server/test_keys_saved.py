@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keys_saved
 import pytest
@@ -80,5 +81,18 @@ def test_the_table_has_a_row_for_each_system_and_intervals_over_authors() -> Non
     assert row.endswith("| 50.0 [50.0, 50.0] |")
 
 
-def test_message_lengths_are_read_from_the_command_line() -> None:
-    assert keys_saved._range("5-20") == range(5, 21)
+def test_the_program_counts_messages_of_the_lengths_that_it_is_told(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(messages: Sequence[str], *options: str) -> str:
+        text = tmp_path / "messages.txt"
+        text.write_text("\n".join(messages))
+        arguments = ["keys_saved.py", "--text", str(text), "--bundle", str(tiny_bundle), *options]
+        monkeypatch.setattr("sys.argv", arguments)
+        keys_saved.main()
+        return capsys.readouterr().out
+
+    messages = ["see", "good evening", "talk to you", "see you tomorrow Sarah", "thank you so much David"]
+    found = printed(messages, "--message-words", "2-4")
+    assert found == printed(messages[1:4])
+    assert found not in [printed(messages[a:b]) for a, b in ((0, 5), (0, 4), (1, 5), (1, 3), (2, 4))]

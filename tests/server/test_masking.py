@@ -100,7 +100,7 @@ def driven(num_phones: int, *, to: str, **gone: Iterable[int]) -> Round:
 # What comes out.
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 12), st.randoms(use_true_random=False))
 def test_the_total_is_the_sum_of_those_who_reported_whoever_vanishes_when(
     num_phones: int, rng: random.Random

@@ -67,7 +67,7 @@ def alone(model: Model, ids: np.ndarray) -> Tensor:
     lengths=st.lists(st.integers(2, 32), min_size=1, max_size=12),
     option=st.sampled_from(sorted(OPTIONS)),
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_hidden_states_do_not_depend_on_what_a_document_is_packed_with(
     seed: int, lengths: list[int], option: str
 ) -> None:

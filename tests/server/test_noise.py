@@ -166,7 +166,7 @@ def test_rounds_have_noise_of_their_own_and_keep_it() -> None:
 
 
 @given(seed=st.integers(0, 1000), clip_norm=st.floats(1e-3, 1e3), noise_multiplier=st.floats(0, 10))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_what_leaves_is_a_whole_number_of_steps_and_the_noise_is_the_same_whatever_it_is_added_to(
     seed: int, clip_norm: float, noise_multiplier: float
 ) -> None:

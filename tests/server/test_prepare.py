@@ -6,13 +6,11 @@ import json
 import re
 import resource
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from at_command import fedkey_server, with_overrides
-from forked import Forked
 
 from fedkey.commands import EXIT_MISTAKE, run_command
 from fedkey.errors import UserError
@@ -203,14 +201,11 @@ def test_killed_and_called_again_it_gives_the_bytes_of_an_unkilled_run(
     tmp_path: Path,
     tiny_data: Path,
     small_overrides: list[str],
-    start: Callable[..., Forked],
+    killed: Callable[..., None],
     killed_at: tuple[str, str],
 ) -> None:
     data = tmp_path / "data"
-    settings = with_overrides(*small_overrides)
-    process = start(["prepare", "tiny", "--data", str(data), *settings], killed_at)
-    _, complaint = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, complaint
+    killed(["prepare", "tiny", "--data", str(data), *with_overrides(*small_overrides)], killed_at)
     assert (data / "tokenizer.model").exists()
     assert not (data / "complete.json").exists()
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from at_command import fedkey_server
-from forked import Forked
 
 from fedkey.bundle import BundleError, open_bundle
 from fedkey.commands import EXIT_MISTAKE
@@ -177,7 +175,8 @@ def test_a_promotion_that_is_killed_is_in_use_and_is_marked_when_asked_again(
     tiny_data: Path,
     tiny_bundle: Path,
     untrained_bundle: Path,
-    start: Callable[..., Forked],
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
 ) -> None:
     registry = Registry(tmp_path / "registry")
     registry.add(untrained_bundle)
@@ -185,11 +184,10 @@ def test_a_promotion_that_is_killed_is_in_use_and_is_marked_when_asked_again(
     registry.add(tiny_bundle)
     graded = ["--text", str(tiny_data / "validation.jsonl"), "--max-words", "60", "--processes", "1"]
     arguments = ["releases", "promote", str(registry.folder), *graded]
-    killed = start(arguments, ("os.rename", "releases.json"))
-    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    killed(arguments, ("os.rename", "releases.json"))
     found = Registry(registry.folder)
     assert (found.current, found.release(2).state) == (found.release(2), "candidate")
-    assert start(arguments).wait(timeout=60) == 0
+    finished(arguments)
     found = Registry(registry.folder)
     assert (found.current, found.release(2).state) == (found.release(2), "promoted")
     assert found.previous == found.release(1)
@@ -204,18 +202,21 @@ def with_two_promoted(folder: Path, first: Path, second: Path) -> Registry:
 
 
 def test_a_rollback_that_is_killed_is_done_again_and_brings_nothing_bad_back(
-    tmp_path: Path, tiny_bundle: Path, untrained_bundle: Path, start: Callable[..., Forked]
+    tmp_path: Path,
+    tiny_bundle: Path,
+    untrained_bundle: Path,
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
 ) -> None:
     registry = with_two_promoted(tmp_path / "registry", untrained_bundle, tiny_bundle)
     arguments = ["releases", "rollback", str(registry.folder)]
-    killed = start(arguments, ("os.rename", "current"))
-    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    killed(arguments, ("os.rename", "current"))
     found = Registry(registry.folder)
     assert (found.current, found.release(2).state) == (found.release(2), "rolled back")
     for version in (1, 2):  # neither is this a promotion that was cut short, nor is 2 to be compared with
         with pytest.raises(UserError, match="Going back from release 2 was cut short; roll back again"):
             found.promote(version, BETTER)
-    assert start(arguments).wait(timeout=60) == 0
+    finished(arguments)
     found = Registry(registry.folder)
     assert (found.current, found.release(2).state) == (found.release(1), "rolled back")
     assert found.previous is None
@@ -252,18 +253,18 @@ def test_an_add_that_is_killed_leaves_the_registry_as_it_was_and_can_be_done_aga
     tmp_path: Path,
     tiny_bundle: Path,
     untrained_bundle: Path,
-    start: Callable[..., Forked],
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
 ) -> None:
     registry = Registry(tmp_path / "registry")
     registry.add(tiny_bundle)
     registry.promote(1, {})
     before = json.loads((registry.folder / "releases.json").read_text())
     arguments = ["releases", "add", str(registry.folder), str(untrained_bundle)]
-    killed = start(arguments, killed_at)
-    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    killed(arguments, killed_at)
     assert json.loads((registry.folder / "releases.json").read_text()) == before
     assert Registry(registry.folder).current == registry.release(1)
-    assert start(arguments).wait(timeout=60) == 0
+    finished(arguments)
     again = Registry(registry.folder)
     assert [release.version for release in again.releases] == [1, 2]
     assert open_bundle(again.path(again.release(2))).manifest == open_bundle(untrained_bundle).manifest

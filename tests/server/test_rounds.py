@@ -71,7 +71,6 @@ REPORTS = st.lists(
 
 
 @given(reports=REPORTS, order=st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_reports_does_not_matter(
     reports: list[tuple[list[float], int]], order: np.random.Generator
 ) -> None:
@@ -82,7 +81,6 @@ def test_the_order_of_reports_does_not_matter(
 
 
 @given(reports=REPORTS)
-@settings(deadline=None)
 def test_the_average_is_numpys_weighted_mean(reports: list[tuple[list[float], int]]) -> None:
     mean = averaged([({"w": torch.tensor(values)}, float(weight)) for values, weight in reports])["w"]
     values, weights = np.array([values for values, _ in reports]), [weight for _, weight in reports]
@@ -240,7 +238,7 @@ def test_a_phone_with_much_text_takes_another_part_of_it_each_round() -> None:
 
 
 @given(seed=st.integers(0, 100))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_a_phone_without_graded_text_reports_that_it_has_nothing(seed: int) -> None:
     texts = documents(seed, 3)
     report = update(Documents(texts.ids, np.zeros_like(texts.loss), texts.offsets), PLAIN)

@@ -67,6 +67,8 @@ class Fleet:
     """The contents of all messages, in order, from the server and to it."""
     secrets: dict[int, dict[str, bytes]] = field(default_factory=dict)
     """What phones kept to themselves, looked up in their own memories."""
+    contexts: dict[int, Context] = field(default_factory=dict)
+    """Of phones that were asked something, the last time."""
 
     def __post_init__(self) -> None:
         app = ClientApp()
@@ -85,6 +87,7 @@ class Fleet:
         message.content = travelled(message.content)
         context.state = travelled(context.state)
         phone, stage = context.node_id, str(message.content.config_records[SECURE]["stage"])
+        self.contexts[phone] = context
         assert message.content.config_records[SECURE]["phone"] == phone  # whom a simulation's node is to play
         if (phone, stage) in self.crashing:
             raise RuntimeError("the battery is empty")
@@ -303,7 +306,7 @@ def test_a_stage_asked_twice_is_refused(stage: str) -> None:
 
 
 def memory_of(fleet: Fleet, phone: int) -> Mapping[str, Any]:
-    return fleet.grid._context_of(phone).state.config_records[f"{SECURE}.{phone}"]
+    return fleet.contexts[phone].state.config_records[f"{SECURE}.{phone}"]
 
 
 def test_an_answer_to_another_rounds_question_is_refused() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -50,9 +49,19 @@ def config(small_overrides: list[str]) -> Config:
 Client = Callable[[Message, Context], Message]
 
 
-def grid_over(data: Path, client: Client = app) -> InProcessGrid:
+def grid_over(data: Path, client: Client = app, kind: type[InProcessGrid] = InProcessGrid) -> InProcessGrid:
     phones = Phones.load(data / "phones.npz")
-    return InProcessGrid(client, len(phones), {"data": str(data), "simulation": True})
+    return kind(client, len(phones), {"data": str(data), "simulation": True})
+
+
+def noting(asked: list[int]) -> Client:
+    """What a phone does, and which one was asked."""
+
+    def train(message: Message, context: Context) -> Message:
+        asked.append(int(str(context.node_config["partition-id"])))
+        return app(message, context)
+
+    return train
 
 
 def make_with_key(run: Path) -> None:
@@ -143,12 +152,7 @@ def test_the_phones_asked_are_those_the_seed_draws(
     tiny_run: Path, tiny_data: Path, config: Config, tmp_path: Path
 ) -> None:
     asked: list[int] = []
-
-    def noting(message: Message, context: Context) -> Message:
-        asked.append(int(str(context.node_config["partition-id"])))
-        return app(message, context)
-
-    federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
+    federate(grid_over(tiny_data, noting(asked)), config, tiny_data, tmp_path / "run", tiny_run)
     num_phones = len(Phones.load(tiny_data / "phones.npz"))
     assert asked == [phone for number in (1, 2, 3) for phone in cohort(1, number, num_phones, 5)]
 
@@ -157,14 +161,9 @@ def test_phones_with_more_text_are_asked_more_often_up_to_a_bound(
     tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
 ) -> None:
     asked: list[int] = []
-
-    def noting(message: Message, context: Context) -> Message:
-        asked.append(int(str(context.node_config["partition-id"])))
-        return app(message, context)
-
     rounds = ["rounds.num_rounds=3", "rounds.phones_per_round=5", "rounds.min_reports=1", "rounds.max_rows=1"]
     config = load("tiny", [*small_overrides, *rounds, "rounds.weighed_rows=7"])
-    federate(grid_over(tiny_data, noting), config, tiny_data, tmp_path / "run", tiny_run)
+    federate(grid_over(tiny_data, noting(asked)), config, tiny_data, tmp_path / "run", tiny_run)
     rows = np.minimum(Phones.load(tiny_data / "phones.npz").num_rows(config.model.window), 7)
     assert len(set(rows.tolist())) > 1
     chances = rows / rows.sum()
@@ -189,8 +188,7 @@ def test_the_order_in_which_phones_answer_does_not_matter(
             return super().send_and_receive(reversed(list(messages)), timeout=timeout)
 
     config = replace(config, rounds=replace(config.rounds, num_rounds=1))
-    phones = Phones.load(tiny_data / "phones.npz")
-    backwards = Backwards(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    backwards = grid_over(tiny_data, kind=Backwards)
     federate(grid_over(tiny_data), config, tiny_data, tmp_path / "forwards", tiny_run)
     federate(backwards, config, tiny_data, tmp_path / "backwards", tiny_run)
     forwards = weights_of(tmp_path / "forwards")
@@ -237,14 +235,45 @@ def test_a_phone_that_spoils_its_message_spoils_no_other(
     assert_equal_weights(tmp_path / "run", tmp_path / "spoiled")
 
 
+class Pair(NamedTuple):
+    """A federation that nobody killed, and the command of one that is to end as it did."""
+
+    unkilled: Path
+    final: dict[str, Any]
+    run: Path
+    arguments: list[str]
+
+    def assert_ends_alike(self) -> None:
+        assert checkpoint.read_json(self.run / "done.json") == self.final
+        assert (self.run / "metrics.jsonl").read_text() == (self.unkilled / "metrics.jsonl").read_text()
+        assert_equal_weights(self.unkilled, self.run)
+
+
+@pytest.fixture
+def pair_of(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path, one_thread: None
+) -> Callable[..., Pair]:
+    """`pair_of(*overrides, with_key=False)`: does the first, and may give both the same noise key."""
+
+    def pair_of(*overrides: str, with_key: bool = False) -> Pair:
+        unkilled, run = tmp_path / "unkilled", tmp_path / "run"
+        if with_key:
+            for folder in (unkilled, run):
+                make_with_key(folder)
+        every = [*small_overrides, *ROUNDS, *overrides]
+        final = federate(grid_over(tiny_data), load("tiny", every), tiny_data, unkilled, tiny_run)
+        arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
+        return Pair(unkilled, final, run, [*arguments, "--threads", "1", *with_overrides(*every)])
+
+    return pair_of
+
+
 @pytest.mark.slow
 def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
-    tiny_run: Path,
-    tiny_data: Path,
-    small_overrides: list[str],
-    tmp_path: Path,
-    one_thread: None,
+    pair_of: Callable[..., Pair],
     start: Callable[..., Forked],
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
     kill_when_there: Callable[[Forked, Path], None],
 ) -> None:
     adaptive = (
@@ -252,29 +281,18 @@ def test_a_federation_killed_again_and_again_ends_as_if_it_had_not_been(
         "server_optimizer.learning_rate=0.01",
         "server_optimizer.momentum=0.5",
     )
-    overrides = [*small_overrides, *ROUNDS, "rounds.num_rounds=8", *adaptive]
-    unkilled, run = tmp_path / "unkilled", tmp_path / "run"
-    expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
-    arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
-    arguments += ["--threads", "1", *with_overrides(*overrides)]
-
-    kill_when_there(start(arguments), run / "checkpoints" / "00000002")
+    pair = pair_of("rounds.num_rounds=8", *adaptive)
+    kill_when_there(start(pair.arguments), pair.run / "checkpoints" / "00000002")
     # While a checkpoint waits to be renamed, after that round's line of metrics was written.
-    process = start(arguments, ("os.rename", "00000006.new"))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, errors
-    assert not (run / "checkpoints" / "00000006").exists()
-    finished = start(arguments)
-    output, errors = finished.communicate(timeout=120)
-    assert finished.returncode == 0, errors
+    killed(pair.arguments, ("os.rename", "00000006.new"))
+    assert not (pair.run / "checkpoints" / "00000006").exists()
+    output, errors = finished(pair.arguments)
     assert "8 rounds (8 changed the model), 40 reports, 0 failures, " in output
     assert "validation loss" in errors + output
 
-    assert checkpoint.read_json(run / "done.json") == expected
-    assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
-    assert_equal_weights(unkilled, run)
-    newest = run / "checkpoints" / "00000008"
-    assert load_file(newest / "model.safetensors").keys() == weights_of(unkilled).keys()
+    pair.assert_ends_alike()
+    newest = pair.run / "checkpoints" / "00000008"
+    assert load_file(newest / "model.safetensors").keys() == weights_of(pair.unkilled).keys()
 
 
 SECURE = ("rounds.secure=true", "rounds.update_norm=0.5")
@@ -374,13 +392,12 @@ def test_the_noise_of_a_private_run_is_as_large_as_its_ledger_says(
 
 @pytest.mark.slow
 def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
-    tiny_run: Path,
-    tiny_data: Path,
-    small_overrides: list[str],
-    tmp_path: Path,
-    one_thread: None,
+    pair_of: Callable[..., Pair],
     start: Callable[..., Forked],
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
     kill_when_there: Callable[[Forked, Path], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     adaptive = (
         "privacy.clip_quantile=0.5",
@@ -388,28 +405,17 @@ def test_a_private_run_killed_again_goes_on_with_the_noise_it_would_have_had(
         "rounds.min_reports=1",
         "rounds.num_rounds=6",
     )
-    overrides = [*small_overrides, *ROUNDS, *PRIVATE, *adaptive]
-    unkilled, run = tmp_path / "unkilled", tmp_path / "run"
-    for folder in (unkilled, run):
-        make_with_key(folder)
-    expected = federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, unkilled, tiny_run)
-    arguments = ["federate", "tiny", "--data", str(tiny_data), "--run", str(run), "--init", str(tiny_run)]
-    arguments += ["--threads", "1", *with_overrides(*overrides)]
-    kill_when_there(start(arguments), run / "checkpoints" / "00000002")
-    process = start(arguments, ("os.rename", "00000004.new"))
-    process.communicate(timeout=120)
-    (run / "noise.key").write_bytes(bytes(32))
-    with pytest.raises(UserError, match="is not the noise key that this run began with"):
-        federate(grid_over(tiny_data), load("tiny", overrides), tiny_data, run, tiny_run)
-    (run / "noise.key").write_bytes(bytes(range(32)))
-    finished = start(arguments)
-    _, errors = finished.communicate(timeout=120)
-    assert finished.returncode == 0, errors
-    assert checkpoint.read_json(run / "done.json") == expected
-    assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
-    assert_equal_weights(unkilled, run)
+    pair = pair_of(*PRIVATE, *adaptive, with_key=True)
+    kill_when_there(start(pair.arguments), pair.run / "checkpoints" / "00000002")
+    killed(pair.arguments, ("os.rename", "00000004.new"))
+    (pair.run / "noise.key").write_bytes(bytes(32))
+    assert fedkey_server(*pair.arguments) == EXIT_MISTAKE
+    assert "is not the noise key that this run began with" in capsys.readouterr().err
+    (pair.run / "noise.key").write_bytes(bytes(range(32)))
+    finished(pair.arguments)
+    pair.assert_ends_alike()
     # The clip follows the quantile, but not a round in which the coins asked nobody.
-    for row, following in pairwise(rounds_of(run)[1:]):
+    for row, following in pairwise(rounds_of(pair.run)[1:]):
         assert row["changed"] == (following["privacy"]["clip_norm"] != row["privacy"]["clip_norm"])
 
 
@@ -589,9 +595,7 @@ def test_each_phone_of_a_secure_round_is_booked_once(
 
     more = ("rounds.num_rounds=2", "rounds.phones_per_round=7", "rounds.min_reports=4")
     config = load("tiny", [*small_overrides, *ROUNDS, *SECURE, *more])
-    phones = Phones.load(tiny_data / "phones.npz")
-    grid = Troubled(train, len(phones), {"data": str(tiny_data), "simulation": True})
-    final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
+    final = federate(grid_over(tiny_data, train, Troubled), config, tiny_data, tmp_path / "run", tiny_run)
     first, second = rounds_of(tmp_path / "run")[1:]
     asked = "replayed or not asked for"
     first["refused"].pop(asked)
@@ -688,7 +692,7 @@ def test_a_private_fleet_goes_on_after_a_kill_with_its_clock_its_rests_and_its_n
     tiny_data: Path,
     small_overrides: list[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cut_at_checkpoint: Callable[[Callable[[], object]], None],
 ) -> None:
     private = ("privacy.mode=ftrl", "privacy.noise_multiplier=2.0", "privacy.delta=1e-3")
     config = load("tiny", [*small_overrides, *ROUNDS, *FLEET, *private])
@@ -696,17 +700,8 @@ def test_a_private_fleet_goes_on_after_a_kill_with_its_clock_its_rests_and_its_n
     for folder in (whole, cut):
         make_with_key(folder)
     expected = federate(grid_over(tiny_data), config, tiny_data, whole, tiny_run)
-    save = checkpoint.save
-
-    def once(*arguments: Any) -> None:
-        save(*arguments)
-        raise InterruptedError
-
     for _ in range(3):
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "save", once)
-            with pytest.raises(InterruptedError):
-                federate(grid_over(tiny_data), config, tiny_data, cut, tiny_run)
+        cut_at_checkpoint(lambda: federate(grid_over(tiny_data), config, tiny_data, cut, tiny_run))
     assert federate(grid_over(tiny_data), config, tiny_data, cut, tiny_run) == expected
     assert rounds_of(cut) == rounds_of(whole)
     assert_equal_weights(whole, cut)
@@ -859,8 +854,7 @@ def test_phones_that_stay_silent_are_counted(
         ) -> Iterator[Message]:
             return super().send_and_receive(list(messages)[2:], timeout=timeout)
 
-    phones = Phones.load(tiny_data / "phones.npz")
-    grid = Losing(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    grid = grid_over(tiny_data, kind=Losing)
     final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
     assert final["failures"] == {"silent": 6}
     assert [row["silent"] for row in rounds_of(tmp_path / "run")[1:]] == [2, 2, 2]
@@ -875,8 +869,7 @@ def test_a_federation_that_nobody_answers_says_so(
         ) -> Iterator[Message]:
             return super().send_and_receive((), timeout=timeout)
 
-    phones = Phones.load(tiny_data / "phones.npz")
-    grid = Deaf(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    grid = grid_over(tiny_data, kind=Deaf)
     with pytest.raises(UserError, match=r"because too few phones reported \(15 silent\); mend that"):
         federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
 
@@ -900,8 +893,7 @@ def test_a_phone_that_answers_twice_counts_once(
             for reply in super().send_and_receive(messages, timeout=timeout):
                 yield from (reply, reply)
 
-    phones = Phones.load(tiny_data / "phones.npz")
-    grid = Echoing(app, len(phones), {"data": str(tiny_data), "simulation": True})
+    grid = grid_over(tiny_data, kind=Echoing)
     final = federate(grid, config, tiny_data, tmp_path / "run", tiny_run)
     assert final["failures"] == {"replayed or not asked for": 15}
     assert [(row["reports"], row["silent"]) for row in rounds_of(tmp_path / "run")[1:]] == [(5, 0)] * 3

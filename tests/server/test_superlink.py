@@ -85,20 +85,19 @@ class Letterbox(InProcessGrid):
         run_config: Mapping[str, str] | None = None,
         node_configs: Sequence[dict[str, Any]] = (),
     ) -> None:
+
+        def client(message: Message, context: Context) -> Message:
+            if node_configs:
+                context.node_config.update(node_configs[context.node_id - 1])
+            return app(message, context)
+
         told = {"data": str(data), "simulation": False, **(run_config or {})}
-        super().__init__(app, num_phones, told)
+        super().__init__(client, num_phones, told)
         self.looks = looks
-        self.node_configs = node_configs
         self.kept: dict[str, Message] = {}
         self.num_looks: Counter[str] = Counter()
         self.fetched: list[tuple[int, str]] = []
         """(place, round) of the replies handed out."""
-
-    def _context_of(self, node: int) -> Context:
-        context = super()._context_of(node)
-        if self.node_configs:
-            context.node_config.update(self.node_configs[node - 1])
-        return context
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         names = []

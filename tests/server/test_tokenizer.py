@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
@@ -67,7 +67,6 @@ def test_frequent_words_become_few_pieces(pieces: Pieces) -> None:
 
 
 @given(st.text(st.characters(categories=["L", "M", "N", "P", "S"]), max_size=20))
-@settings(deadline=None)
 @example("日本語")
 @example("👩‍👩‍👧")
 @example("\U0010fffd")

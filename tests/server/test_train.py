@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -147,6 +147,14 @@ def test_a_batch_without_targets_changes_nothing(config: Config, batch: Batch) -
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def assert_equal_checkpoints(first: Path, second: Path) -> None:
+    for name in ("model.safetensors", "state.safetensors"):
+        found = load_file(first / name)
+        for key, tensor in load_file(second / name).items():
+            assert torch.equal(found.pop(key), tensor), key
+        assert not found
+
+
 SHORT = (
     "train.num_steps=44",
     "train.batch_rows=4",
@@ -177,6 +185,8 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     tmp_path: Path,
     one_thread: None,
     start: Callable[..., Forked],
+    killed: Callable[..., None],
+    finished: Callable[..., tuple[str, str]],
     kill_when_there: Callable[[Forked, Path], None],
     optimizer: str,
     kills: list[tuple[str, str]],
@@ -189,22 +199,14 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
 
     kill_when_there(start(arguments), run / "checkpoints" / "00000004")
     for killed_at in kills:
-        process = start(arguments, killed_at)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL, errors
+        killed(arguments, killed_at)
         assert not (run / "done.json").exists()
-    finished = start(arguments)
-    output, errors = finished.communicate(timeout=120)
-    assert finished.returncode == 0, errors
+    output, _ = finished(arguments)
     assert f"44 steps, validation loss {expected['validation_loss']:.3f} nats" in output
 
     assert checkpoint.read_json(run / "done.json") == expected
     assert (run / "metrics.jsonl").read_text() == (unkilled / "metrics.jsonl").read_text()
-    for name in ("model.safetensors", "state.safetensors"):
-        found = load_file(run / "checkpoints" / "00000044" / name)
-        for key, tensor in load_file(unkilled / "checkpoints" / "00000044" / name).items():
-            assert torch.equal(found.pop(key), tensor), key
-        assert not found
+    assert_equal_checkpoints(run / "checkpoints" / "00000044", unkilled / "checkpoints" / "00000044")
 
 
 def test_a_second_process_is_kept_off_a_run_and_touches_nothing_of_it(
@@ -265,30 +267,20 @@ def test_every_optimizer_learns_and_goes_on_where_it_was_cut(
             train(config, tiny_data, run)
     assert checkpoint.latest(run) == run / "checkpoints" / "00000008"
     assert train(config, tiny_data, run) == expected
-    for name in ("model.safetensors", "state.safetensors"):
-        found = load_file(run / "checkpoints" / "00000018" / name)
-        for key, tensor in load_file(uncut / "checkpoints" / "00000018" / name).items():
-            assert torch.equal(found.pop(key), tensor), key
-        assert not found
+    assert_equal_checkpoints(run / "checkpoints" / "00000018", uncut / "checkpoints" / "00000018")
 
 
 def test_a_run_may_go_on_in_other_parts(
-    tiny_data: Path, small_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+    cut_at_checkpoint: Callable[[Callable[[], object]], None],
 ) -> None:
     """Parts change rounding and nothing else, so a run that ran out of memory need not begin anew."""
     overrides = [*small_overrides, *SHORT, "train.num_steps=8", "train.validate_every=8"]
     expected = train(load("tiny", overrides), tiny_data, tmp_path / "whole")
     run = tmp_path / "run"
-    save = checkpoint.save
-
-    def cut(*arguments: Any) -> None:
-        save(*arguments)
-        raise InterruptedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", cut)
-        with pytest.raises(InterruptedError):
-            train(load("tiny", overrides), tiny_data, run)
+    cut_at_checkpoint(lambda: train(load("tiny", overrides), tiny_data, run))
     found = train(load("tiny", [*overrides, "train.accumulate=3"]), tiny_data, run)
     assert found == pytest.approx(expected, rel=1e-4)
     assert checkpoint.read_json(run / "config.json")["config"]["train"]["batch_rows"] == 4
@@ -408,49 +400,61 @@ def test_a_run_can_start_from_a_run_or_a_bundle(
     assert found[tiny_bundle] != found[tiny_run]
 
 
+class Longer(NamedTuple):
+    """A federation of one round, and central training of as many steps as its phones took."""
+
+    federated: Path
+    federate: list[str]
+    longer: Path
+    train: list[str]
+
+
+@pytest.fixture
+def longer_than(
+    tiny_run: Path, tiny_data: Path, small_overrides: list[str], tmp_path: Path
+) -> Callable[..., Longer]:
+    """`longer_than(*overrides)`: the commands of both."""
+
+    def longer_than(*overrides: str) -> Longer:
+        federated, longer = tmp_path / "federated", tmp_path / "longer"
+        few = ("rounds.num_rounds=1", "rounds.min_reports=1", "train.validation_rows=4")
+        alike = ["--data", str(tiny_data), "--init", str(tiny_run)]
+        alike += with_overrides(*small_overrides, *few, *overrides)
+        return Longer(
+            federated,
+            ["federate", "tiny", "--run", str(federated), *alike],
+            longer,
+            ["train", "tiny", "--run", str(longer), "--steps-of", str(federated), *alike],
+        )
+
+    return longer_than
+
+
 def test_as_many_steps_as_a_federated_run_took(
-    tiny_run: Path,
-    tiny_data: Path,
-    small_overrides: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    longer_than: Callable[..., Longer], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    federated = tmp_path / "federated"
-    few = with_overrides(
-        *small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=3", "rounds.min_reports=1",
-        "rounds.batch_rows=1", "train.validation_rows=4",
-    )  # fmt: skip
-    folders = ["--data", str(tiny_data), "--init", str(tiny_run)]
-    longer = ["train", "tiny", "--run", tmp_path / "longer", "--steps-of", federated, *folders, *few]
-    assert fedkey_server(*longer) == EXIT_MISTAKE
+    commands = longer_than("rounds.phones_per_round=3", "rounds.batch_rows=1")
+    assert fedkey_server(*commands.train) == EXIT_MISTAKE
     assert "is no finished federated run" in capsys.readouterr().err
-    assert fedkey_server("federate", "tiny", "--run", federated, *folders, *few) == 0
-    assert fedkey_server(*longer) == 0
-    local_steps = checkpoint.read_json(federated / "done.json")["local_steps"]
+    assert fedkey_server(*commands.federate) == 0
+    assert fedkey_server(*commands.train) == 0
+    local_steps = checkpoint.read_json(commands.federated / "done.json")["local_steps"]
     assert local_steps >= 3
-    assert checkpoint.read_json(tmp_path / "longer" / "done.json")["step"] == local_steps
+    assert checkpoint.read_json(commands.longer / "done.json")["step"] == local_steps
 
 
 def test_steps_that_phones_of_a_private_run_did_not_tell_are_refused(
-    tiny_run: Path,
-    tiny_data: Path,
-    small_overrides: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    longer_than: Callable[..., Longer], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    federated = tmp_path / "federated"
-    few = with_overrides(
-        *small_overrides, "rounds.num_rounds=1", "rounds.phones_per_round=5", "rounds.min_reports=1",
-        "rounds.max_rows=1", "rounds.update_norm=0.5", "privacy.mode=poisson", "privacy.delta=1e-3",
-        "privacy.noise_multiplier=0.5", "train.validation_rows=4",
+    commands = longer_than(
+        "rounds.phones_per_round=5", "rounds.max_rows=1", "rounds.update_norm=0.5", "privacy.mode=poisson",
+        "privacy.delta=1e-3", "privacy.noise_multiplier=0.5",
     )  # fmt: skip
-    folders = ["--data", str(tiny_data), "--init", str(tiny_run)]
-    assert fedkey_server("federate", "tiny", "--run", federated, *folders, *few) == 0
+    assert fedkey_server(*commands.federate) == 0
     assert "local steps" not in capsys.readouterr().out
-    longer = ["train", "tiny", "--run", tmp_path / "longer", "--steps-of", federated, *folders, *few]
-    assert fedkey_server(*longer) == EXIT_MISTAKE
+    assert fedkey_server(*commands.train) == EXIT_MISTAKE
     assert "did not say how many steps they took, since it is a private run" in capsys.readouterr().err
-    assert not (tmp_path / "longer").exists()
+    assert not commands.longer.exists()
 
 
 def test_steps_of_a_central_run_are_refused(

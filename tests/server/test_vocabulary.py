@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkey.errors import UserError
@@ -322,7 +322,6 @@ WORDS = st.sampled_from(["one", "One", "two", "three"])
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.lists(WORDS, max_size=4), max_size=4)))
-@settings(deadline=None)
 def test_of_every_word_the_one_who_uses_it_most_is_left_out(authors: dict[str, list[list[str]]]) -> None:
     by_author = [
         Counter(word.lower() for units in messages for word in units) for messages in authors.values()
@@ -345,7 +344,6 @@ ENTRIES = st.builds(Entry, LETTERS, st.floats(-30, 0).map(lambda x: round(x, 4))
 
 
 @given(st.lists(ENTRIES, unique_by=lambda entry: entry.word))
-@settings(deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, entries: list[Entry]) -> None:
     path = tmp_path_factory.getbasetemp() / "lexicon.tsv"
     write(entries, path)

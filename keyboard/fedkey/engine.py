@@ -56,7 +56,7 @@ from fedkey.pieces import Pieces
 from fedkey.places import Place, Places
 from fedkey.prior import Prior
 from fedkey.replacement import MISTYPED, NUM_REREAD, WRITTEN_AS_MEANT, ReplacementFinder, height_of
-from fedkey.slipped_space import SlippedSpaces
+from fedkey.second_thoughts import SecondThoughts
 from fedkey.taps import Tap, Touch, as_touches, literal
 from fedkey.text import is_word, normalise, units_with_places
 
@@ -217,13 +217,15 @@ class Engine:
             self._corrections,
             self._contests,
             lambda word: self._of_memory(lambda: self._personal.spelling(word), None),
-            lambda word: self._of_memory(lambda: self._personal.is_pinned(word), False),
+            self._is_pinned,
             self._path,
         )
         self._phrases = Phrases(self.lexicon)
         self._personal = Personal.open(memory)
         self._owner = Owner(self._personal, self.lexicon)
-        self._slipped_spaces = SlippedSpaces(self.lexicon, lambda word: self._owner.number(word), self._path)
+        self._second_thoughts = SecondThoughts(
+            self.lexicon, lambda word: self._owner.number(word), self._path, self._is_pinned
+        )
         self.notice = self._personal.notice
         """A sentence for the owner if something is wrong with the memory; mostly None."""
         self._lock = threading.Lock()
@@ -432,7 +434,7 @@ class Engine:
         milliseconds = (time.perf_counter() - started) * 1000
         return Suggestions(words, log_probs, None, milliseconds, literal=word)
 
-    def respaced(
+    def reconsidered(
         self,
         context: str,
         first: str,
@@ -457,18 +459,20 @@ class Engine:
         typed = f"{first}{gap}{second}"
         stands = typed if stands is None else normalise(stands)
         with self._lock:
-            if self._corrector.is_kept(context, typed) or not self._corrector.may_be_respaced(
+            if self._corrector.is_kept(context, typed) or not self._corrector.may_be_reconsidered(
                 context, first, second, gap, after
             ):
                 return None
             starts_sentence = self._reader.read(context, after).starts_sentence
             if gap != " ":
-                return self._slipped_spaces.contracted(first, second, starts_sentence=starts_sentence)
-            found = self._slipped_spaces.find(first, second, stands, starts_sentence=starts_sentence)
+                return self._second_thoughts.contracted(first, second, starts_sentence=starts_sentence)
+            found = self._second_thoughts.find(
+                context, first, second, stands, starts_sentence=starts_sentence
+            )
             if not found:
                 return None
             place = self._places.go_to(context, after)
-            return self._slipped_spaces.best(found, stands, place)
+            return self._second_thoughts.best(found, stands, place)
 
     def explain(
         self,
@@ -868,6 +872,10 @@ class Engine:
     def _habits(self, context: str, letters: str) -> OwnHabits:
         """What the owner writes in a place."""
         return self._of_memory(lambda: self._owner.habits(context, letters), NOTHING_KNOWN)
+
+    def _is_pinned(self, word: str) -> bool:
+        """Whether the owner taught a word, or brought it back."""
+        return self._of_memory(lambda: self._personal.is_pinned(word), False)
 
     def _lexicon_form(self, word: str) -> str | None:
         """How the lexicon writes a word; None if it does not offer it."""

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 KINDS = ("early", "late", "inside")
 
 
-class Respacing(Protocol):
+class Reconsidering(Protocol):
     """Whatever tells what a space makes of a word, and of two."""
 
     def suggest(self, context: str, typed: str) -> Suggestions:
         """The answer when `typed` stands after `context`."""
 
-    def respaced(self, context: str, first: str, second: str, stands: str | None = None) -> str | None:
+    def reconsidered(self, context: str, first: str, second: str, stands: str | None = None) -> str | None:
         """What was meant by two words, if the space between them slipped."""
 
 
@@ -93,7 +93,7 @@ class _Pair(NamedTuple):
 
 
 def grade_space_slips(
-    predictor: Respacing, conversations: Iterable[GradedConversation], *, seed: int = 0
+    predictor: Reconsidering, conversations: Iterable[GradedConversation], *, seed: int = 0
 ) -> dict[str, SpaceSlips]:
     """Types the pairs of the graded messages; the sums of each author. `seed` chooses what slips."""
     totals: dict[str, SpaceSlips] = {}
@@ -102,8 +102,8 @@ def grade_space_slips(
             own = totals.get(conversation.author, SpaceSlips())
             pairs = _pairs_of(message)
             for start, first, second in pairs:
-                _, respaced = _type(predictor, before + message[:start], first, second)
-                own += SpaceSlips(right=1, moved=int(respaced is not None))
+                _, reconsidered = _type(predictor, before + message[:start], first, second)
+                own += SpaceSlips(right=1, moved=int(reconsidered is not None))
             if pairs:
                 own += _slip(predictor, before + message, pairs, len(before), draws(seed, index, message))
             totals[conversation.author] = own
@@ -124,7 +124,7 @@ def _is_typed(unit: str) -> bool:
 
 
 def _slip(
-    predictor: Respacing, text: str, pairs: Sequence[_Pair], shift: int, rng: np.random.Generator
+    predictor: Reconsidering, text: str, pairs: Sequence[_Pair], shift: int, rng: np.random.Generator
 ) -> SpaceSlips:
     start, first, second = pairs[int(rng.integers(len(pairs)))]
     kind = KINDS[int(rng.integers(len(KINDS)))]
@@ -136,22 +136,22 @@ def _slip(
     }[kind]
     if not all(typed) or not all(map(_is_typed, typed)):
         return SpaceSlips()
-    stands, respaced = _type(predictor, text[: shift + start], *typed)
-    is_right = _same(respaced or stands, meant)
+    stands, reconsidered = _type(predictor, text[: shift + start], *typed)
+    is_right = _same(reconsidered or stands, meant)
     slipped = Slipped(
         pairs=1,
         by_word=int(_same(stands, meant)),
         repaired=int(is_right),
-        wrong=int(respaced is not None and not is_right),
+        wrong=int(reconsidered is not None and not is_right),
     )
     return SpaceSlips(ByKind(**{kind: slipped}))
 
 
-def _type(predictor: Respacing, context: str, first: str, second: str) -> tuple[str, str | None]:
+def _type(predictor: Reconsidering, context: str, first: str, second: str) -> tuple[str, str | None]:
     """What stands once both words were ended, and what is put in its place."""
     put = predictor.suggest(context, first).autocorrect or first
     stands = f"{put} {predictor.suggest(f'{context}{put} ', second).autocorrect or second}"
-    return stands, predictor.respaced(context, first, second, stands)
+    return stands, predictor.reconsidered(context, first, second, stands)
 
 
 def _same(one: str, other: str) -> bool:

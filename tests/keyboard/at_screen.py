@@ -94,7 +94,7 @@ class GatedEngine(Engine):
             return self.prepared_instead[word]
         return super().replacements(context, word, after, k, private=private)
 
-    def respaced(
+    def reconsidered(
         self,
         context: str,
         first: str,
@@ -105,7 +105,7 @@ class GatedEngine(Engine):
         after: str = "",
     ) -> str | None:
         assert self.gate.wait(20)
-        return super().respaced(context, first, second, stands, gap=gap, after=after)
+        return super().reconsidered(context, first, second, stands, gap=gap, after=after)
 
     def _hear(self, context: str, word: str, after: str, private: bool) -> None:
         self.asked.append((context, word))

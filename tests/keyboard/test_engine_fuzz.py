@@ -148,7 +148,7 @@ def test_a_space_that_moves_changes_no_letter(
 ) -> None:
     at, letters = max(len(first) + moved, 0), capitals(first + second)
     first, second = letters[:at], letters[at:]
-    put = engine.respaced(context, first, second, gap=gap)
+    put = engine.reconsidered(context, first, second, gap=gap)
     if put is not None:
         assert put not in (f"{first} {second}", f"{first};{second}")
         assert put == put.strip()
@@ -156,8 +156,8 @@ def test_a_space_that_moves_changes_no_letter(
         bare = str.maketrans("", "", "' ")
         assert put.lower().translate(bare) == f"{normalise(first)}{normalise(second)}".lower().translate(bare)
         assert not offensive.intersection(put.lower().split())
-        assert engine.respaced(context, first, second, put, gap=gap) is None or gap == ";"
-    assert engine.respaced(context, first, second, gap=gap) == put
+        assert engine.reconsidered(context, first, second, put, gap=gap) is None or gap == ";"
+    assert engine.reconsidered(context, first, second, gap=gap) == put
 
 
 @given(context=st.sampled_from(CONTEXTS), typed=st.text(KEYS, min_size=1, max_size=9))

@@ -102,14 +102,14 @@ class Writer:
             gap = text[-1:]
             if last is not None and text == f"{last.before}{last.put}{gap}" and character not in GLUE + "\n":
                 context, stands = f"{self._context}{last.before}", f"{last.put}{gap}{letters}"
-                respaced = None
+                reconsidered = None
                 if gap in GAPS:
-                    respaced = self.engine.respaced(context, last.letters, word, stands, gap=gap)
-                if respaced is not None:
+                    reconsidered = self.engine.reconsidered(context, last.letters, word, stands, gap=gap)
+                if reconsidered is not None:
                     typed = f"{last.letters}{gap}{word}"
-                    accepted = self.engine.accept(context, typed, respaced)
+                    accepted = self.engine.accept(context, typed, reconsidered)
                     self._undoable = Undoable(accepted, last.before, stands)
-                    self._text, letters = last.before, respaced
+                    self._text, letters = last.before, reconsidered
         self._text += letters
 
     def _backspace(self, undoable: Undoable | None) -> None:

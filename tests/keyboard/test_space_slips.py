@@ -23,14 +23,14 @@ class Prepared:
         self.words = words or {}
         self.pairs = pairs or {}
         self.asked: list[tuple[str, str]] = []
-        self.respacings: list[tuple[str, str, str, str | None]] = []
+        self.reconsidered_pairs: list[tuple[str, str, str, str | None]] = []
 
     def suggest(self, context: str, typed: str) -> Suggestions:
         self.asked.append((context, typed))
         return Suggestions((), (), self.words.get(typed), 1)
 
-    def respaced(self, context: str, first: str, second: str, stands: str | None = None) -> str | None:
-        self.respacings.append((context, first, second, stands))
+    def reconsidered(self, context: str, first: str, second: str, stands: str | None = None) -> str | None:
+        self.reconsidered_pairs.append((context, first, second, stands))
         return self.pairs.get(f"{first} {second}")
 
 
@@ -46,7 +46,7 @@ TYPED = {"th eother": "early", "theo ther": "late", "t he": "inside", "th e": "i
 def test_a_pair_is_typed_as_it_stands_and_once_otherwise_behind_the_text() -> None:
     predictor = Prepared()
     grade_space_slips(predictor, [conversation("hi", "see the other, 5 of")])
-    (right, also_right, slipped) = predictor.respacings
+    (right, also_right, slipped) = predictor.reconsidered_pairs
     assert right == ("hi\n", "see", "the", "see the")
     assert also_right == ("hi\nsee ", "the", "other", "the other")
     context, first, second, stands = slipped
@@ -59,7 +59,7 @@ def test_every_slip_comes_and_is_counted_by_where_the_space_came() -> None:
     for seed in range(60):
         predictor = Prepared()
         own = grade_space_slips(predictor, [conversation("the other")], seed=seed)["ann"]
-        _, first, second, _ = predictor.respacings[-1]
+        _, first, second, _ = predictor.reconsidered_pairs[-1]
         kind = TYPED[f"{first} {second}"]
         assert own == SpaceSlips(ByKind(**{kind: Slipped(pairs=1)}), right=1)
         seen[kind] += 1
@@ -88,7 +88,7 @@ def test_what_becomes_of_a_pair_is_told_apart(
 def _slip(seed: int) -> str:
     predictor = Prepared()
     grade_space_slips(predictor, [conversation("the other")], seed=seed)
-    return " ".join(predictor.respacings[-1][1:3])
+    return " ".join(predictor.reconsidered_pairs[-1][1:3])
 
 
 def test_a_right_pair_that_is_given_another_space_counts_as_moved() -> None:
@@ -100,7 +100,7 @@ def test_a_right_pair_that_is_given_another_space_counts_as_moved() -> None:
 def test_what_is_no_pair_of_words_is_not_typed(message: str) -> None:
     predictor = Prepared()
     grade_space_slips(predictor, [conversation(message)])
-    assert predictor.respacings == []
+    assert predictor.reconsidered_pairs == []
 
 
 def test_sums_become_shares() -> None:

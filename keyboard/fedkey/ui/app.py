@@ -43,8 +43,8 @@ from fedkey.ui.messages import (
     PhoneEnded,
     PhoneSpoke,
     Recognised,
+    Reconsidered,
     Released,
-    Respaced,
     Sent,
     SettingChanged,
     TakenBack,
@@ -295,9 +295,9 @@ class KeyboardApp(App[str]):
         """Passes a correction to the screen."""
         self.typing.show_correction(message)
 
-    def on_respaced(self, message: Respaced) -> None:
+    def on_reconsidered(self, message: Reconsidered) -> None:
         """Passes what was meant by two words to the screen."""
-        self.typing.show_respaced(message)
+        self.typing.show_reconsidered(message)
 
     def on_noticed(self, message: Noticed) -> None:
         """Says it for a while, over the keys."""

@@ -43,7 +43,7 @@ from fedkey.ui.messages import (
     Pair,
     Paired,
     Question,
-    Respaced,
+    Reconsidered,
     Sent,
     TakenBack,
     Unwritten,
@@ -278,14 +278,14 @@ class DraftingScreen(WatchedScreen):
             self._told = telling.untell(self._told, place)
             self._put(corrected, told=(Place(place.start, message.word), finished.context))
 
-    def show_respaced(self, message: Respaced) -> None:
+    def show_reconsidered(self, message: Reconsidered) -> None:
         """Puts what was meant by two words, if both still stand there."""
         pair, sent = message.pair, self._sent
         place = Place(len(pair.context) - len(sent), message.stood)
         if sent + self.draft.text[: place.start] != pair.context:
             return  # it was sent, or what stands before it was changed
-        respaced = writing.correct(self.draft, place, message.text)
-        if respaced == self.draft:
+        reconsidered = writing.correct(self.draft, place, message.text)
+        if reconsidered == self.draft:
             return
         for word in () if self.is_unremembered else reversed(self._told.at(place)):
             self.post_message(Unwritten(word.context, word.place.letters))
@@ -296,7 +296,7 @@ class DraftingScreen(WatchedScreen):
         self.post_message(
             Written(pair.context, typed, message.text, pair.is_private, self._swaps, pair.after)
         )
-        self._put(respaced, told=(Place(place.start, message.text), pair.context))
+        self._put(reconsidered, told=(Place(place.start, message.text), pair.context))
 
     def _stands_again(self, finished: Finished) -> bool:
         """Whether a word that was changed since it was finished has its letters again, and was not finished a

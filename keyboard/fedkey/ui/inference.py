@@ -29,7 +29,7 @@ from fedkey.ui.messages import (
     Paired,
     Question,
     Recognised,
-    Respaced,
+    Reconsidered,
     TakenBack,
     Unwritten,
     Wished,
@@ -151,7 +151,7 @@ class Inference:
             elif isinstance(work, Finished):
                 self._judge(engine, work)
             elif isinstance(work, Paired):
-                self._respace(engine, work.pair, work.put)
+                self._reconsider(engine, work.pair, work.put)
             elif isinstance(work, Gesture):
                 if self._is_stopped:
                     continue
@@ -187,14 +187,16 @@ class Inference:
             self._corrected[word.context, word.typed] = answer.autocorrect
             self._post(Corrected(word, answer.autocorrect))
         if word.pair is not None:
-            self._respace(engine, word.pair, answer.autocorrect or word.typed)
+            self._reconsider(engine, word.pair, answer.autocorrect or word.typed)
 
-    def _respace(self, engine: Engine, pair: Pair, put: str) -> None:
+    def _reconsider(self, engine: Engine, pair: Pair, put: str) -> None:
         # The correction of the first may have been posted since.
         stands = f"{self._corrected.get((pair.context, pair.put), pair.put)}{pair.gap}{put}"
-        text = engine.respaced(pair.context, pair.first, pair.second, stands, gap=pair.gap, after=pair.after)
+        text = engine.reconsidered(
+            pair.context, pair.first, pair.second, stands, gap=pair.gap, after=pair.after
+        )
         if text is not None:
-            self._post(Respaced(pair, stands, text))
+            self._post(Reconsidered(pair, stands, text))
 
     def _grant(self, engine: Engine, wished: Wished) -> None:
         from fedkey.wishes import grant  # heavy, and rarely wished

@@ -141,7 +141,7 @@ class Paired(Message):
 
 
 @dataclass
-class Respaced(Message):
+class Reconsidered(Message):
     """What was meant by a pair.
 
     Attributes:

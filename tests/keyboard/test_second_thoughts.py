@@ -1,4 +1,5 @@
-"""Spaces that slipped: what the shipped keyboard makes of them, and what becomes of them on screen."""
+"""Spaces that slipped and apostrophes: what the shipped keyboard makes of two words, and what becomes of them
+on screen."""
 
 from __future__ import annotations
 
@@ -42,13 +43,13 @@ def engine_shipped() -> Engine:
 def test_what_was_meant_is_found(
     engine_shipped: Engine, context: str, first: str, second: str, meant: str
 ) -> None:
-    assert engine_shipped.respaced(context, first, second) == meant
+    assert engine_shipped.reconsidered(context, first, second) == meant
 
 
 def test_what_a_correction_made_of_the_letters_is_a_guess(engine_shipped: Engine) -> None:
-    assert engine_shipped.respaced("what do you ", "wantt", "o", "want o") == "want to"
-    assert engine_shipped.respaced("I ", "thinkt", "his", "think his") == "think this"
-    assert engine_shipped.respaced("we went ", "tot", "he", "to the") is None  # it stands there already
+    assert engine_shipped.reconsidered("what do you ", "wantt", "o", "want o") == "want to"
+    assert engine_shipped.reconsidered("I ", "thinkt", "his", "think his") == "think this"
+    assert engine_shipped.reconsidered("we went ", "tot", "he", "to the") is None  # it stands there already
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,13 @@ def test_what_a_correction_made_of_the_letters_is_a_guess(engine_shipped: Engine
         ("mail joe@", "tot", "he"),
         ("so ", "a", "GE"),
         ("", "the", "Y"),
+        ("", "the", "rapist"),
+        ("", "car", "pet"),
+        ("", "not", "ice"),
+        ("", "u", "r"),
+        ("", "h", "and"),
+        ("", "t", "shirt"),
+        ("", "fanc", "a"),
         ("", "ño", "se"),
         ("", "tot", "he2"),
         ("", "xqz", "vw"),
@@ -76,7 +84,7 @@ def test_what_a_correction_made_of_the_letters_is_a_guess(engine_shipped: Engine
     ],
 )
 def test_what_may_be_meant_stands(engine_shipped: Engine, context: str, first: str, second: str) -> None:
-    assert engine_shipped.respaced(context, first, second) is None
+    assert engine_shipped.reconsidered(context, first, second) is None
 
 
 @pytest.mark.parametrize(
@@ -95,33 +103,74 @@ def test_what_may_be_meant_stands(engine_shipped: Engine, context: str, first: s
 def test_a_semicolon_may_be_an_apostrophe(
     engine_shipped: Engine, context: str, first: str, second: str, meant: str | None
 ) -> None:
-    assert engine_shipped.respaced(context, first, second, gap=";") == meant
+    assert engine_shipped.reconsidered(context, first, second, gap=";") == meant
+
+
+@pytest.mark.parametrize(
+    ("context", "first", "second", "stands", "meant"),
+    [
+        ("", "were", "you", "we're you", "were you"),
+        ("so ", "were", "they", "we're they", "were they"),
+        ("", "Were", "you", "We're you", "Were you"),
+        ("it's a dog and ", "its", "ears", "it's ears", "its ears"),
+        ("", "were", "going", "we're going", None),
+        ("", "its", "cold", "it's cold", None),
+        ("", "shed", "never", "shed never", "she'd never"),
+        ("", "wed", "have", "wed have", "we'd have"),
+        ("see you ", "wed", "then", "wed then", None),
+        ("what the ", "hell", "is", "hell is", None),
+        ("we ", "were", "so", "were so", None),
+    ],
+)
+def test_the_next_word_tells_whether_an_apostrophe_was_left_out(
+    engine_shipped: Engine, context: str, first: str, second: str, stands: str, meant: str | None
+) -> None:
+    assert engine_shipped.reconsidered(context, first, second, stands) == meant
+
+
+@pytest.mark.parametrize(
+    ("context", "letters"),
+    [
+        ("she'd go. put it in the ", "shed"),
+        ("we'll get a ", "well"),
+        ("we'd like to meet on ", "wed"),
+        ("see you ", "wed"),
+    ],
+)
+def test_that_a_form_was_said_makes_no_sentence_of_it(
+    engine_shipped: Engine, context: str, letters: str
+) -> None:
+    assert engine_shipped.suggest(context, letters).autocorrect is None
 
 
 def test_what_stands_behind_counts(engine_shipped: Engine) -> None:
-    assert engine_shipped.respaced("we went ", "tot", "he", after=" beach") == "to the"
-    assert engine_shipped.respaced("we went ", "tot", "he", after="@example.org") is None
+    assert engine_shipped.reconsidered("we went ", "tot", "he", after=" beach") == "to the"
+    assert engine_shipped.reconsidered("we went ", "tot", "he", after="@example.org") is None
 
 
 def test_what_the_owner_calls_so_stands(tiny_bundle: Path) -> None:
     engine = Engine.open(tiny_bundle)
-    assert engine.respaced("", "thep", "ark") == "the park"
+    assert engine.reconsidered("", "thep", "ark") == "the park"
     engine.learn("thep")
-    assert engine.respaced("", "thep", "ark") is None
+    assert engine.reconsidered("", "thep", "ark") is None
 
 
 def test_no_answer_depends_on_having_been_asked(tiny_bundle: Path) -> None:
     engine, other = Engine.open(tiny_bundle), Engine.open(tiny_bundle)
     engine.suggest("we went tot ", "he")
-    assert engine.respaced("we went ", "tot", "he") == other.respaced("we went ", "tot", "he") == "to the"
+    assert (
+        engine.reconsidered("we went ", "tot", "he")
+        == other.reconsidered("we went ", "tot", "he")
+        == "to the"
+    )
     assert engine.suggest("we went to the ", "b").words == other.suggest("we went to the ", "b").words
 
 
 def test_what_was_taken_back_is_not_put_again_there(tiny_bundle: Path) -> None:
     engine = Engine.open(tiny_bundle)
     engine.undo(engine.accept("we went ", "tot he", "to the"))
-    assert engine.respaced("we went ", "tot", "he") is None
-    assert engine.respaced("I went ", "tot", "he") == "to the"
+    assert engine.reconsidered("we went ", "tot", "he") is None
+    assert engine.reconsidered("I went ", "tot", "he") == "to the"
     assert {each.word: each.count for each in engine.words_learned()} == {"tot": 1, "he": 1}
 
 

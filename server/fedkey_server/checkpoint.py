@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -140,7 +140,13 @@ def read_done(run: Path) -> dict[str, Any] | None:
 
 
 def start_run(
-    run: Path, config: dict[str, Any], kind: str, data: Path, reads: Sequence[str], init: Path | None
+    run: Path,
+    config: dict[str, Any],
+    kind: str,
+    data: Path,
+    reads: Sequence[str],
+    init: Path | None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Makes a run folder, or checks that an existing one was made of the same things.
 
@@ -150,9 +156,12 @@ def start_run(
         data: folder made by `fedkey_server.prepare`.
         reads: files of `data` that the run reads beside those in `CARRIED`.
         init: run or bundle that the run starts from.
+        check: refuses what a new run could not begin with, before anything of it is written: a folder that
+            was left behind would stand in the way of the run that was meant.
 
     Raises:
-        UserError: the folder holds another run, the data folder is not prepared, or `init` is no start.
+        UserError: the folder holds another run, the data folder is not prepared, `init` is no start, or what
+            `check` refuses.
     """
     needed = [*CARRIED, *reads]
     missing = [name for name in needed if not (data / name).exists()]
@@ -177,6 +186,7 @@ def start_run(
                 f"{run} holds a run with other settings ({difference}); give another --run or delete it."
             )
         return
+    check()
     try:
         run.mkdir(parents=True, exist_ok=True)
         for name in CARRIED:

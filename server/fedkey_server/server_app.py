@@ -43,7 +43,7 @@ from fedkey_server.rounds import Weights
 from fedkey_server.selection import Cohort, Poisson, Selection, Simulated
 from fedkey_server.strategy import RoundResult, SeededFedAvg, in_brackets, in_words
 from fedkey_server.superlink import SuperLinkGrid
-from fedkey_server.train import initial_model, pick_device, refuse_diverged
+from fedkey_server.train import initial_model, pick_device, refuse_diverged, refuse_unfit
 from fedkey_server.validation import VALIDATION_TEXT, Examiner
 
 if TYPE_CHECKING:
@@ -112,7 +112,15 @@ def federate(
     # In a simulation the phones' text lies beside the server's, and a run must not go on with other phones.
     reads = [VALIDATION_TEXT, *([PHONES_TEXT] if (data / PHONES_TEXT).exists() else [])]
     checkpoint.refuse_shorter_window(data, config.model.window)
-    checkpoint.start_run(run, described, "federate", data, reads, init)
+
+    def check() -> None:
+        refuse_unfit(config, data, init)
+        if config.privacy.mode != "poisson":  # whose coins need a key, which lies in the run
+            _selection(config, data, num_nodes, None, {}, simulation=simulation)
+        if rounds.secure:
+            registry(num_nodes)
+
+    checkpoint.start_run(run, described, "federate", data, reads, init, check)
     if (done := checkpoint.read_done(run)) is not None:
         return done
     # Before it is read how far the run is, and its last lines are taken back.

@@ -33,6 +33,7 @@ from fedkey_server.objectives import CAUSAL, INFILL, OBJECTIVES
 from fedkey_server.objectives.infilling import rearranged
 from fedkey_server.objectives.task import Task
 from fedkey_server.parallel import ALONE, Processes
+from fedkey_server.phones import load_held_out
 from fedkey_server.profiling import SKIPPED_STEPS, profiled
 from fedkey_server.progress import Advance, Figure, track
 from fedkey_server.step import (
@@ -291,7 +292,8 @@ def train(
 
     def begin() -> None:
         checkpoint.refuse_shorter_window(data, config.model.window)
-        checkpoint.start_run(run, described, "train", data, files, init)
+        check = partial(_refuse_unfit, config, data, run, init, num_steps, profile, lessons)
+        checkpoint.start_run(run, described, "train", data, files, init, check)
 
     processes.once(begin)
     final = checkpoint.read_done(run)
@@ -329,11 +331,8 @@ def _go_on(
     taught = None if lessons is None else _lessons_of(lessons, data)
     trainer = Trainer(replace(config, train=settings), model, stream, processes, taught, pieces)
     start, nll_so_far, targets = _resume(run, trainer)
-    if profile and num_steps - start <= SKIPPED_STEPS:
-        raise UserError(
-            f"{run} has too few steps left to profile ({num_steps - start}); give another --run, or more "
-            "steps with --set train.num_steps=N."
-        )
+    if profile:
+        _refuse_few_steps(run, num_steps - start)
     rows_at_once = -(-settings.batch_rows // (processes.count * settings.accumulate))
     examiner = Examiner(settings.objective, data, window, settings.validation_rows, settings.seed)
     measure = partial(examiner.measure, model, rows_at_once, device, processes)
@@ -385,6 +384,48 @@ def _go_on(
     final = {"step": num_steps} | (measured or measure())
     processes.once(lambda: checkpoint.write_json(run / "done.json", final))
     return final
+
+
+def _refuse_unfit(
+    config: Config,
+    data: Path,
+    run: Path,
+    init: Path | None,
+    num_steps: int,
+    profile: bool,
+    lessons: Path | None,
+) -> None:
+    """`UserError` for what a new run could not begin with."""
+    refuse_unfit(config, data, init)
+    if lessons is not None:
+        _lessons_of(lessons, data)
+    if profile:
+        _refuse_few_steps(run, num_steps)
+    window = config.model.window
+    BatchStream(pack(Documents.load(data / SERVER_TEXT), window, window), config.train.batch_rows, 0)
+
+
+def refuse_unfit(config: Config, data: Path, init: Path | None) -> None:
+    """`UserError` if a model of this shape cannot learn or be measured on `data`, or cannot start from
+    `init`."""
+    if init is not None:
+        initial_model(config, data, init)
+    num_pieces = Pieces.open(data / "tokenizer.model").vocab_size
+    if num_pieces != config.model.vocab_size:
+        raise UserError(
+            f"{data} was prepared in {num_pieces:,} pieces, and model.vocab_size is "
+            f"{config.model.vocab_size:,}; choose the preset that it was prepared with, or prepare the data "
+            "for this one in another folder."
+        )
+    load_held_out(data / VALIDATION_TEXT)
+
+
+def _refuse_few_steps(run: Path, num_left: int) -> None:
+    if num_left <= SKIPPED_STEPS:
+        raise UserError(
+            f"{run} has too few steps left to profile ({num_left}); give another --run, or more steps with "
+            "--set train.num_steps=N."
+        )
 
 
 def _described(config: Config, num_steps: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,8 @@ from fedkey_server.client_app import ARRAYS, CONFIG, METRICS, app
 from fedkey_server.clipping import norm_of
 from fedkey_server.config import Config, load
 from fedkey_server.grid import InProcessGrid
+from fedkey_server.identities import read_registry
+from fedkey_server.model import Model
 from fedkey_server.phones import Phones
 from fedkey_server.rounds import cohort
 from fedkey_server.server_app import federate
@@ -1056,7 +1058,43 @@ def test_weights_that_are_no_numbers_are_no_start(
     checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     with pytest.raises(UserError, match=r"init holds weights that are no numbers; start from another\."):
         federate(grid_over(tiny_data), config, tiny_data, tmp_path / "run", init)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["model.num_layers=1"], r"run holds a model of another shape than the preset; choose the preset"),
+        (
+            ["model.vocab_size=1000", "tokenizer.vocab_size=1000"],
+            r"data was prepared in 400 pieces, and model\.vocab_size is 1,000; choose the preset that it was",
+        ),
+        (["fleet.enabled=true"], r"^fleet\.enabled simulates the \d+ phones of .*, but 3 nodes are there; "),
+        (SECURE, r"^Cannot read the registry of phones absent\.json: "),
+    ],
+)
+def test_a_start_that_is_refused_leaves_no_folder_in_the_way_of_the_right_one(
+    change: Sequence[str],
+    message: str,
+    tiny_run: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    tmp_path: Path,
+) -> None:
+    told = [*small_overrides, *ROUNDS, "rounds.phones_per_round=3", "rounds.num_rounds=1"]
+    grid = InProcessGrid(app, 3, {"data": str(tiny_data), "simulation": True})
+    run, init = tmp_path / "run", tiny_run
+    if "model.vocab_size=1000" in change:  # a start of this shape, which shares the folder's tokenizer
+        init = Path(shutil.copytree(tiny_run, tmp_path / "init"))
+        larger = load("tiny", [*told, *change]).model
+        checkpoint.save(init, 61, Model(larger).state_dict(), {}, {}, larger)
+    with pytest.raises(UserError, match=message):
+        federate(
+            grid, load("tiny", [*told, *change]), tiny_data, run, init,
+            lambda _: read_registry(Path("absent.json")),
+        )  # fmt: skip
+    assert not run.exists()
+    assert federate(grid, load("tiny", told), tiny_data, run, tiny_run)["step"] == 1
 
 
 @pytest.mark.parametrize("changed", ["phones.npz", "validation.npz", "tokenizer.model"])

@@ -154,6 +154,7 @@ def test_the_commands_teach_and_learn(
     capsys.readouterr()
     assert fedkey_server(*train_it, "--lessons", other) == EXIT_MISTAKE
     assert "of another text" in capsys.readouterr().err
+    assert not (tmp_path / "another").exists()
 
 
 def test_damaged_or_missing_lessons_are_named(tmp_path: Path) -> None:

@@ -472,6 +472,13 @@ def test_steps_of_a_central_run_are_refused(
     assert "is no finished federated run" in capsys.readouterr().err
 
 
+SPOILED_DATA: dict[str, Callable[[Path], object]] = {
+    "other tokenizer": lambda data: (data / "tokenizer.model").write_bytes(b"another"),
+    "no text": lambda data: Documents.load(data / "server.npz").take(0, 0).save(data / "server.npz"),
+    "no validation": lambda data: (data / "validation.npz").write_bytes(b"spoiled"),
+}
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
@@ -484,6 +491,14 @@ def test_steps_of_a_central_run_are_refused(
             "holds a model of another shape than the preset; choose the preset it",
         ),
         ("other tokenizer", "was made with another tokenizer than"),
+        (
+            "more pieces",
+            " was prepared in 400 pieces, and model.vocab_size is 1,000; choose the preset that it was "
+            "prepared with, or prepare the data for this one in another folder.",
+        ),
+        ("no text", "There is no text to train on; "),
+        ("no validation", "validation.npz is damaged; "),
+        ("few steps to profile", " has too few steps left to profile (2); "),
         (
             "shorter window",
             " was prepared for a window of 128, and model.window is 64; prepare the data for it in another "
@@ -514,10 +529,11 @@ def test_a_mistake_is_one_sentence_and_status_2(
         more = "model.num_layers=1"
     elif mistake == "shorter window":
         more = "model.window=64"
-    elif mistake == "other tokenizer":
-        data = tmp_path / "data"
-        shutil.copytree(tiny_data, data)
-        (data / "tokenizer.model").write_bytes(b"another")
+    elif mistake == "more pieces":
+        more = "model.vocab_size=1000"
+    elif mistake in SPOILED_DATA:
+        data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+        SPOILED_DATA[mistake](data)
     elif mistake == "no start":
         init = tiny_data
     elif mistake == "no number":
@@ -526,6 +542,10 @@ def test_a_mistake_is_one_sentence_and_status_2(
         start.weights["model.norm.weight"][0] = torch.nan
         checkpoint.save(init, start.step + 1, start.weights, {}, {}, start.model_config)
     options = ["--data", str(data), *with_overrides(*small_overrides, more)]
+    if mistake == "more pieces":
+        options += with_overrides("tokenizer.vocab_size=1000")
+    if mistake == "few steps to profile":
+        options += ["--profile", *with_overrides("train.num_steps=2")]
     if mistake.endswith(" threads"):
         options += ["--threads", "0" if mistake == "no threads" else "100000000000"]
     if mistake.startswith("diverged"):
@@ -533,19 +553,18 @@ def test_a_mistake_is_one_sentence_and_status_2(
         options += with_overrides(
             "train.learning_rate=3e38", "train.warmup_steps=0", f"train.num_steps={num_steps}"
         )
-    if mistake == "shorter window":
-        options += ["--run", str(run)]
-    elif mistake == "other settings":
-        options += ["--run", str(tiny_run)]
-    else:
-        options += ["--run", str(run), "--init", str(init)]
+    if mistake == "other settings":
+        run = tiny_run
+    options += ["--run", str(run)]
+    if mistake not in ("shorter window", "more pieces", "other settings"):
+        options += ["--init", str(init)]
     assert fedkey_server("train", "tiny", *options) == EXIT_MISTAKE
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.startswith("fedkey-server: ")
     assert errors.count("\n") == 1
-    assert not (run / "checkpoints").exists()
-    assert mistake != "shorter window" or not run.exists()
+    assert run.exists() is (mistake in ("diverged", "diverged at once", "other settings"))
+    assert run == tiny_run or not (run / "checkpoints").exists()
 
 
 def test_a_damaged_end_is_named_and_measured_again_once_it_is_gone(

@@ -234,7 +234,7 @@ class KeyboardApp(App[str]):
         self.inference.tell(message)
 
     def on_paired(self, message: Paired) -> None:
-        """Passes two words to the engine, which knows whether the space between them slipped."""
+        """Passes two words to the engine, which knows whether something else was meant."""
         self.inference.tell(message)
 
     def on_sent(self, message: Sent) -> None:

@@ -179,8 +179,8 @@ class Corrector:
         )
 
     def may_be_reconsidered(self, context: str, first: str, second: str, gap: str, after: str) -> bool:
-        """Whether two words may be thought over once both are known: neither is a part of an address or a tag, a
-        letter of what is spelled (w h a t), nor a word only to the owner or in this conversation."""
+        """Whether two words may be thought over once both are known: neither is a part of an address or a
+        tag, a letter of what is spelled (w h a t), nor a word only to the owner or in this conversation."""
         if len(first) == 1 and _SPELLED.search(context):
             return False
         behind = rest_of_message(after)

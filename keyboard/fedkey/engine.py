@@ -445,9 +445,9 @@ class Engine:
         after: str = "",
     ) -> str | None:
         """The one or two words that were meant by two, now that both are known: if the space between them
-        slipped (tot he, th eother, th e) or was meant to be an apostrophe (don;t), or if the first has one too
-        many or lacks it (we're you, shed never). To be put in place of both when the second was ended; None
-        to leave them.
+        slipped (tot he, th eother, th e) or was meant to be an apostrophe (don;t), or if the first has one
+        too many or lacks it (we're you, shed never). To be put in place of both when the second was ended;
+        None to leave them.
 
         Args:
             context: the text before the first.

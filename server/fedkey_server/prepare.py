@@ -84,7 +84,8 @@ PUBLIC_LISTS = (
 
 def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None = None) -> bool:
     """Builds the data folder; returns False if it was already there for the same configuration and text, and
-    whole.
+    whole. It is built anew of other text or word lists, and if files are damaged; not for other settings,
+    since the runs that were made from it could not go on.
 
     Args:
         text: folder of the files that the preset names.
@@ -93,7 +94,8 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
 
     Raises:
         UserError: a source cannot be read, holds too little text, or would be written over; `like` has no
-            tokenizer of this size; another process prepares the folder; or it cannot be written.
+            tokenizer of this size; the folder was prepared with other settings; another process prepares it;
+            or it cannot be written.
     """
     sources = [*config.corpus.server, config.corpus.phones]
     places = {source: source if is_package(source) else str(text / source) for source in sources}
@@ -115,6 +117,7 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
     complete = folder / checkpoint.COMPLETE
     if complete.exists():
         told = checkpoint.read_object(complete)
+        _refuse_other_settings(folder, told, config)
         digests = told.pop("files", {})
         if told == described:
             spoiled = _spoiled(folder, digests)
@@ -142,6 +145,28 @@ def prepare(config: Config, folder: Path, text: Path = Path(), like: Path | None
             "or give another --data."
         ) from error
     return True
+
+
+def _refuse_other_settings(folder: Path, told: Mapping[str, Any], config: Config) -> None:
+    """`UserError` if a setting was another when the folder was prepared. Those that it does not tell were not
+    there yet, and such a folder is prepared again."""
+    before, now = _by_name(told), _by_name(_relevant(config))
+    for name, value in now.items():
+        if name in before and before[name] != value:
+            raise UserError(
+                f"{folder} was prepared with {name} {before[name]!r}, which is now {value!r}; give another "
+                "--data, or delete the folder to prepare it anew."
+            )
+
+
+def _by_name(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `_relevant`, as --set names them."""
+    named = {
+        f"{section}.{key}": value
+        for section in ("corpus", "vocabulary", "tokenizer")
+        for key, value in described.get(section, {}).items()
+    }
+    return named | ({"model.window": described["window"]} if "window" in described else {})
 
 
 def _spoiled(folder: Path, digests: Mapping[str, str]) -> list[str]:

@@ -76,21 +76,48 @@ def test_a_second_call_touches_nothing(tiny_data: Path, small_overrides: list[st
     assert {path.name: path.stat().st_mtime_ns for path in tiny_data.iterdir()} == before
 
 
-def test_another_configuration_or_another_text_builds_anew(
-    tmp_path: Path, chat_file: Path, small_overrides: list[str]
-) -> None:
-    chat = tmp_path / "chat.jsonl"
-    chat.write_bytes(chat_file.read_bytes())
-    overrides = [*small_overrides, f"corpus.phones={str(chat)!r}", "vocabulary.max_words=600"]
-    data = tmp_path / "data"
-    assert prepare(load("tiny", overrides), data)
-    assert len(read_rows(data / "lexicon.tsv")) == 600
-    assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
-    assert len(read_rows(data / "lexicon.tsv")) == 500
-
+def test_another_text_builds_anew(tmp_path: Path, chat_file: Path, small_overrides: list[str]) -> None:
+    chat = Path(shutil.copyfile(chat_file, tmp_path / "chat.jsonl"))
+    config, data = load("tiny", [*small_overrides, f"corpus.phones={str(chat)!r}"]), tmp_path / "data"
+    assert prepare(config, data)
     chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:-1]))
-    assert prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
-    assert not prepare(load("tiny", [*overrides, "vocabulary.max_words=500"]), data)
+    assert prepare(config, data)
+    assert not prepare(config, data)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("vocabulary.max_words=500", "with vocabulary.max_words 4000, which is now 500; "),
+        ("model.window=64", "with model.window 128, which is now 64; "),
+    ],
+)
+def test_data_of_other_settings_are_kept_for_the_runs_that_were_made_from_them(
+    setting: str,
+    said: str,
+    tmp_path: Path,
+    tiny_data: Path,
+    small_overrides: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    told = with_overrides(*small_overrides, setting)
+    assert fedkey_server("prepare", "tiny", "--data", data, *told) == EXIT_MISTAKE
+    complaint = f"fedkey-server: {data} was prepared {said}"
+    remedy = "give another --data, or delete the folder to prepare it anew.\n"
+    assert capsys.readouterr().err == complaint + remedy
+    assert contents(data) == contents(tiny_data)
+
+
+def test_a_folder_of_before_there_was_a_setting_is_built_anew(
+    tmp_path: Path, tiny_data: Path, small_overrides: list[str]
+) -> None:
+    older = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    told = json.loads((older / "complete.json").read_text())
+    del told["corpus"]["shares"], told["window"]
+    (older / "complete.json").write_text(json.dumps(told))
+    assert prepare(load("tiny", small_overrides), older)
+    assert contents(older) == contents(tiny_data)
 
 
 def remove(path: Path) -> None:
@@ -224,14 +251,16 @@ def test_two_do_not_prepare_one_folder_at_once(tmp_path: Path, small_overrides: 
 
 
 def test_a_rebuild_that_fails_does_not_pass_for_the_old_data(
-    tmp_path: Path, small_overrides: list[str]
+    tmp_path: Path, chat_file: Path, small_overrides: list[str]
 ) -> None:
-    prepare(load("tiny", small_overrides), tmp_path)
-    too_many = ["tokenizer.vocab_size=4096", "model.vocab_size=4096"]
-    with pytest.raises(UserError, match="too small for 4096 pieces"):
-        prepare(load("tiny", [*small_overrides, *too_many]), tmp_path)
+    chat = Path(shutil.copyfile(chat_file, tmp_path / "chat.jsonl"))
+    config, data = load("tiny", [*small_overrides, f"corpus.phones={str(chat)!r}"]), tmp_path / "data"
+    prepare(config, data)
+    chat.write_text("".join(chat.read_text().splitlines(keepends=True)[:40]))
+    with pytest.raises(UserError, match="and none of them is a "):
+        prepare(config, data)
     with pytest.raises(UserError, match=r"lacks .*run 'fedkey-server prepare' first"):
-        train(load("tiny", small_overrides), tmp_path, tmp_path / "run")
+        train(config, data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

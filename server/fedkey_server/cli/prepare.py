@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         required=True,
-        help="folder to fill; one of the same settings and text is left alone, another is made anew",
+        help="folder to fill; one of the same settings is left alone, and made anew if its text is another",
     )
     parser.add_argument(
         "--text", type=Path, default=Path(), metavar="DIR", help="folder of the files that the preset names"
